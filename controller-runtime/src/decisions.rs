@@ -1,0 +1,1 @@
+//! Why: the decisions that were made, kept in order.

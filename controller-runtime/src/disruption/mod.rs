@@ -1,0 +1,1 @@
+//! Disruption: which nodes can go, one command at a time.

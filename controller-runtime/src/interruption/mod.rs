@@ -1,0 +1,1 @@
+//! Interruptions: what a cloud announces about its instances.

@@ -1,0 +1,1 @@
+//! NodeClaim: launch, registration, initialisation, liveness, termination.

@@ -1,0 +1,1 @@
+//! NodePool: validation, readiness, hash, counters.

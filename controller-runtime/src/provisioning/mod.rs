@@ -1,0 +1,1 @@
+//! Provisioning: pending pods to NodeClaims, by batches.

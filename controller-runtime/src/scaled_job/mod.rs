@@ -1,0 +1,1 @@
+//! ScaledJob: events to Jobs.

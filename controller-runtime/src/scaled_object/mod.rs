@@ -1,0 +1,1 @@
+//! ScaledObject: events to replicas.

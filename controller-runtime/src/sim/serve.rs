@@ -1,0 +1,1 @@
+//! The embedded cluster over HTTP, for kubectl.

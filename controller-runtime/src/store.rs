@@ -1,0 +1,1 @@
+//! Ordered stores of objects, kept current by a watch.

@@ -1,0 +1,1 @@
+//! TriggerAuthentication: where a trigger's credentials come from.

@@ -1,0 +1,35 @@
+//! The vocabulary of event-driven pod scaling.
+//!
+//! A [`Trigger`] is the typed metadata of an event source; it knows its [metrics](MetricSpec) without any traffic and
+//! makes a [`Scaler`], which is sampled. A [`Registry`] maps the `type` of a ScaledObject's trigger to a [`Trigger`].
+//! This crate holds no Kubernetes client and opens no socket.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+#[cfg(feature = "keda")]
+pub mod keda;
+pub mod layer;
+pub mod metadata;
+mod metric;
+mod quantity;
+mod registry;
+mod scaler;
+mod secret;
+mod trigger;
+
+pub use clock::{Clock, SharedClock, SystemClock, TokioClock};
+pub use error::{Error, ErrorKind};
+pub use metadata::{Problem, Problems};
+pub use metric::{
+    DEFAULT_SAMPLE_MAX_AGE, MetricSpec, MetricTarget, MetricType, MetricValue, Sample, indexed_name, normalize_name,
+};
+pub use quantity::{Format, Quantity};
+pub use registry::{DynTrigger, ParsedTrigger, Registry};
+pub use scaler::{PushScaler, Scaler};
+pub use secret::Secret;
+pub use trigger::{
+    Context, Field, PodIdentity, Source, SourceKey, Trigger, TriggerInput, TriggerSettings,
+};
