@@ -4,6 +4,8 @@
 #[cfg(feature = "sqs")]
 pub mod aws;
 mod catalogue;
+#[cfg(feature = "cron")]
+pub mod cron;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
@@ -20,6 +22,8 @@ use scaler_api::Registry;
 /// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
 pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
+    #[cfg(feature = "cron")]
+    registry.register::<cron::CronTrigger>();
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
 }
