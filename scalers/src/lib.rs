@@ -6,6 +6,8 @@ pub mod aws;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "kubernetes-workload")]
+pub mod kubernetes_workload;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
@@ -24,6 +26,8 @@ pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
+    #[cfg(feature = "kubernetes-workload")]
+    registry.register::<kubernetes_workload::WorkloadTrigger>();
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
 }
