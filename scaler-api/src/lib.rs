@@ -14,6 +14,8 @@ pub mod keda;
 pub mod layer;
 pub mod metadata;
 mod metric;
+#[cfg(feature = "mock")]
+pub mod mock;
 mod quantity;
 mod registry;
 mod scaler;
