@@ -1,3 +1,7 @@
 //! KEDA and Karpenter in one process, and the embedded cluster to try them on.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    examples::cli::main()
+}
