@@ -1,0 +1,1 @@
+//! Disruption decisions: emptiness, drift, consolidation, budgets. Pure, synchronous, deterministic.
