@@ -283,172 +283,106 @@ async fn an_empty_answer_is_an_empty_list_and_head_has_no_body() {
     assert_eq!((head.code, head.body.len()), (StatusCode::OK, 0));
 }
 
+async fn assert_failure(method: &str, uri: &str, code: u16, reason: &str, message: &str) {
+    let answer = send(method, uri, &[]).await;
+    let status = answer.json();
+    assert_eq!(answer.code.as_u16(), code, "{method} {uri}");
+    assert_eq!(
+        answer.header(header::CONTENT_TYPE),
+        Some("application/json"),
+        "{method} {uri}"
+    );
+    assert_eq!(
+        (
+            &status["kind"],
+            &status["apiVersion"],
+            &status["status"],
+            &status["reason"],
+            &status["code"]
+        ),
+        (
+            &json!("Status"),
+            &json!("v1"),
+            &json!("Failure"),
+            &json!(reason),
+            &json!(code)
+        ),
+        "{method} {uri}"
+    );
+    let text = status["message"].as_str().unwrap();
+    assert!(text.starts_with(message), "{method} {uri}: {text}");
+}
+
 #[tokio::test]
-async fn every_failure_is_a_status_with_its_reason() {
-    for (method, uri, code, reason, message) in [
+async fn every_failure_of_a_source_is_a_status_with_its_reason() {
+    for (metric, code, reason, message) in [
+        ("bad", 400, "BadRequest", "BadRequest on purpose"),
+        ("forbidden", 403, "Forbidden", "Forbidden on purpose"),
+        ("busy", 429, "TooManyRequests", "TooManyRequests on purpose"),
+        ("broken", 500, "InternalError", "Internal on purpose"),
+        ("down", 503, "ServiceUnavailable", "ServiceUnavailable on purpose"),
+        ("slow", 504, "Timeout", "Timeout on purpose"),
         (
-            "GET",
-            format!("{DATA}/bad"),
-            400,
-            "BadRequest",
-            "BadRequest on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/forbidden"),
-            403,
-            "Forbidden",
-            "Forbidden on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/busy"),
-            429,
-            "TooManyRequests",
-            "TooManyRequests on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/broken"),
-            500,
-            "InternalError",
-            "Internal on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/down"),
-            503,
-            "ServiceUnavailable",
-            "ServiceUnavailable on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/slow"),
-            504,
-            "Timeout",
-            "Timeout on purpose",
-        ),
-        (
-            "GET",
-            format!("{DATA}/Unknown"),
+            "Unknown",
             404,
             "NotFound",
             "the server could not find the metric unknown for namespace shop",
         ),
         (
-            "GET",
-            format!("{DATA}/s0-aws-sqs-orders"),
+            "s0-aws-sqs-orders",
             400,
             "BadRequest",
             "scaledObject name is not specified",
         ),
-        (
-            "GET",
-            format!("{DATA}/empty?labelSelector=a%20b"),
-            400,
-            "BadRequest",
-            "unable to parse labelSelector \"a b\": unable to parse requirement: found 'b', expected: in, notin, =, \
-             ==, !=, gt, lt",
-        ),
-        (
-            "GET",
-            DATA.into(),
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        ),
-        (
-            "GET",
-            format!("{DATA}/a/b"),
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        ),
-        (
-            "GET",
-            format!("{DATA}/a%2Fb"),
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        ),
-        (
-            "GET",
-            "/apis/external.metrics.k8s.io/v1beta1/s0-aws-sqs-orders".into(),
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        ),
-        (
-            "GET",
-            "/apis/custom.metrics.k8s.io".into(),
-            404,
-            "NotFound",
-            "the server could not find",
-        ),
-        (
-            "GET",
-            "/openapi/v3/apis/apps/v1".into(),
-            404,
-            "NotFound",
-            "the server could not find",
-        ),
-        (
-            "POST",
-            format!("{DATA}/empty"),
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method",
-        ),
-        (
-            "DELETE",
-            format!("{DATA}/empty"),
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method",
-        ),
-        (
-            "GET",
-            format!("{DATA}/empty?watch=true"),
-            405,
-            "MethodNotAllowed",
-            "the server does not allow",
-        ),
-        (
-            "PUT",
-            "/apis".into(),
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method",
-        ),
     ] {
-        let answer = send(method, &uri, &[]).await;
-        let status = answer.json();
-        assert_eq!(answer.code.as_u16(), code, "{method} {uri}");
-        assert_eq!(
-            answer.header(header::CONTENT_TYPE),
-            Some("application/json"),
-            "{method} {uri}"
-        );
-        assert_eq!(
-            (
-                &status["kind"],
-                &status["apiVersion"],
-                &status["status"],
-                &status["reason"],
-                &status["code"]
-            ),
-            (
-                &json!("Status"),
-                &json!("v1"),
-                &json!("Failure"),
-                &json!(reason),
-                &json!(code)
-            ),
-            "{method} {uri}"
-        );
-        let text = status["message"].as_str().unwrap();
-        assert!(text.starts_with(message), "{method} {uri}: {text}");
+        assert_failure("GET", &format!("{DATA}/{metric}"), code, reason, message).await;
     }
+}
+
+#[tokio::test]
+async fn a_label_selector_that_cannot_be_parsed_is_a_bad_request() {
+    let message = "unable to parse labelSelector \"a b\": unable to parse requirement: found 'b', expected: in, notin, \
+                   =, ==, !=, gt, lt";
+    assert_failure(
+        "GET",
+        &format!("{DATA}/empty?labelSelector=a%20b"),
+        400,
+        "BadRequest",
+        message,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_metric_of_a_namespace_is_not_found() {
+    for uri in [
+        DATA.to_owned(),
+        format!("{DATA}/a/b"),
+        format!("{DATA}/a%2Fb"),
+        "/apis/external.metrics.k8s.io/v1beta1/s0-aws-sqs-orders".to_owned(),
+        "/apis/custom.metrics.k8s.io".to_owned(),
+        "/openapi/v3/apis/apps/v1".to_owned(),
+    ] {
+        let message = "the server could not find the requested resource";
+        assert_failure("GET", &uri, 404, "NotFound", message).await;
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_neither_written_nor_watched() {
+    let message = "the server does not allow this method on the requested resource";
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        assert_failure(method, &format!("{DATA}/empty"), 405, "MethodNotAllowed", message).await;
+        assert_failure(method, "/apis", 405, "MethodNotAllowed", message).await;
+    }
+    assert_failure(
+        "GET",
+        &format!("{DATA}/empty?watch=true"),
+        405,
+        "MethodNotAllowed",
+        message,
+    )
+    .await;
 }
 
 #[tokio::test]
