@@ -1,0 +1,1 @@
+//! Running a scenario on the embedded cluster.
