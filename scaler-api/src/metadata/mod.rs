@@ -1,5 +1,7 @@
 //! From a map of strings to a typed trigger.
 
+pub mod go;
+
 use std::fmt;
 
 use crate::{Trigger, TriggerInput};
