@@ -1,1 +1,4 @@
-//! ScaledObject: events to replicas.
+//! ScaledObjects: from events to replicas.
+
+pub mod decision;
+pub mod fallback;
