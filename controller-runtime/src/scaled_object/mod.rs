@@ -2,3 +2,5 @@
 
 pub mod decision;
 pub mod fallback;
+pub mod hpa;
+pub mod status;
