@@ -20,6 +20,7 @@ use super::{
 use crate::{Error, MetricType};
 
 /// Which workload is scaled, by which events, within which bounds.
+#[allow(clippy::duplicated_attributes, reason = "columns repeat their type")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "keda.sh",
