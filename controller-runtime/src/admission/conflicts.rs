@@ -27,20 +27,35 @@ pub fn check(object: &ScaledObject, others: &[Arc<ScaledObject>], hpas: &[Arc<Au
 fn other_object(object: &ScaledObject, other: &ScaledObject, findings: &mut Findings) {
     let (mine, its) = (&object.spec.scale_target_ref, &other.spec.scale_target_ref);
     let other_name = other.name_any();
-    if mine.name == its.name && mine.kind() == its.kind() && group(mine.api_version()) == group(its.api_version()) {
+    if mine.name == its.name
+        && mine.kind() == its.kind()
+        && group(mine.api_version()) == group(its.api_version())
+    {
         let message = format!(
             "the workload {} of type {}.{} is already scaled by the ScaledObject {other_name:?}",
             mine.name,
             mine.api_version(),
             mine.kind()
         );
-        findings.add(Severity::AdmissionError, "other-scaled-object", "spec.scaleTargetRef", &mine.name, message);
+        findings.add(
+            Severity::AdmissionError,
+            "other-scaled-object",
+            "spec.scaleTargetRef",
+            &mine.name,
+            message,
+        );
     }
     let hpa_name = object.hpa_name();
     if hpa_name == other.hpa_name() {
         let message = format!("the HPA {hpa_name:?} already belongs to the ScaledObject {other_name:?}");
         let field = "spec.advanced.horizontalPodAutoscalerConfig.name";
-        findings.add(Severity::AdmissionError, "other-scaled-object-hpa", field, hpa_name, message);
+        findings.add(
+            Severity::AdmissionError,
+            "other-scaled-object-hpa",
+            field,
+            hpa_name,
+            message,
+        );
     }
 }
 
@@ -51,26 +66,51 @@ fn other_hpa(object: &ScaledObject, hpa: &Autoscaler, findings: &mut Findings) {
         && reference["kind"] == target.kind()
         && group(reference["apiVersion"].as_str().unwrap_or_default()) == group(target.api_version());
     let owned = hpa.owner_references().iter().any(|owner| {
-        owner.kind == ScaledObject::kind(&()) && owner.name == object.name_any() && owner.controller == Some(true)
+        owner.kind == ScaledObject::kind(&())
+            && owner.name == object.name_any()
+            && owner.controller == Some(true)
     });
-    let unchecked = hpa.annotations().get(keda::VALIDATIONS_HPA_OWNERSHIP_ANNOTATION).is_some_and(|value| value == "false");
+    let unchecked = hpa
+        .annotations()
+        .get(keda::VALIDATIONS_HPA_OWNERSHIP_ANNOTATION)
+        .is_some_and(|value| value == "false");
     if !same || owned || unchecked {
         return;
     }
     let hpa_name = hpa.name_any();
-    let adopts = object.annotations().get(keda::TRANSFER_HPA_OWNERSHIP_ANNOTATION).is_some_and(|value| value == "true");
+    let adopts = object
+        .annotations()
+        .get(keda::TRANSFER_HPA_OWNERSHIP_ANNOTATION)
+        .is_some_and(|value| value == "true");
     if !adopts {
-        let message = format!("the workload {} is already scaled by the HPA {hpa_name:?}", target.name);
-        findings.add(Severity::AdmissionError, "other-hpa", "spec.scaleTargetRef", &target.name, message);
+        let message = format!(
+            "the workload {} is already scaled by the HPA {hpa_name:?}",
+            target.name
+        );
+        findings.add(
+            Severity::AdmissionError,
+            "other-hpa",
+            "spec.scaleTargetRef",
+            &target.name,
+            message,
+        );
     } else if object.hpa_name() != hpa_name {
         let message = format!(
             "is {:?}, expected {hpa_name:?}, the HPA to adopt that scales the workload {}",
             object.hpa_name(),
             target.name
         );
-        let (reason, field) =
-            ("transfer-ownership-missing-hpa-name", "spec.advanced.horizontalPodAutoscalerConfig.name");
-        findings.add(Severity::AdmissionError, reason, field, object.hpa_name(), message);
+        let (reason, field) = (
+            "transfer-ownership-missing-hpa-name",
+            "spec.advanced.horizontalPodAutoscalerConfig.name",
+        );
+        findings.add(
+            Severity::AdmissionError,
+            reason,
+            field,
+            object.hpa_name(),
+            message,
+        );
     }
 }
 
@@ -102,7 +142,10 @@ mod tests {
             "metadata": {"name": name, "namespace": "shop"},
             "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
         });
-        value["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+        value["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .extend(metadata.as_object().unwrap().clone());
         Arc::new(serde_json::from_value(value).unwrap())
     }
 
@@ -113,7 +156,10 @@ mod tests {
             (object("a", "web", None, &json!({})), vec![]),
             (object("b", "other", None, &json!({})), vec![]),
             (object("b", "web", None, &json!({})), vec!["other-scaled-object"]),
-            (object("b", "other", Some("keda-hpa-a"), &json!({})), vec!["other-scaled-object-hpa"]),
+            (
+                object("b", "other", Some("keda-hpa-a"), &json!({})),
+                vec!["other-scaled-object-hpa"],
+            ),
         ];
         for (other, expected) in cases {
             let findings = check(&mine, &[Arc::new(other)], &[]);
@@ -134,7 +180,11 @@ mod tests {
             (object("a", "other", None, &json!({})), json!({}), vec![]),
             (object("a", "web", None, &json!({})), owner, vec![]),
             (object("a", "web", None, &json!({})), unchecked, vec![]),
-            (object("a", "web", None, &adopt), json!({}), vec!["transfer-ownership-missing-hpa-name"]),
+            (
+                object("a", "web", None, &adopt),
+                json!({}),
+                vec!["transfer-ownership-missing-hpa-name"],
+            ),
             (object("a", "web", Some("theirs"), &adopt), json!({}), vec![]),
         ];
         for (mine, metadata, expected) in cases {

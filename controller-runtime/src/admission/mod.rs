@@ -53,7 +53,10 @@ impl Findings {
     /// None yet about `object` (`Kind namespace/name`).
     #[must_use]
     pub fn about(object: impl Into<String>) -> Self {
-        Self { object: object.into(), findings: Vec::new() }
+        Self {
+            object: object.into(),
+            findings: Vec::new(),
+        }
     }
 
     /// Adds a finding.
@@ -83,7 +86,9 @@ impl Findings {
 
     /// Those of at least this severity.
     pub fn at_least(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| finding.severity >= severity)
+        self.findings
+            .iter()
+            .filter(move |finding| finding.severity >= severity)
     }
 
     /// Whether the object can run.
@@ -95,7 +100,10 @@ impl Findings {
     /// Those of at least this severity as one line.
     #[must_use]
     pub fn in_words(&self, severity: Severity) -> String {
-        self.at_least(severity).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        self.at_least(severity)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     /// Takes over others.

@@ -42,16 +42,34 @@ pub fn parse_trigger(
     match registry.parse(&trigger.trigger_type, input) {
         Ok(parsed) => {
             for problem in parsed.warnings.warnings() {
-                findings.add(Severity::Warning, TRIGGERS, path(problem), &problem.value, &problem.message);
+                findings.add(
+                    Severity::Warning,
+                    TRIGGERS,
+                    path(problem),
+                    &problem.value,
+                    &problem.message,
+                );
             }
             Some(parsed)
         }
         Err(problems) => {
             for problem in problems.errors() {
-                findings.add(Severity::Error, TRIGGERS, path(problem), &problem.value, &problem.message);
+                findings.add(
+                    Severity::Error,
+                    TRIGGERS,
+                    path(problem),
+                    &problem.value,
+                    &problem.message,
+                );
             }
             for problem in problems.warnings() {
-                findings.add(Severity::Warning, TRIGGERS, path(problem), &problem.value, &problem.message);
+                findings.add(
+                    Severity::Warning,
+                    TRIGGERS,
+                    path(problem),
+                    &problem.value,
+                    &problem.message,
+                );
             }
             None
         }
@@ -61,7 +79,11 @@ pub fn parse_trigger(
 /// An empty list of findings about `object`.
 #[must_use]
 pub fn about(object: &ScaledObject) -> Findings {
-    Findings::about(format!("ScaledObject {}/{}", object.namespace().unwrap_or_default(), object.name_any()))
+    Findings::about(format!(
+        "ScaledObject {}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    ))
 }
 
 /// Whether a trigger is a matter of the HPA alone.
@@ -79,7 +101,11 @@ fn names(object: &ScaledObject, findings: &mut Findings) {
     let (name, hpa_name) = (object.name_any(), object.hpa_name());
     for (reason, field, name) in [
         ("name-too-long", "metadata.name", name),
-        ("hpa-name-too-long", "spec.advanced.horizontalPodAutoscalerConfig.name", hpa_name),
+        (
+            "hpa-name-too-long",
+            "spec.advanced.horizontalPodAutoscalerConfig.name",
+            hpa_name,
+        ),
     ] {
         if name.len() > LONGEST_NAME {
             let length = name.len();
@@ -93,12 +119,24 @@ fn target(object: &ScaledObject, findings: &mut Findings) {
     let target = &object.spec.scale_target_ref;
     if target.name.is_empty() {
         let message = "is empty, expected the name of the workload to scale";
-        findings.add(Severity::Error, "incorrect-target", "spec.scaleTargetRef.name", "", message);
+        findings.add(
+            Severity::Error,
+            "incorrect-target",
+            "spec.scaleTargetRef.name",
+            "",
+            message,
+        );
     }
     if target.api_version().split('/').count() > 2 {
         let version = target.api_version();
         let message = format!("{version:?} is no API version, expected \"group/version\" or \"version\"");
-        findings.add(Severity::Error, "incorrect-target", "spec.scaleTargetRef.apiVersion", version, message);
+        findings.add(
+            Severity::Error,
+            "incorrect-target",
+            "spec.scaleTargetRef.apiVersion",
+            version,
+            message,
+        );
     }
 }
 
@@ -122,13 +160,21 @@ fn replicas(object: &ScaledObject, findings: &mut Findings) {
         let message = format!("is {min}, expected at most maxReplicaCount, which is {max}");
         findings.add(Severity::Error, REPLICAS, "spec.minReplicaCount", min, message);
     }
-    let Some(idle) = spec.idle_replica_count else { return };
+    let Some(idle) = spec.idle_replica_count else {
+        return;
+    };
     if idle > min {
         let message = format!("is {idle}, expected less than minReplicaCount, which is {min}");
         findings.add(Severity::Error, REPLICAS, "spec.idleReplicaCount", idle, message);
     } else if idle == min {
         let message = format!("is {idle} as minReplicaCount is, so it makes no difference");
-        findings.add(Severity::Warning, REPLICAS, "spec.idleReplicaCount", idle, message);
+        findings.add(
+            Severity::Warning,
+            REPLICAS,
+            "spec.idleReplicaCount",
+            idle,
+            message,
+        );
     }
 }
 
@@ -154,17 +200,34 @@ fn triggers(object: &ScaledObject, registry: &Registry, findings: &mut Findings)
         if registry.fields(kind).is_none() {
             parse_trigger(index, trigger, registry, &TriggerInput::default(), findings);
         }
-        let Some(reference) = &trigger.authentication_ref else { continue };
+        let Some(reference) = &trigger.authentication_ref else {
+            continue;
+        };
         if reference.name.is_empty() {
             let message = format!("is empty, expected the name of a {}", reference.kind());
-            findings.add(Severity::Error, TRIGGERS, path("authenticationRef.name"), "", message);
+            findings.add(
+                Severity::Error,
+                TRIGGERS,
+                path("authenticationRef.name"),
+                "",
+                message,
+            );
         }
-        if !matches!(reference.kind(), "TriggerAuthentication" | "ClusterTriggerAuthentication") {
+        if !matches!(
+            reference.kind(),
+            "TriggerAuthentication" | "ClusterTriggerAuthentication"
+        ) {
             let message = format!(
                 "{:?} is not one of TriggerAuthentication, ClusterTriggerAuthentication",
                 reference.kind()
             );
-            findings.add(Severity::Error, TRIGGERS, path("authenticationRef.kind"), reference.kind(), message);
+            findings.add(
+                Severity::Error,
+                TRIGGERS,
+                path("authenticationRef.kind"),
+                reference.kind(),
+                message,
+            );
         }
     }
     let only_resources = !triggers.is_empty() && triggers.iter().all(is_resource);
@@ -172,7 +235,13 @@ fn triggers(object: &ScaledObject, registry: &Registry, findings: &mut Findings)
         let message = "is 0 and every trigger is cpu or memory, which cannot wake a workload from 0; expected at \
                        least 1, or a trigger of another type";
         let reason = "scale-to-zero-requirements-not-met";
-        findings.add(Severity::AdmissionError, reason, "spec.minReplicaCount", 0, message);
+        findings.add(
+            Severity::AdmissionError,
+            reason,
+            "spec.minReplicaCount",
+            0,
+            message,
+        );
     }
 }
 
@@ -190,21 +259,44 @@ fn metric_type(trigger: &ScaleTrigger, field: &str, findings: &mut Findings) {
 }
 
 fn fallback(object: &ScaledObject, findings: &mut Findings) {
-    let Some(fallback) = &object.spec.fallback else { return };
-    for (field, value) in [("failureThreshold", fallback.failure_threshold), ("replicas", fallback.replicas)] {
+    let Some(fallback) = &object.spec.fallback else {
+        return;
+    };
+    for (field, value) in [
+        ("failureThreshold", fallback.failure_threshold),
+        ("replicas", fallback.replicas),
+    ] {
         if value < 0 {
             let message = format!("is {value}, expected at least 0");
-            findings.add(Severity::Error, FALLBACK, format!("spec.fallback.{field}"), value, message);
+            findings.add(
+                Severity::Error,
+                FALLBACK,
+                format!("spec.fallback.{field}"),
+                value,
+                message,
+            );
         }
     }
     match fallback.behavior() {
         Err(error) => {
-            findings.add(Severity::Error, FALLBACK, "spec.fallback.behavior", &fallback.behavior, error.message());
+            findings.add(
+                Severity::Error,
+                FALLBACK,
+                "spec.fallback.behavior",
+                &fallback.behavior,
+                error.message(),
+            );
         }
         Ok(FallbackBehavior::ScalingModifiers) => {
             let message = "scalingModifiers is not supported yet, expected static or one of currentReplicas, \
                            currentReplicasIfHigher, currentReplicasIfLower";
-            findings.add(Severity::Error, FALLBACK, "spec.fallback.behavior", &fallback.behavior, message);
+            findings.add(
+                Severity::Error,
+                FALLBACK,
+                "spec.fallback.behavior",
+                &fallback.behavior,
+                message,
+            );
         }
         Ok(_) => {}
     }
@@ -215,12 +307,23 @@ fn fallback(object: &ScaledObject, findings: &mut Findings) {
 }
 
 fn modifiers(object: &ScaledObject, findings: &mut Findings) {
-    let modifiers = object.spec.advanced.as_ref().and_then(|advanced| advanced.scaling_modifiers.as_ref());
+    let modifiers = object
+        .spec
+        .advanced
+        .as_ref()
+        .and_then(|advanced| advanced.scaling_modifiers.as_ref());
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let formula = modifiers.and_then(|modifiers| given(&modifiers.formula).or_else(|| given(&modifiers.target)));
+    let formula =
+        modifiers.and_then(|modifiers| given(&modifiers.formula).or_else(|| given(&modifiers.target)));
     if let Some(formula) = formula {
         let message = "formulas are not supported yet, expected none";
-        findings.add(Severity::Error, MODIFIERS, "spec.advanced.scalingModifiers", formula, message);
+        findings.add(
+            Severity::Error,
+            MODIFIERS,
+            "spec.advanced.scalingModifiers",
+            formula,
+            message,
+        );
     }
 }
 
@@ -270,8 +373,12 @@ mod tests {
     /// Fields and severities, without the triggers' types, none of which is built in here.
     fn found(spec: &Value) -> Vec<(String, Severity)> {
         let findings = check(&object(spec), &registry());
-        let rest = findings.all().iter().filter(|finding| !finding.field.ends_with(".type"));
-        rest.map(|finding| (finding.field.clone(), finding.severity)).collect()
+        let rest = findings
+            .all()
+            .iter()
+            .filter(|finding| !finding.field.ends_with(".type"));
+        rest.map(|finding| (finding.field.clone(), finding.severity))
+            .collect()
     }
 
     #[test]
@@ -279,28 +386,61 @@ mod tests {
         use Severity::{AdmissionError, Error, Warning};
         let trigger = |kind: &str, more: Value| {
             let mut trigger = json!({"type": kind, "metadata": {}});
-            trigger.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            trigger
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
             trigger
         };
         let cpu = trigger("cpu", json!({"metricType": "Utilization"}));
         let cases = [
             (json!({}), vec![]),
-            (json!({"minReplicaCount": 3, "maxReplicaCount": 2}), vec![("spec.minReplicaCount", Error)]),
-            (json!({"minReplicaCount": 101}), vec![("spec.minReplicaCount", Error)]),
-            (json!({"maxReplicaCount": 0}), vec![("spec.maxReplicaCount", Error)]),
-            (json!({"idleReplicaCount": 0, "minReplicaCount": 0}), vec![("spec.idleReplicaCount", Warning)]),
-            (json!({"idleReplicaCount": 0}), vec![("spec.idleReplicaCount", Warning)]),
-            (json!({"idleReplicaCount": 2, "minReplicaCount": 2}), vec![("spec.idleReplicaCount", Warning)]),
+            (
+                json!({"minReplicaCount": 3, "maxReplicaCount": 2}),
+                vec![("spec.minReplicaCount", Error)],
+            ),
+            (
+                json!({"minReplicaCount": 101}),
+                vec![("spec.minReplicaCount", Error)],
+            ),
+            (
+                json!({"maxReplicaCount": 0}),
+                vec![("spec.maxReplicaCount", Error)],
+            ),
+            (
+                json!({"idleReplicaCount": 0, "minReplicaCount": 0}),
+                vec![("spec.idleReplicaCount", Warning)],
+            ),
+            (
+                json!({"idleReplicaCount": 0}),
+                vec![("spec.idleReplicaCount", Warning)],
+            ),
+            (
+                json!({"idleReplicaCount": 2, "minReplicaCount": 2}),
+                vec![("spec.idleReplicaCount", Warning)],
+            ),
             (json!({"idleReplicaCount": 1, "minReplicaCount": 2}), vec![]),
-            (json!({"idleReplicaCount": 3, "minReplicaCount": 2}), vec![("spec.idleReplicaCount", Error)]),
-            (json!({"pollingInterval": 0}), vec![("spec.pollingInterval", Error)]),
-            (json!({"scaleTargetRef": {"name": ""}}), vec![("spec.scaleTargetRef.name", Error)]),
+            (
+                json!({"idleReplicaCount": 3, "minReplicaCount": 2}),
+                vec![("spec.idleReplicaCount", Error)],
+            ),
+            (
+                json!({"pollingInterval": 0}),
+                vec![("spec.pollingInterval", Error)],
+            ),
+            (
+                json!({"scaleTargetRef": {"name": ""}}),
+                vec![("spec.scaleTargetRef.name", Error)],
+            ),
             (json!({"triggers": []}), vec![("spec.triggers", Error)]),
             (
                 json!({"triggers": [trigger("known", json!({"name": "a"})), trigger("known", json!({"name": "a"}))]}),
                 vec![("spec.triggers[1].name", Error)],
             ),
-            (json!({"triggers": [trigger("known", json!({"useCachedMetrics": true}))]}), vec![]),
+            (
+                json!({"triggers": [trigger("known", json!({"useCachedMetrics": true}))]}),
+                vec![],
+            ),
             (
                 json!({"triggers": [trigger("cron", json!({"useCachedMetrics": true}))]}),
                 vec![("spec.triggers[0].useCachedMetrics", Error)],
@@ -315,9 +455,15 @@ mod tests {
             ),
             (
                 json!({"triggers": [trigger("known", json!({"authenticationRef": {"name": "", "kind": "Secret"}}))]}),
-                vec![("spec.triggers[0].authenticationRef.name", Error), ("spec.triggers[0].authenticationRef.kind", Error)],
+                vec![
+                    ("spec.triggers[0].authenticationRef.name", Error),
+                    ("spec.triggers[0].authenticationRef.kind", Error),
+                ],
             ),
-            (json!({"triggers": [cpu]}), vec![("spec.minReplicaCount", AdmissionError)]),
+            (
+                json!({"triggers": [cpu]}),
+                vec![("spec.minReplicaCount", AdmissionError)],
+            ),
             (json!({"triggers": [cpu], "minReplicaCount": 1}), vec![]),
             (json!({"triggers": [cpu, trigger("known", json!({}))]}), vec![]),
             (
@@ -332,20 +478,28 @@ mod tests {
                     ("spec.fallback.behavior", Error),
                 ],
             ),
-            (json!({"fallback": {"failureThreshold": 5, "replicas": 2}}), vec![]),
+            (
+                json!({"fallback": {"failureThreshold": 5, "replicas": 2}}),
+                vec![],
+            ),
             (
                 json!({"advanced": {"scalingModifiers": {"formula": "a + b", "target": "2"}}}),
                 vec![("spec.advanced.scalingModifiers", Error)],
             ),
             (
                 json!({"minReplicaCount": 1, "pollingInterval": 5, "cooldownPeriod": 5}),
-                vec![("spec.pollingInterval", Warning), ("spec.cooldownPeriod", Warning)],
+                vec![
+                    ("spec.pollingInterval", Warning),
+                    ("spec.cooldownPeriod", Warning),
+                ],
             ),
             (json!({"pollingInterval": 5, "cooldownPeriod": 5}), vec![]),
         ];
         for (spec, expected) in cases {
-            let expected: Vec<_> =
-                expected.into_iter().map(|(field, severity)| (field.to_owned(), severity)).collect();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(field, severity)| (field.to_owned(), severity))
+                .collect();
             assert_eq!(found(&spec), expected, "{spec}");
         }
     }
@@ -370,8 +524,14 @@ mod tests {
         );
         assert!(!findings.allow_running());
         let words = findings.in_words(Severity::Error);
-        assert!(words.contains("spec.minReplicaCount: is 200, expected at most maxReplicaCount, which is 100"), "{words}");
-        assert!(words.contains("spec.triggers[0].type: no scaler found for type: crom (did you mean \"cron\"?)"), "{words}");
+        assert!(
+            words.contains("spec.minReplicaCount: is 200, expected at most maxReplicaCount, which is 100"),
+            "{words}"
+        );
+        assert!(
+            words.contains("spec.triggers[0].type: no scaler found for type: crom (did you mean \"cron\"?)"),
+            "{words}"
+        );
         assert_eq!(findings.all()[0].object, "ScaledObject shop/web");
     }
 }

@@ -89,12 +89,19 @@ pub fn desired(
         namespace: object.namespace(),
         labels: Some(labels(object, keda_version)),
         annotations: object.metadata.annotations.clone(),
-        owner_references: object
-            .controller_owner_ref(&())
-            .map(|owner| vec![OwnerReference { block_owner_deletion: Some(true), ..owner }]),
+        owner_references: object.controller_owner_ref(&()).map(|owner| {
+            vec![OwnerReference {
+                block_owner_deletion: Some(true),
+                ..owner
+            }]
+        }),
         ..ObjectMeta::default()
     };
-    Ok(Autoscaler { metadata, spec, status: Value::Null })
+    Ok(Autoscaler {
+        metadata,
+        spec,
+        status: Value::Null,
+    })
 }
 
 fn labels(object: &ScaledObject, keda_version: &str) -> BTreeMap<String, String> {
@@ -112,18 +119,29 @@ fn labels(object: &ScaledObject, keda_version: &str) -> BTreeMap<String, String>
         ("app.kubernetes.io/part-of", object.name_any()),
         ("app.kubernetes.io/managed-by", keda::MANAGED_BY.to_owned()),
     ];
-    let mut labels: BTreeMap<_, _> = own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let inherited = object.labels().iter().filter(|(key, _)| !excluded.contains(key.as_str()));
+    let mut labels: BTreeMap<_, _> = own
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let inherited = object
+        .labels()
+        .iter()
+        .filter(|(key, _)| !excluded.contains(key.as_str()));
     labels.extend(inherited.map(|(key, value)| (key.clone(), value.clone())));
     labels
 }
 
 /// The configured behaviour, and what is switched off by the annotations that pause one direction.
 fn behavior(object: &ScaledObject) -> Option<Value> {
-    let configured =
-        object.spec.horizontal_pod_autoscaler_config().and_then(|config| config.behavior.as_ref());
+    let configured = object
+        .spec
+        .horizontal_pod_autoscaler_config()
+        .and_then(|config| config.behavior.as_ref());
     let mut behavior = configured.and_then(|behavior| serde_json::to_value(behavior).ok());
-    let paused = [("scaleDown", object.is_scale_in_paused()), ("scaleUp", object.is_scale_out_paused())];
+    let paused = [
+        ("scaleDown", object.is_scale_in_paused()),
+        ("scaleUp", object.is_scale_out_paused()),
+    ];
     for (direction, _) in paused.into_iter().filter(|(_, paused)| *paused) {
         let behavior = behavior.get_or_insert_with(|| json!({}));
         if !behavior[direction].is_object() {
@@ -185,10 +203,14 @@ pub fn needs_update(current: &Autoscaler, desired: &Autoscaler) -> bool {
         desired.iter().all(|(key, value)| current.get(key) == Some(value))
     };
     let owned = desired.owner_references().iter().all(|owner| {
-        current.owner_references().iter().any(|known| known.uid == owner.uid && known.controller == owner.controller)
+        current
+            .owner_references()
+            .iter()
+            .any(|known| known.uid == owner.uid && known.controller == owner.controller)
     });
-    let same_metadata =
-        owned && has_all(current.labels(), desired.labels()) && has_all(current.annotations(), desired.annotations());
+    let same_metadata = owned
+        && has_all(current.labels(), desired.labels())
+        && has_all(current.annotations(), desired.annotations());
     let same_behavior =
         with_defaults(current.spec.get("behavior")) == with_defaults(desired.spec.get("behavior"));
     let mut rest = desired.spec.clone();
@@ -205,7 +227,10 @@ fn contains(current: &Value, desired: &Value) -> bool {
             .all(|(key, value)| current.get(key).is_some_and(|current| contains(current, value))),
         (Value::Array(current), Value::Array(desired)) => {
             current.len() == desired.len()
-                && current.iter().zip(desired).all(|(current, desired)| contains(current, desired))
+                && current
+                    .iter()
+                    .zip(desired)
+                    .all(|(current, desired)| contains(current, desired))
         }
         _ => current == desired,
     }
@@ -216,15 +241,24 @@ fn with_defaults(behavior: Option<&Value>) -> Option<Value> {
     let mut behavior = behavior.filter(|behavior| behavior.is_object())?.clone();
     let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
     let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
-    for (direction, policies) in [("scaleUp", json!([pods, percent])), ("scaleDown", json!([percent]))] {
+    for (direction, policies) in [
+        ("scaleUp", json!([pods, percent])),
+        ("scaleDown", json!([percent])),
+    ] {
         let rules = behavior[direction].as_object().cloned().unwrap_or_default();
         let mut rules: Map<_, _> = rules.into_iter().filter(|(_, value)| !value.is_null()).collect();
         rules.entry("selectPolicy").or_insert_with(|| json!("Max"));
-        if rules.get("policies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        if rules
+            .get("policies")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+        {
             rules.insert("policies".to_owned(), policies);
         }
         if direction == "scaleUp" {
-            rules.entry("stabilizationWindowSeconds").or_insert_with(|| json!(0));
+            rules
+                .entry("stabilizationWindowSeconds")
+                .or_insert_with(|| json!(0));
         }
         behavior[direction] = Value::Object(rules);
     }

@@ -10,10 +10,20 @@ const ORDER: [&str; 5] = ["Ready", "Active", "Fallback", "Paused", "HPAActive"];
 /// Adds the conditions that every ScaledObject has from the start.
 pub fn initialize(status: &mut ScaledObjectStatus) {
     let conditions = status.conditions.get_or_insert_default();
-    for (type_, initially) in [("Ready", "Unknown"), ("Active", "Unknown"), ("Fallback", "Unknown"), ("Paused", "False")] {
+    for (type_, initially) in [
+        ("Ready", "Unknown"),
+        ("Active", "Unknown"),
+        ("Fallback", "Unknown"),
+        ("Paused", "False"),
+    ] {
         if !conditions.iter().any(|condition| condition.type_ == type_) {
             let status = initially.to_owned();
-            conditions.push(Condition { type_: type_.to_owned(), status, reason: None, message: None });
+            conditions.push(Condition {
+                type_: type_.to_owned(),
+                status,
+                reason: None,
+                message: None,
+            });
         }
     }
     sort(conditions);
@@ -38,7 +48,10 @@ pub fn set_condition(status: &mut ScaledObjectStatus, condition: Condition) -> b
 
 fn sort(conditions: &mut [Condition]) {
     let place = |condition: &Condition| {
-        ORDER.iter().position(|type_| *type_ == condition.type_).unwrap_or(ORDER.len())
+        ORDER
+            .iter()
+            .position(|type_| *type_ == condition.type_)
+            .unwrap_or(ORDER.len())
     };
     conditions.sort_by_key(place);
 }
@@ -50,7 +63,12 @@ pub fn fallback_condition(in_force: bool) -> Condition {
         let message = "At least one trigger is falling back on this scaled object";
         Condition::new("Fallback", "True", "FallbackExists", message)
     } else {
-        Condition::new("Fallback", "False", "NoFallbackFound", "No fallbacks are active on this scaled object")
+        Condition::new(
+            "Fallback",
+            "False",
+            "NoFallbackFound",
+            "No fallbacks are active on this scaled object",
+        )
     }
 }
 
@@ -60,7 +78,12 @@ pub fn paused_condition(paused: bool) -> Condition {
     if paused {
         Condition::new("Paused", "True", "ScaledObjectPaused", "ScaledObject is paused")
     } else {
-        Condition::new("Paused", "False", "ScaledObjectUnpaused", "pause annotation removed for ScaledObject")
+        Condition::new(
+            "Paused",
+            "False",
+            "ScaledObjectUnpaused",
+            "pause annotation removed for ScaledObject",
+        )
     }
 }
 
@@ -68,7 +91,9 @@ pub fn paused_condition(paused: bool) -> Condition {
 #[must_use]
 pub fn hpa_condition(hpa_status: &Value) -> Option<Condition> {
     let conditions = hpa_status["conditions"].as_array()?;
-    let scaling = conditions.iter().find(|condition| condition["type"] == "ScalingActive")?;
+    let scaling = conditions
+        .iter()
+        .find(|condition| condition["type"] == "ScalingActive")?;
     let text = |field: &str| scaling[field].as_str().unwrap_or_default();
     let (status, reason) = match (text("status"), text("reason")) {
         ("True", _) => ("True", "HPAActive"),
@@ -84,8 +109,9 @@ pub fn hpa_condition(hpa_status: &Value) -> Option<Condition> {
 #[must_use]
 pub fn summarize(triggers: &[ScaleTrigger]) -> (String, String) {
     let types = triggers.iter().map(|trigger| trigger.trigger_type.as_str());
-    let authentications =
-        triggers.iter().filter_map(|trigger| Some(trigger.authentication_ref.as_ref()?.name.as_str()));
+    let authentications = triggers
+        .iter()
+        .filter_map(|trigger| Some(trigger.authentication_ref.as_ref()?.name.as_str()));
     (each_once(types), each_once(authentications))
 }
 
@@ -176,7 +202,16 @@ mod tests {
             .into_iter()
             .map(|condition| format!("{}={}", condition.type_, condition.status))
             .collect();
-        assert_eq!(shown, ["Ready=Unknown", "Active=Unknown", "Fallback=Unknown", "Paused=True", "HPAActive=True"]);
+        assert_eq!(
+            shown,
+            [
+                "Ready=Unknown",
+                "Active=Unknown",
+                "Fallback=Unknown",
+                "Paused=True",
+                "HPAActive=True"
+            ]
+        );
     }
 
     #[test]
@@ -190,21 +225,24 @@ mod tests {
 
     #[test]
     fn the_hpas_scaling_active_becomes_hpa_active() {
-        let hpa = |status: &str, reason: &str| {
-            json!({"conditions": [{"type": "ScalingActive", "status": status, "reason": reason, "message": "m"}]})
-        };
+        let hpa = |status: &str, reason: &str| json!({"conditions": [{"type": "ScalingActive", "status": status, "reason": reason, "message": "m"}]});
         let cases = [
             (json!({}), None),
             (Value::Null, None),
             (hpa("True", "ValidMetricFound"), Some(("True", "HPAActive"))),
             (hpa("False", "ScalingDisabled"), Some(("True", "ScalingDisabled"))),
-            (hpa("False", "FailedGetExternalMetric"), Some(("False", "FailedGetExternalMetric"))),
+            (
+                hpa("False", "FailedGetExternalMetric"),
+                Some(("False", "FailedGetExternalMetric")),
+            ),
             (hpa("False", ""), Some(("False", "HPAMetricsUnavailable"))),
             (hpa("Unknown", "x"), None),
         ];
         for (status, expected) in cases {
             let found = hpa_condition(&status);
-            let found = found.as_ref().map(|found| (found.status.as_str(), found.reason.as_deref().unwrap()));
+            let found = found
+                .as_ref()
+                .map(|found| (found.status.as_str(), found.reason.as_deref().unwrap()));
             assert_eq!(found, expected, "{status}");
         }
     }
@@ -219,7 +257,11 @@ mod tests {
             }),
             ..ScaleTrigger::default()
         };
-        let triggers = [trigger("cron", None), trigger("kafka", Some("a")), trigger("cron", Some("a"))];
+        let triggers = [
+            trigger("cron", None),
+            trigger("kafka", Some("a")),
+            trigger("cron", Some("a")),
+        ];
         assert_eq!(summarize(&triggers), ("cron,kafka".to_owned(), "a".to_owned()));
     }
 
@@ -230,19 +272,33 @@ mod tests {
             ("next poll", Some(100), 105, false, 10, false),
             ("30 s later", Some(100), 130, false, 10, true),
             ("a quarter of a long cooldown", Some(100), 130, false, 300, false),
-            ("a quarter of a long cooldown is over", Some(100), 175, false, 300, true),
+            (
+                "a quarter of a long cooldown is over",
+                Some(100),
+                175,
+                false,
+                300,
+                true,
+            ),
             ("it ends", Some(100), 105, true, 300, true),
             ("it ends where it was written", Some(100), 100, true, 300, false),
         ];
         for (name, published, last_active, turned, cooldown, expected) in cases {
             let cooldown = SignedDuration::from_secs(cooldown);
-            assert_eq!(publishes_last_active(published.map(at), at(last_active), turned, cooldown), expected, "{name}");
+            assert_eq!(
+                publishes_last_active(published.map(at), at(last_active), turned, cooldown),
+                expected,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn a_patch_holds_only_what_changed() {
-        let mut before = ScaledObjectStatus { original_replica_count: Some(1), ..Default::default() };
+        let mut before = ScaledObjectStatus {
+            original_replica_count: Some(1),
+            ..Default::default()
+        };
         initialize(&mut before);
         assert_eq!(patch(&before, &before.clone()), None);
         let mut after = before.clone();

@@ -25,14 +25,27 @@ fn external(name: &str, target: i64) -> NamedMetric {
         name: name.trim_start_matches("s0-").into(),
         target: MetricTarget::AverageValue(Quantity::from_units(target)),
     };
-    NamedMetric { name: name.into(), spec }
+    NamedMetric {
+        name: name.into(),
+        spec,
+    }
 }
 
 fn resource(target: MetricTarget) -> NamedMetric {
-    NamedMetric { name: "cpu".into(), spec: MetricSpec::Resource { name: "cpu".into(), target } }
+    NamedMetric {
+        name: "cpu".into(),
+        spec: MetricSpec::Resource {
+            name: "cpu".into(),
+            target,
+        },
+    }
 }
 
-const WEB: TargetReference<'_> = TargetReference { api_version: "apps/v1", kind: "Deployment", name: "web" };
+const WEB: TargetReference<'_> = TargetReference {
+    api_version: "apps/v1",
+    kind: "Deployment",
+    name: "web",
+};
 
 fn made(object: &ScaledObject, metrics: &[NamedMetric]) -> Autoscaler {
     desired(object, WEB, metrics, "2.20.2").unwrap()
@@ -83,7 +96,10 @@ fn the_tutorials_hpa_is_kedas_field_by_field() {
 #[test]
 fn bounds_default_to_one_and_a_hundred() {
     let hpa = made(&object(json!({})), &[external("s0-x", 5)]);
-    assert_eq!((&hpa.spec["minReplicas"], &hpa.spec["maxReplicas"]), (&json!(1), &json!(100)));
+    assert_eq!(
+        (&hpa.spec["minReplicas"], &hpa.spec["maxReplicas"]),
+        (&json!(1), &json!(100))
+    );
     let hpa = made(&object(json!({"minReplicaCount": 4})), &[external("s0-x", 5)]);
     assert_eq!(hpa.spec["minReplicas"], json!(4));
 }
@@ -98,9 +114,19 @@ fn metrics_stand_in_the_order_of_their_types() {
             target: MetricTarget::AverageValue("500Mi".parse().unwrap()),
         },
     };
-    let metrics = [resource(MetricTarget::Utilization(50)), external("s1-b", 5), external("s2-a", 5), container];
+    let metrics = [
+        resource(MetricTarget::Utilization(50)),
+        external("s1-b", 5),
+        external("s2-a", 5),
+        container,
+    ];
     let hpa = made(&object(json!({})), &metrics);
-    let types: Vec<_> = hpa.spec["metrics"].as_array().unwrap().iter().map(|metric| &metric["type"]).collect();
+    let types: Vec<_> = hpa.spec["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| &metric["type"])
+        .collect();
     assert_eq!(types, ["ContainerResource", "External", "External", "Resource"]);
     assert_eq!(hpa.spec["metrics"][1]["external"]["metric"]["name"], "s1-b");
     assert_eq!(
@@ -117,7 +143,10 @@ fn metrics_stand_in_the_order_of_their_types() {
 fn equal_names_and_no_metrics_are_refused() {
     let object = object(json!({}));
     let twice = desired(&object, WEB, &[external("s0-x", 5), external("s0-X", 5)], "v").unwrap_err();
-    assert_eq!(twice.to_string(), "metricName s0-X defined multiple times in ScaledObject");
+    assert_eq!(
+        twice.to_string(),
+        "metricName s0-X defined multiple times in ScaledObject"
+    );
     assert_eq!(desired(&object, WEB, &[], "v").unwrap_err(), InvalidMetrics::None);
 }
 
@@ -129,10 +158,16 @@ fn labels_of_the_object_win_and_excluded_ones_stay_behind() {
         ("secret".to_owned(), "x".to_owned()),
         ("app.kubernetes.io/part-of".to_owned(), "shop".to_owned()),
     ]);
-    object.annotations_mut().insert(keda::HPA_EXCLUDED_LABELS_ANNOTATION.into(), "secret, other".into());
+    object.annotations_mut().insert(
+        keda::HPA_EXCLUDED_LABELS_ANNOTATION.into(),
+        "secret, other".into(),
+    );
     let hpa = made(&object, &[external("s0-x", 5)]);
     assert_eq!(hpa.labels().get("team").map(String::as_str), Some("blue"));
-    assert_eq!(hpa.labels().get("app.kubernetes.io/part-of").map(String::as_str), Some("shop"));
+    assert_eq!(
+        hpa.labels().get("app.kubernetes.io/part-of").map(String::as_str),
+        Some("shop")
+    );
     assert!(!hpa.labels().contains_key("secret"));
     assert_eq!(hpa.annotations(), object.annotations());
 }
@@ -143,8 +178,16 @@ fn pausing_one_direction_disables_its_policy_and_leaves_the_rest() {
     let config = json!({"advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}}});
     let cases = [
         (json!({}), None, None),
-        (json!({}), Some(keda::PAUSED_SCALE_IN_ANNOTATION), Some(json!({"scaleDown": {"selectPolicy": "Disabled"}}))),
-        (json!({}), Some(keda::PAUSED_SCALE_OUT_ANNOTATION), Some(json!({"scaleUp": {"selectPolicy": "Disabled"}}))),
+        (
+            json!({}),
+            Some(keda::PAUSED_SCALE_IN_ANNOTATION),
+            Some(json!({"scaleDown": {"selectPolicy": "Disabled"}})),
+        ),
+        (
+            json!({}),
+            Some(keda::PAUSED_SCALE_OUT_ANNOTATION),
+            Some(json!({"scaleUp": {"selectPolicy": "Disabled"}})),
+        ),
         (config.clone(), None, Some(behavior)),
         (
             config,
@@ -155,9 +198,15 @@ fn pausing_one_direction_disables_its_policy_and_leaves_the_rest() {
     for (spec, annotation, expected) in cases {
         let mut object = object(spec);
         if let Some(annotation) = annotation {
-            object.annotations_mut().insert(annotation.to_owned(), "true".to_owned());
+            object
+                .annotations_mut()
+                .insert(annotation.to_owned(), "true".to_owned());
         }
-        assert_eq!(made(&object, &[external("s0-x", 5)]).spec.get("behavior"), expected.as_ref(), "{annotation:?}");
+        assert_eq!(
+            made(&object, &[external("s0-x", 5)]).spec.get("behavior"),
+            expected.as_ref(),
+            "{annotation:?}"
+        );
     }
 }
 
@@ -166,14 +215,19 @@ fn drift_is_what_is_missing_not_what_was_added() {
     let object = object(json!({"advanced": {"horizontalPodAutoscalerConfig": {
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}},
     }}}));
-    let wanted = made(&object, &[external("s0-x", 5), resource(MetricTarget::Utilization(50))]);
+    let wanted = made(
+        &object,
+        &[external("s0-x", 5), resource(MetricTarget::Utilization(50))],
+    );
     let drift = |change: &dyn Fn(&mut Autoscaler)| {
         let mut current = wanted.clone();
         change(&mut current);
         needs_update(&current, &wanted)
     };
     assert!(!drift(&|_| {}));
-    assert!(!drift(&|hpa| _ = hpa.labels_mut().insert("added".into(), "x".into())));
+    assert!(!drift(
+        &|hpa| _ = hpa.labels_mut().insert("added".into(), "x".into())
+    ));
     assert!(!drift(&|hpa| hpa.spec["added"] = json!(1)));
     assert!(!drift(&|hpa| {
         // As the API server stores it.
@@ -187,11 +241,20 @@ fn drift_is_what_is_missing_not_what_was_added() {
         });
     }));
     assert!(drift(&|hpa| hpa.spec["maxReplicas"] = json!(7)));
-    assert!(drift(&|hpa| _ = hpa.labels_mut().remove("app.kubernetes.io/managed-by")));
+    assert!(drift(
+        &|hpa| _ = hpa.labels_mut().remove("app.kubernetes.io/managed-by")
+    ));
     assert!(drift(&|hpa| hpa.metadata.owner_references = None));
-    assert!(drift(&|hpa| hpa.spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(5)));
-    assert!(drift(&|hpa| _ = hpa.spec.as_object_mut().unwrap().remove("behavior")));
-    assert!(drift(&|hpa| hpa.spec["metrics"].as_array_mut().unwrap().truncate(1)));
+    assert!(drift(
+        &|hpa| hpa.spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(5)
+    ));
+    assert!(drift(
+        &|hpa| _ = hpa.spec.as_object_mut().unwrap().remove("behavior")
+    ));
+    assert!(drift(&|hpa| hpa.spec["metrics"]
+        .as_array_mut()
+        .unwrap()
+        .truncate(1)));
     assert!(drift(&|hpa| {
         let copy = hpa.spec["metrics"][0].clone();
         hpa.spec["metrics"].as_array_mut().unwrap().push(copy);
@@ -201,7 +264,9 @@ fn drift_is_what_is_missing_not_what_was_added() {
 #[test]
 fn a_pause_that_is_over_is_drift() {
     let mut paused = object(json!({}));
-    paused.annotations_mut().insert(keda::PAUSED_SCALE_IN_ANNOTATION.into(), "true".into());
+    paused
+        .annotations_mut()
+        .insert(keda::PAUSED_SCALE_IN_ANNOTATION.into(), "true".into());
     let current = made(&paused, &[external("s0-x", 5)]);
     let wanted = made(&object(json!({})), &[external("s0-x", 5)]);
     assert!(needs_update(&current, &wanted));
