@@ -1,1 +1,32 @@
-//! Skeleton.
+//! The vocabulary and the brain of node scaling.
+//!
+//! A [`Provisioner`] buys and returns machines of one cloud; [`schedule`] decides which machines pending pods need,
+//! [`disrupt`] which machines can go. Both are pure: no client, no clock, no logger.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every printer column of a resource repeats its settings' names"
+)]
+
+pub mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod disrupt;
+mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
+pub mod karpenter;
+pub mod provider;
+pub mod requirements;
+pub mod resources;
+pub mod schedule;
+pub mod taints;
+
+pub use catalog::{CapacityType, Catalog, InstanceType, Offering};
+pub use error::{Error, ErrorKind};
+pub use provider::{
+    ClassStatus, DriftReason, Instance, InstanceState, Interruption, InterruptionKind, LaunchRequest,
+    Machine, Machines, NodeClass, ProviderId, Provisioner, Termination,
+};
+pub use requirements::{AllowUndefined, Requirement, Requirements};
+pub use resources::ResourceList;

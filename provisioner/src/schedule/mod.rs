@@ -1,0 +1,1 @@
+//! The solver: pending pods to nodes. Pure, synchronous, deterministic.
