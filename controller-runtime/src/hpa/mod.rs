@@ -53,6 +53,7 @@ pub mod status;
 #[cfg(test)]
 #[allow(clippy::too_many_lines, reason = "a table reads best in one piece")]
 mod tests;
+pub mod validation;
 
 use jiff::SignedDuration;
 

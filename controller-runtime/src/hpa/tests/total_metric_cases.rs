@@ -142,6 +142,16 @@ fn from_zero_the_ratio_itself_counts_and_the_tolerance_does_not() {
 }
 
 #[test]
+fn both_ends_of_a_tolerance_belong_to_it() {
+    check([
+        ("up", 10, "", &[11000][..], Value(10000), 0.1, (10, 11000)),
+        ("beyond", 10, "", &[11001], Value(10000), 0.1, (12, 11001)),
+        ("down", 10, "", &[9000], Value(10000), 0.1, (10, 9000)),
+        ("below", 10, "", &[8999], Value(10000), 0.1, (9, 8999)),
+    ]);
+}
+
+#[test]
 fn a_target_in_total_needs_pods_to_multiply() {
     let tolerances = Tolerances::both(0.1);
     let error = by_value(3, 20000, 15000, &[], tolerances).unwrap_err();
