@@ -8,6 +8,7 @@
 
 // The KEDA half.
 pub mod admission;
+pub mod pod_autoscaler;
 pub mod scaled_job;
 pub mod scaled_object;
 pub mod trigger_auth;

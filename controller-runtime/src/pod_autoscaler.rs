@@ -1,0 +1,3 @@
+//! The KEDA half as one thing.
+
+pub mod watched;
