@@ -18,6 +18,8 @@ mod quantity;
 mod registry;
 mod scaler;
 mod secret;
+#[cfg(test)]
+mod testing;
 mod trigger;
 
 pub use clock::{Clock, SharedClock, SystemClock, TokioClock};

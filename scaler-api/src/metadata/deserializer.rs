@@ -249,7 +249,7 @@ impl<'a> Scalar<'a> {
         Err(self.expected(format_args!("one of {}", allowed.join(", "))))
     }
 
-    fn integer<T: FromStr + fmt::Display>(self, min: T, max: T) -> Result<T, ValueError> {
+    fn integer<T: FromStr + fmt::Display + Copy>(self, min: T, max: T) -> Result<T, ValueError> {
         let text = self.word()?;
         text.parse().map_err(|_| {
             // A number that does not fit and text that is no number are different mistakes.
