@@ -18,7 +18,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that may read the system's clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that may read the system's clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -35,7 +38,10 @@ impl TokioClock {
     /// A clock that shows `start` now. Call it inside the runtime whose time it follows.
     #[must_use]
     pub fn starting_at(start: Timestamp) -> Self {
-        Self { start, origin: tokio::time::Instant::now() }
+        Self {
+            start,
+            origin: tokio::time::Instant::now(),
+        }
     }
 
     /// Time passed since the clock's start.

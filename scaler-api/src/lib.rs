@@ -24,12 +24,11 @@ pub use clock::{Clock, SharedClock, SystemClock, TokioClock};
 pub use error::{Error, ErrorKind};
 pub use metadata::{Problem, Problems};
 pub use metric::{
-    DEFAULT_SAMPLE_MAX_AGE, MetricSpec, MetricTarget, MetricType, MetricValue, Sample, indexed_name, normalize_name,
+    DEFAULT_SAMPLE_MAX_AGE, MetricSpec, MetricTarget, MetricType, MetricValue, Sample, indexed_name,
+    normalize_name,
 };
 pub use quantity::{Format, Quantity};
 pub use registry::{DynTrigger, ParsedTrigger, Registry};
 pub use scaler::{PushScaler, Scaler};
 pub use secret::Secret;
-pub use trigger::{
-    Context, Field, PodIdentity, Source, SourceKey, Trigger, TriggerInput, TriggerSettings,
-};
+pub use trigger::{Context, Field, PodIdentity, Source, SourceKey, Trigger, TriggerInput, TriggerSettings};

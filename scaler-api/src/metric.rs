@@ -125,7 +125,13 @@ pub struct Sample {
 impl Sample {
     /// The sample of a trigger with one metric.
     pub fn single(name: impl Into<String>, value: f64, active: bool) -> Self {
-        Self { values: vec![MetricValue { name: name.into(), value }], active }
+        Self {
+            values: vec![MetricValue {
+                name: name.into(),
+                value,
+            }],
+            active,
+        }
     }
 }
 
@@ -144,7 +150,15 @@ pub const DEFAULT_SAMPLE_MAX_AGE: Duration = Duration::from_secs(5);
 /// Replaces each of `/ . : % ( )` by `-`, as KEDA does in metric names.
 #[must_use]
 pub fn normalize_name(name: &str) -> String {
-    name.chars().map(|c| if matches!(c, '/' | '.' | ':' | '%' | '(' | ')') { '-' } else { c }).collect()
+    name.chars()
+        .map(|c| {
+            if matches!(c, '/' | '.' | ':' | '%' | '(' | ')') {
+                '-'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// The name under which a trigger's metric is published: `s<index>-<name>`.

@@ -32,7 +32,8 @@ impl Registry {
 
     /// Adds a trigger type; a later registration of the same type wins.
     pub fn register<T: Trigger>(&mut self) -> &mut Self {
-        self.entries.insert(T::TYPE, Box::new(TypedFactory::<T>(PhantomData)));
+        self.entries
+            .insert(T::TYPE, Box::new(TypedFactory::<T>(PhantomData)));
         self
     }
 
@@ -73,7 +74,11 @@ impl Registry {
     fn unknown_type(&self, trigger_type: &str) -> Problems {
         let mut problems = Problems::new();
         if let Some(needs) = self.unavailable.get(trigger_type) {
-            problems.error("type", trigger_type, format!("no scaler found for type: {trigger_type}: it is not built in, it needs {needs}"));
+            problems.error(
+                "type",
+                trigger_type,
+                format!("no scaler found for type: {trigger_type}: it is not built in, it needs {needs}"),
+            );
             return problems;
         }
         let known = self.entries.keys().chain(self.unavailable.keys()).copied();
@@ -160,6 +165,9 @@ impl<T: Trigger> Factory for TypedFactory<T> {
 
     fn parse(&self, input: &TriggerInput) -> Result<ParsedTrigger, Problems> {
         let (trigger, warnings) = metadata::parse::<T>(input)?;
-        Ok(ParsedTrigger { trigger: Box::new(trigger), warnings })
+        Ok(ParsedTrigger {
+            trigger: Box::new(trigger),
+            warnings,
+        })
     }
 }

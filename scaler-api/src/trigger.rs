@@ -274,15 +274,19 @@ impl Context {
     /// Adds an extension; one value per type.
     #[must_use]
     pub fn with<T: Any + Send + Sync>(mut self, extension: T) -> Self {
-        self.extensions
-            .insert((TypeId::of::<T>(), std::any::type_name::<T>()), Arc::new(extension));
+        self.extensions.insert(
+            (TypeId::of::<T>(), std::any::type_name::<T>()),
+            Arc::new(extension),
+        );
         self
     }
 
     /// The extension of type `T`, if there is one.
     #[must_use]
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let extension = self.extensions.get(&(TypeId::of::<T>(), std::any::type_name::<T>()))?;
+        let extension = self
+            .extensions
+            .get(&(TypeId::of::<T>(), std::any::type_name::<T>()))?;
         Arc::clone(extension).downcast().ok()
     }
 }
@@ -298,7 +302,10 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("clock", &self.clock)
             .field("timeout", &self.timeout)
-            .field("extensions", &self.extensions.keys().map(|(_, name)| *name).collect::<Vec<_>>())
+            .field(
+                "extensions",
+                &self.extensions.keys().map(|(_, name)| *name).collect::<Vec<_>>(),
+            )
             .finish()
     }
 }
@@ -309,7 +316,11 @@ mod tests {
 
     #[test]
     fn source_keys_differ_by_credential_without_showing_it() {
-        let key = |secret: &str| SourceKey::new("redis").with("address", "a:1").secret("password", &Secret::new(secret));
+        let key = |secret: &str| {
+            SourceKey::new("redis")
+                .with("address", "a:1")
+                .secret("password", &Secret::new(secret))
+        };
         assert_ne!(key("one"), key("two"));
         assert_eq!(key("one"), key("one"));
         assert!(!key("hunter2").as_str().contains("hunter2"));
@@ -317,7 +328,10 @@ mod tests {
 
     #[test]
     fn source_key_parts_cannot_run_into_each_other() {
-        assert_ne!(SourceKey::new("x").with("a", "1|b=2"), SourceKey::new("x").with("a", "1").with("b", "2"));
+        assert_ne!(
+            SourceKey::new("x").with("a", "1|b=2"),
+            SourceKey::new("x").with("a", "1").with("b", "2")
+        );
     }
 
     #[test]

@@ -37,12 +37,20 @@ impl Problems {
 
     /// Adds an error. `message` stands by itself: it names key and value where that helps.
     pub fn error(&mut self, field: impl Into<String>, value: impl Into<String>, message: impl Into<String>) {
-        self.errors.push(Problem { field: field.into(), value: value.into(), message: message.into() });
+        self.errors.push(Problem {
+            field: field.into(),
+            value: value.into(),
+            message: message.into(),
+        });
     }
 
     /// Adds a warning.
     pub fn warn(&mut self, field: impl Into<String>, value: impl Into<String>, message: impl Into<String>) {
-        self.warnings.push(Problem { field: field.into(), value: value.into(), message: message.into() });
+        self.warnings.push(Problem {
+            field: field.into(),
+            value: value.into(),
+            message: message.into(),
+        });
     }
 
     /// What is wrong.
