@@ -207,8 +207,8 @@ impl<P: Provisioner> NodeAutoscaler<P> {
 
     /// A node autoscaler that has not started yet.
     #[must_use]
-    pub fn new(runtime: &Runtime, provisioner: Arc<P>, config: Config) -> Self {
-        let runtime = runtime.named(Self::COMPONENT);
+    pub fn new(runtime: Runtime, provisioner: Arc<P>, config: Config) -> Self {
+        let runtime = Runtime { recorder: runtime.recorder.named(Self::COMPONENT), ..runtime };
         let cluster = Cluster::default();
         let queues = Queues::new(Batcher::new(config.batch_idle, config.batch_longest));
         let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues);

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::{
-    api::core::v1::{Node, Taint},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
 use provisioner::{
     ResourceList,
@@ -15,7 +12,6 @@ use provisioner::{
         labels,
         node_claim::conditions,
     },
-    taints,
 };
 
 /// A machine as the API shows it: a claim that is bought, a node that nobody bought, or both halves of one.
@@ -117,43 +113,11 @@ impl Member {
             || self.claim.as_ref().is_some_and(|claim| says(claim.annotations()))
     }
 
-    /// The taints that a pod must tolerate, leaving out those that go by themselves before the node takes pods.
-    #[must_use]
-    pub fn taints(&self) -> Vec<Taint> {
-        let own = match (&self.node, &self.claim) {
-            (Some(node), _) if self.is_registered() => node_taints(node),
-            (_, Some(claim)) => claim.spec.taints.clone(),
-            (Some(node), None) => node_taints(node),
-            (None, None) => Vec::new(),
-        };
-        if self.is_initialized() {
-            return own;
-        }
-        let startup = self.claim.as_ref().map(|claim| claim.spec.startup_taints.as_slice()).unwrap_or_default();
-        taints::lasting(&own, startup)
-    }
-
     /// What the machine has. A claim's expectation stands for what a young node does not report yet.
     #[must_use]
     pub fn capacity(&self) -> ResourceList {
         let reported = self.node.as_ref().and_then(|node| node.status.as_ref()?.capacity.as_ref());
         let expected = self.claim.as_ref().and_then(|claim| claim.status.as_ref()?.capacity.as_ref());
-        self.reported_or_expected(reported, expected)
-    }
-
-    /// What pods can use of it.
-    #[must_use]
-    pub fn allocatable(&self) -> ResourceList {
-        let reported = self.node.as_ref().and_then(|node| node.status.as_ref()?.allocatable.as_ref());
-        let expected = self.claim.as_ref().and_then(|claim| claim.status.as_ref()?.allocatable.as_ref());
-        self.reported_or_expected(reported, expected)
-    }
-
-    fn reported_or_expected(
-        &self,
-        reported: Option<&BTreeMap<String, Quantity>>,
-        expected: Option<&ResourceList>,
-    ) -> ResourceList {
         let mut resources = ResourceList::from_kube_lossy(reported);
         if self.is_initialized() {
             return resources;
@@ -179,16 +143,4 @@ impl Member {
 pub fn is_node_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// A node's taints, with the one that being cordoned means.
-#[must_use]
-pub fn node_taints(node: &Node) -> Vec<Taint> {
-    const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
-    let Some(spec) = &node.spec else { return Vec::new() };
-    let mut taints = spec.taints.clone().unwrap_or_default();
-    if spec.unschedulable == Some(true) && !taints.iter().any(|taint| taint.key == UNSCHEDULABLE) {
-        taints.push(Taint { key: UNSCHEDULABLE.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() });
-    }
-    taints
 }

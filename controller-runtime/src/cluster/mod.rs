@@ -28,7 +28,7 @@ use provisioner::{
 };
 
 pub(crate) use feed::{Feed, Queues};
-pub use member::{Member, is_node_ready, node_taints};
+pub use member::{Member, is_node_ready};
 pub(crate) use write::{Precondition, is_conflict, is_gone, merge_patch, merge_patch_status};
 
 use crate::store::ObjectKey;
