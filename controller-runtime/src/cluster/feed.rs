@@ -5,14 +5,14 @@ use std::sync::Arc;
 use futures::future;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, Client, ResourceExt as _};
 use provisioner::karpenter::{NodeClaim, NodePool};
 use scaler_api::SharedClock;
 
-use super::{Cluster, pod};
+use super::{Cluster, may_buy, pod};
 use crate::{
     provisioning::Batcher,
     queue::{Backoff, WorkQueue},
@@ -66,6 +66,7 @@ pub(crate) struct Feed {
     pods: Informer<Pod>,
     daemon_sets: Informer<DaemonSet>,
     budgets: Informer<PodDisruptionBudget>,
+    namespaces: Informer<Namespace>,
 }
 
 impl Feed {
@@ -78,6 +79,7 @@ impl Feed {
             pods: pods(client, clock, cluster, queues),
             daemon_sets: daemon_sets(client, cluster),
             budgets: budgets(client, cluster),
+            namespaces: namespaces(client, cluster),
         }
     }
 
@@ -85,7 +87,9 @@ impl Feed {
     pub(crate) fn synced(&self) -> impl Future<Output = ()> + Send + use<> {
         let (nodes, claims, pools) = (self.nodes.store(), self.claims.store(), self.pools.store());
         let (pods, daemon_sets, budgets) = (self.pods.store(), self.daemon_sets.store(), self.budgets.store());
+        let namespaces = self.namespaces.store();
         async move {
+            namespaces.synced().await;
             nodes.synced().await;
             claims.synced().await;
             pools.synced().await;
@@ -98,6 +102,7 @@ impl Feed {
     /// Lists and watches until dropped.
     pub(crate) fn run(self) -> Vec<future::BoxFuture<'static, ()>> {
         vec![
+            Box::pin(self.namespaces.run()),
             Box::pin(self.pools.run()),
             Box::pin(self.claims.run()),
             Box::pin(self.nodes.run()),
@@ -149,8 +154,16 @@ fn claims(client: &Client, cluster: &Cluster, queues: &Queues) -> Informer<NodeC
         queues.claim(claim);
         queues.classes.add(claim.spec.node_class_ref.name.clone());
         match change {
-            Change::Applied { previous: None, .. } => queues.drift.add(claim.name_any()),
-            Change::Applied { .. } => {}
+            Change::Applied { object, previous } => {
+                let is_going = |claim: &NodeClaim| claim.metadata.deletion_timestamp.is_some();
+                if previous.is_none() {
+                    queues.drift.add(claim.name_any());
+                }
+                // Its pods need another place.
+                if is_going(object) && !previous.as_ref().is_some_and(|old| is_going(old)) {
+                    queues.batcher.trigger_again();
+                }
+            }
             // What waited for it may need another one.
             Change::Deleted(_) => queues.batcher.trigger_again(),
         }
@@ -174,11 +187,17 @@ fn pools(client: &Client, cluster: &Cluster, queues: &Queues) -> Informer<NodePo
             }
             state.claims().filter(|claim| claim.pool() == Some(name.as_str())).cloned().collect()
         });
-        let spec_changed = match change {
-            Change::Applied { object, previous } => previous.as_ref().is_none_or(|old| old.spec != object.spec),
-            Change::Deleted(_) => true,
+        let (spec_changed, ready_changed) = match change {
+            Change::Applied { object, previous } => (
+                previous.as_ref().is_none_or(|old| old.spec != object.spec),
+                previous.as_ref().is_some_and(|old| may_buy(old) != may_buy(object)),
+            ),
+            Change::Deleted(_) => (true, false),
         };
         queues.pools.add(name);
+        if ready_changed {
+            queues.batcher.trigger_again();
+        }
         if spec_changed {
             for claim in claims {
                 queues.claims.add(claim.name_any());
@@ -251,6 +270,18 @@ fn budgets(client: &Client, cluster: &Cluster) -> Informer<PodDisruptionBudget> 
         cluster.with(|state| match change {
             Change::Applied { object, .. } => state.apply_budget(object),
             Change::Deleted(budget) => state.delete_budget(&ObjectKey::of(&**budget)),
+        });
+    });
+    informer
+}
+
+fn namespaces(client: &Client, cluster: &Cluster) -> Informer<Namespace> {
+    let mut informer = Informer::new(Api::<Namespace>::all(client.clone()));
+    let cluster = cluster.clone();
+    informer.subscribe(move |change| {
+        cluster.with(|state| match change {
+            Change::Applied { object, .. } => state.apply_namespace(&object.name_any(), object.labels()),
+            Change::Deleted(namespace) => state.delete_namespace(&namespace.name_any()),
         });
     });
     informer

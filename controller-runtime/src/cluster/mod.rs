@@ -8,11 +8,12 @@
 mod feed;
 mod member;
 pub mod pod;
+mod world;
 mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -25,10 +26,12 @@ use kube::{Resource, ResourceExt as _};
 use provisioner::{
     ResourceList,
     karpenter::{NodeClaim, NodePool},
+    schedule::PodFacts,
 };
 
 pub(crate) use feed::{Feed, Queues};
 pub use member::{Member, is_node_ready};
+pub use world::{Catalogs, Snapshot, may_buy};
 pub(crate) use write::{Precondition, is_conflict, is_gone, merge_patch, merge_patch_status};
 
 use crate::store::ObjectKey;
@@ -39,7 +42,8 @@ pub struct ClusterState {
     nodes: BTreeMap<String, Arc<Node>>,
     claims: BTreeMap<String, Arc<NodeClaim>>,
     pools: BTreeMap<String, Arc<NodePool>>,
-    pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    pods: BTreeMap<ObjectKey, Entry>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
     daemon_sets: BTreeMap<ObjectKey, Arc<DaemonSet>>,
     budgets: BTreeMap<ObjectKey, Arc<PodDisruptionBudget>>,
     /// Names of nodes by provider id; more than one is a mistake that registration reports.
@@ -51,6 +55,13 @@ pub struct ClusterState {
     pod_events: BTreeMap<String, Timestamp>,
     marked: BTreeSet<String>,
     version: u64,
+}
+
+/// A pod, and what the solver needs to know of it once somebody has asked.
+#[derive(Debug)]
+struct Entry {
+    pod: Arc<Pod>,
+    facts: OnceLock<Arc<PodFacts>>,
 }
 
 /// A shared [`ClusterState`]. Clones share it.
@@ -251,7 +262,7 @@ impl ClusterState {
     /// Takes over a pod; says whether it is news.
     pub fn apply_pod(&mut self, pod: &Arc<Pod>) -> bool {
         let key = ObjectKey::of(&**pod);
-        let known = self.pods.get(&key).cloned();
+        let known = self.pods.get(&key).map(|entry| Arc::clone(&entry.pod));
         if is_current(known.as_ref(), pod) {
             return false;
         }
@@ -265,14 +276,14 @@ impl ClusterState {
             Some(node) => self.pods_by_node.entry(node.to_owned()).or_default().insert(key.clone()),
             None => self.unbound.insert(key.clone()),
         };
-        self.pods.insert(key, Arc::clone(pod));
+        self.pods.insert(key, Entry { pod: Arc::clone(pod), facts: OnceLock::new() });
         true
     }
 
     /// Forgets a pod.
     pub fn delete_pod(&mut self, key: &ObjectKey) {
-        if let Some(pod) = self.pods.remove(key) {
-            self.unbind(key, &pod);
+        if let Some(entry) = self.pods.remove(key) {
+            self.unbind(key, &entry.pod);
             self.touch();
         }
     }
@@ -291,12 +302,12 @@ impl ClusterState {
     /// A pod.
     #[must_use]
     pub fn pod(&self, key: &ObjectKey) -> Option<Arc<Pod>> {
-        self.pods.get(key).cloned()
+        self.pods.get(key).map(|entry| Arc::clone(&entry.pod))
     }
 
     /// Every pod, by namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.values()
+        self.pods.values().map(|entry| &entry.pod)
     }
 
     /// The pods of a node, by namespace and name.
@@ -363,6 +374,21 @@ impl ClusterState {
     /// Every daemon set, by namespace and name.
     pub fn daemon_sets(&self) -> impl Iterator<Item = &Arc<DaemonSet>> {
         self.daemon_sets.values()
+    }
+
+    /// Takes over the labels of a namespace.
+    pub fn apply_namespace(&mut self, name: &str, labels: &BTreeMap<String, String>) {
+        let known = self.namespaces.insert(name.to_owned(), labels.clone());
+        if known.as_ref() != Some(labels) {
+            self.touch();
+        }
+    }
+
+    /// Forgets a namespace.
+    pub fn delete_namespace(&mut self, name: &str) {
+        if self.namespaces.remove(name).is_some() {
+            self.touch();
+        }
     }
 
     /// Takes over a disruption budget.
