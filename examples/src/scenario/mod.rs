@@ -327,6 +327,18 @@ pub struct Consumer {
     pub table: String,
 }
 
+impl Consumer {
+    /// The labels of `podSelector`, which is of the form `key=value,key=value`.
+    #[must_use]
+    pub fn labels(&self) -> std::collections::BTreeMap<String, String> {
+        self.pod_selector
+            .split(',')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+            .collect()
+    }
+}
+
 fn default_table() -> String {
     "messages".to_owned()
 }
@@ -472,6 +484,14 @@ impl Scenario {
             if interval.0.is_zero() {
                 found.push(format!(
                     "{field}: \"0s\" would never let time pass, expected more than zero"
+                ));
+            }
+        }
+        for (index, consumer) in self.consumers.iter().enumerate() {
+            if consumer.labels().len() != consumer.pod_selector.split(',').count() {
+                found.push(format!(
+                    "spec.consumers[{index}].podSelector: {:?} is not of the form key=value,key=value",
+                    consumer.pod_selector
                 ));
             }
         }
