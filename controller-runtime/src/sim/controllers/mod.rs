@@ -6,6 +6,7 @@
 
 mod deployment;
 mod expectations;
+pub mod horizontal_pod_autoscaler;
 mod informers;
 pub(crate) mod meta;
 pub(crate) mod pods;
