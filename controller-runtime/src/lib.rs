@@ -8,6 +8,7 @@
 
 // The KEDA half.
 pub mod admission;
+pub mod pod_autoscaler;
 pub mod scaled_job;
 pub mod scaled_object;
 pub mod trigger_auth;
@@ -15,6 +16,7 @@ pub mod trigger_auth;
 pub mod cluster;
 pub mod disruption;
 pub mod interruption;
+pub mod node_autoscaler;
 pub mod node_claim;
 pub mod node_pool;
 pub mod provisioning;

@@ -25,7 +25,10 @@ pub struct Bundled {
 
 macro_rules! file {
     ($path:literal) => {
-        (concat!("examples/manifests/", $path), include_str!(concat!("../manifests/", $path)))
+        (
+            concat!("examples/manifests/", $path),
+            include_str!(concat!("../manifests/", $path)),
+        )
     };
 }
 
@@ -45,7 +48,10 @@ pub const ALL: &[Bundled] = &[
     Bundled {
         name: "tutorial",
         scenario: file!("tutorial/scenario.yaml"),
-        manifests: &[file!("tutorial/00-cluster.yaml"), file!("tutorial/10-scaled-object.yaml")],
+        manifests: &[
+            file!("tutorial/00-cluster.yaml"),
+            file!("tutorial/10-scaled-object.yaml"),
+        ],
     },
     Bundled {
         name: "night-shift",

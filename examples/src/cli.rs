@@ -71,15 +71,23 @@ struct Run {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0).ok_or_else(|| "expected a number above zero".to_owned())
+    text.parse()
+        .ok()
+        .filter(|speed: &f64| speed.is_finite() && *speed > 0.0)
+        .ok_or_else(|| "expected a number above zero".to_owned())
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:8080".to_owned())?;
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an address and a port such as 127.0.0.1:8080".to_owned())?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("the embedded cluster asks nobody who they are, so it is served on loopback addresses only".to_owned())
+        Err(
+            "the embedded cluster asks nobody who they are, so it is served on loopback addresses only"
+                .to_owned(),
+        )
     }
 }
 
@@ -92,7 +100,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             if let Some(problems) = error.downcast_ref::<InputProblems>() {
                 let count = problems.0.len();
-                eprintln!("error: {count} problem{} in the input:\n{problems}", if count == 1 { "" } else { "s" });
+                eprintln!(
+                    "error: {count} problem{} in the input:\n{problems}",
+                    if count == 1 { "" } else { "s" }
+                );
                 return ExitCode::from(BAD_INPUT);
             }
             eprintln!("error: {error:#}");
@@ -108,12 +119,22 @@ impl Cli {
                 let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
                 let Some(bundled) = Bundled::named(&story) else {
                     let mut problems = InputProblems::default();
-                    problems.file("demo", format!("{story:?} is no bundled story, expected one of {}", names.join(", ")));
+                    problems.file(
+                        "demo",
+                        format!(
+                            "{story:?} is no bundled story, expected one of {}",
+                            names.join(", ")
+                        ),
+                    );
                     return Err(problems.into());
                 };
                 run.execute(bundled.story()?)
             }
-            Command::Simulate { manifests, scenario, run } => run.execute(load(&manifests, &scenario)?),
+            Command::Simulate {
+                manifests,
+                scenario,
+                run,
+            } => run.execute(load(&manifests, &scenario)?),
         }
     }
 }
@@ -123,7 +144,9 @@ fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, Inp
     let mut problems = InputProblems::default();
     let name = scenario_path.display().to_string();
     let parsed = match std::fs::read_to_string(scenario_path) {
-        Ok(text) => scenario::parse(&name, &text).map_err(|found| problems.0.extend(found.0)).ok(),
+        Ok(text) => scenario::parse(&name, &text)
+            .map_err(|found| problems.0.extend(found.0))
+            .ok(),
         Err(error) => {
             problems.file(&name, format!("cannot be read: {error}"));
             None
@@ -132,7 +155,11 @@ fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, Inp
     let mut manifests = Vec::new();
     for path in paths {
         match input::load(path) {
-            Ok(loaded) => manifests.extend(loaded.into_iter().filter(|manifest| !scenario::is_scenario(manifest))),
+            Ok(loaded) => manifests.extend(
+                loaded
+                    .into_iter()
+                    .filter(|manifest| !scenario::is_scenario(manifest)),
+            ),
             Err(found) => problems.0.extend(found.0),
         }
     }
@@ -145,7 +172,12 @@ fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, Inp
 impl Run {
     fn execute(self, story: Story) -> anyhow::Result<()> {
         let view = View::choose(self.quiet);
-        let options = Options { seed: self.seed, speed: self.speed, serve: self.serve, view };
+        let options = Options {
+            seed: self.seed,
+            speed: self.speed,
+            serve: self.serve,
+            view,
+        };
         let record = simulate::run(story, options, |record| self.finish(record))?;
         drop(record);
         Ok(())
@@ -154,11 +186,13 @@ impl Run {
     /// Writes what was asked for and prints the summary.
     fn finish(&self, record: &Record) -> anyhow::Result<()> {
         if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(record).context("the record cannot be written as JSON")?;
+            let text =
+                serde_json::to_string_pretty(record).context("the record cannot be written as JSON")?;
             std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
         if let Some(path) = &self.html {
-            std::fs::write(path, report::html(record)).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(path, report::html(record))
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !self.quiet {
             println!("{}", summary(record));
@@ -170,7 +204,12 @@ impl Run {
 /// A run in a few lines.
 #[must_use]
 pub fn summary(record: &Record) -> String {
-    let Record { replicas, nodes, messages, .. } = record;
+    let Record {
+        replicas,
+        nodes,
+        messages,
+        ..
+    } = record;
     let mut lines = vec![
         format!("scenario   {} (seed {})", record.scenario, record.seed),
         format!(
@@ -201,8 +240,15 @@ pub fn summary(record: &Record) -> String {
         nodes.final_bought,
         after(" (first one ready after ", record.first_node_seconds)
     ));
-    lines.push(format!("cost       {:.4} {}", record.cost.total, record.cost.currency));
-    lines.push(format!("decisions  {}, events {}", record.decisions.len(), record.events.len()));
+    lines.push(format!(
+        "cost       {:.4} {}",
+        record.cost.total, record.cost.currency
+    ));
+    lines.push(format!(
+        "decisions  {}, events {}",
+        record.decisions.len(),
+        record.events.len()
+    ));
     lines.join("\n")
 }
 

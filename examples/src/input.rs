@@ -32,8 +32,14 @@ impl Manifest {
     /// `Kind namespace/name`, for messages.
     #[must_use]
     pub fn label(&self) -> String {
-        let name = self.object["metadata"]["name"].as_str().unwrap_or("without a name");
-        let kind = if self.kind().is_empty() { "object" } else { self.kind() };
+        let name = self.object["metadata"]["name"]
+            .as_str()
+            .unwrap_or("without a name");
+        let kind = if self.kind().is_empty() {
+            "object"
+        } else {
+            self.kind()
+        };
         match self.object["metadata"]["namespace"].as_str() {
             Some(namespace) => format!("{kind} {namespace}/{name}"),
             None => format!("{kind} {name}"),
@@ -151,7 +157,9 @@ fn find_files(path: &Path, files: &mut Vec<PathBuf>, problems: &mut InputProblem
     let mut found: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     found.sort();
     for entry in found {
-        let manifest = entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json");
+        let manifest = entry
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json");
         if entry.is_dir() {
             find_files(&entry, files, problems);
         } else if manifest {
@@ -176,14 +184,19 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, InputProblems> {
     let mut manifests = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let items = match document {
-            Value::Object(ref object) if object.get("kind") == Some(&Value::from("List")) => {
-                object.get("items").and_then(Value::as_array).cloned().unwrap_or_default()
-            }
+            Value::Object(ref object) if object.get("kind") == Some(&Value::from("List")) => object
+                .get("items")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default(),
             Value::Array(items) => items,
             other => vec![other],
         };
         for object in items {
-            let manifest = Manifest { file: file.to_owned(), object };
+            let manifest = Manifest {
+                file: file.to_owned(),
+                object,
+            };
             check_object(&manifest, index + 1, &mut problems);
             manifests.push(manifest);
         }
@@ -205,14 +218,24 @@ fn check_object(manifest: &Manifest, document: usize, problems: &mut InputProble
     for field in ["apiVersion", "kind"] {
         match object.get(field) {
             Some(Value::String(text)) if !text.is_empty() => {}
-            Some(other) => problems.field(manifest, field, format!("is {other}, expected a non-empty string")),
+            Some(other) => problems.field(
+                manifest,
+                field,
+                format!("is {other}, expected a non-empty string"),
+            ),
             None => problems.field(manifest, field, format!("is missing in document {document}")),
         }
     }
     let metadata = &manifest.object["metadata"];
-    let named = ["name", "generateName"].iter().any(|key| metadata[*key].as_str().is_some_and(|name| !name.is_empty()));
+    let named = ["name", "generateName"]
+        .iter()
+        .any(|key| metadata[*key].as_str().is_some_and(|name| !name.is_empty()));
     if !named {
-        problems.field(manifest, "metadata.name", format!("is {}, expected a non-empty string", metadata["name"]));
+        problems.field(
+            manifest,
+            "metadata.name",
+            format!("is {}, expected a non-empty string", metadata["name"]),
+        );
     }
 }
 
@@ -221,13 +244,22 @@ mod tests {
     use super::*;
 
     fn messages(text: &str) -> Vec<String> {
-        parse("a.yaml", text).unwrap_err().0.iter().map(ToString::to_string).collect()
+        parse("a.yaml", text)
+            .unwrap_err()
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn every_document_of_a_file_is_an_object_and_lists_are_their_items() {
         let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: x}}\n---\n";
-        let labels: Vec<_> = parse("a.yaml", text).unwrap().iter().map(Manifest::label).collect();
+        let labels: Vec<_> = parse("a.yaml", text)
+            .unwrap()
+            .iter()
+            .map(Manifest::label)
+            .collect();
         assert_eq!(labels, ["Secret a", "ConfigMap x/b"]);
     }
 
@@ -235,7 +267,9 @@ mod tests {
     fn a_document_that_is_no_object_is_refused_with_file_and_value() {
         assert_eq!(
             messages("just text"),
-            ["a.yaml: document 1 is no Kubernetes object: it is the text \"just text\", expected a map with apiVersion, kind and metadata"]
+            [
+                "a.yaml: document 1 is no Kubernetes object: it is the text \"just text\", expected a map with apiVersion, kind and metadata"
+            ]
         );
     }
 

@@ -121,11 +121,22 @@ pub struct Live {
     drawn: Option<Instant>,
 }
 
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Live")
+    }
+}
+
 impl Live {
     fn new() -> io::Result<Self> {
-        let options = TerminalOptions { viewport: Viewport::Inline(HEIGHT) };
+        let options = TerminalOptions {
+            viewport: Viewport::Inline(HEIGHT),
+        };
         let terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options)?;
-        Ok(Self { terminal, drawn: None })
+        Ok(Self {
+            terminal,
+            drawn: None,
+        })
     }
 
     fn update(&mut self, moment: &Moment, record: &Record, fraction: f64, last: bool) {
@@ -149,7 +160,13 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, record: &Record, fraction: f64) 
     .areas(frame.area());
     let whole = moment.t as u64;
     let label = format!("{}  {}:{:02}", record.scenario, whole / 60, whole % 60);
-    frame.render_widget(Gauge::default().ratio(fraction.clamp(0.0, 1.0)).label(label).gauge_style(Color::Blue), top);
+    frame.render_widget(
+        Gauge::default()
+            .ratio(fraction.clamp(0.0, 1.0))
+            .label(label)
+            .gauge_style(Color::Blue),
+        top,
+    );
     draw_plots(frame, plots, moment, record);
     draw_nodes(frame, nodes, moment);
     draw_decisions(frame, why, record);
@@ -164,12 +181,27 @@ fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Recor
             |m| u64::try_from(m.desired).unwrap_or(0),
             Color::Red,
         ),
-        (format!(" pending {} ", moment.pending), |m| m.pending as u64, Color::Magenta),
+        (
+            format!(" pending {} ", moment.pending),
+            |m| m.pending as u64,
+            Color::Magenta,
+        ),
     ];
     for ((title, value, colour), area) in plots.into_iter().zip(areas) {
-        let data = history(&record.timeline, moment.t, usize::from(area.width.saturating_sub(2)), value);
+        let data = history(
+            &record.timeline,
+            moment.t,
+            usize::from(area.width.saturating_sub(2)),
+            value,
+        );
         let block = Block::bordered().title(title);
-        frame.render_widget(Sparkline::default().data(data).style(Style::new().fg(colour)).block(block), area);
+        frame.render_widget(
+            Sparkline::default()
+                .data(data)
+                .style(Style::new().fg(colour))
+                .block(block),
+            area,
+        );
     }
 }
 
@@ -179,7 +211,9 @@ fn history(timeline: &[Moment], now: f64, columns: usize, value: fn(&Moment) -> 
         .map(|column| {
             let t = now * column as f64 / columns as f64;
             let next = timeline.partition_point(|moment| moment.t <= t);
-            next.checked_sub(1).and_then(|index| timeline.get(index)).map_or(0, value)
+            next.checked_sub(1)
+                .and_then(|index| timeline.get(index))
+                .map_or(0, value)
         })
         .collect()
 }
@@ -197,7 +231,10 @@ fn draw_nodes(frame: &mut Frame<'_>, area: Rect, moment: &Moment) {
         .map(|(name, count)| Row::new([name.to_owned(), count.to_string(), "■ ".repeat(count.min(30))]))
         .collect();
     let widths = [Constraint::Length(16), Constraint::Length(4), Constraint::Fill(1)];
-    frame.render_widget(Table::new(rows, widths).block(Block::bordered().title(title)), area);
+    frame.render_widget(
+        Table::new(rows, widths).block(Block::bordered().title(title)),
+        area,
+    );
 }
 
 fn draw_decisions(frame: &mut Frame<'_>, area: Rect, record: &Record) {
@@ -216,7 +253,10 @@ fn draw_decisions(frame: &mut Frame<'_>, area: Rect, record: &Record) {
             ])
         })
         .collect();
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" why ")), area);
+    frame.render_widget(
+        Paragraph::new(lines).block(Block::bordered().title(" why ")),
+        area,
+    );
 }
 
 #[cfg(test)]
@@ -249,11 +289,25 @@ mod tests {
 
     #[test]
     fn the_live_view_shows_queue_replicas_pending_pods_nodes_and_cost() {
-        let record = Record { scenario: "story".to_owned(), timeline: vec![moment(10.0, 8)], ..Record::default() };
+        let record = Record {
+            scenario: "story".to_owned(),
+            timeline: vec![moment(10.0, 8)],
+            ..Record::default()
+        };
         let mut terminal = Terminal::new(TestBackend::new(120, HEIGHT)).unwrap();
-        terminal.draw(|frame| draw(frame, &moment(75.0, 8), &record, 0.5)).unwrap();
+        terminal
+            .draw(|frame| draw(frame, &moment(75.0, 8), &record, 0.5))
+            .unwrap();
         let text = terminal.backend().to_string();
-        for expected in ["story  1:15", "queue 12", "8 desired, 3 ready", "pending 7", "nodes 3 (1 bought", "m5.xlarge", "$0.240 per hour"] {
+        for expected in [
+            "story  1:15",
+            "queue 12",
+            "8 desired, 3 ready",
+            "pending 7",
+            "nodes 3 (1 bought",
+            "m5.xlarge",
+            "$0.240 per hour",
+        ] {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
     }

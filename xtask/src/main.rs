@@ -55,7 +55,9 @@ fn cargo() -> Command {
 
 /// Runs a command to its end; what it prints is seen.
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("{command:?} cannot be started"))?;
     if !status.success() {
         bail!("{command:?} failed: {status}");
     }

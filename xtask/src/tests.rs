@@ -16,11 +16,22 @@ const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let skipped = prepare()?;
     let mut command = cargo();
-    command.args(["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"]).args(arguments);
+    command
+        .args([
+            "test",
+            "--workspace",
+            "--all-features",
+            "--locked",
+            "--no-fail-fast",
+        ])
+        .args(arguments);
     if skipped.is_empty() {
         command.env(REQUIRE, "1");
     }
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test cannot be started")?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test cannot be started")?;
     let output = child.stdout.take().context("cargo test has no output")?;
     let mut results = Results::default();
     for line in BufReader::new(output).lines() {
@@ -32,7 +43,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     for reason in &skipped {
         println!("skipped: {reason}");
     }
-    println!("{} passed, {} failed, {} skipped", results.passed, results.failed, results.ignored + skipped.len());
+    println!(
+        "{} passed, {} failed, {} skipped",
+        results.passed,
+        results.failed,
+        results.ignored + skipped.len()
+    );
     if !status.success() {
         bail!("tests failed: {status}");
     }
@@ -67,9 +83,16 @@ struct Results {
 impl Results {
     /// Adds a line of the form `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
     fn add(&mut self, line: &str) {
-        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else { return };
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
         for count in counts.split("; ") {
-            let Some((number, word)) = count.split_once(' ') else { continue };
+            let Some((number, word)) = count.split_once(' ') else {
+                continue;
+            };
             let number = number.parse().unwrap_or(0);
             match word {
                 "passed" => self.passed += number,
@@ -95,6 +118,13 @@ mod checks {
         ] {
             results.add(line);
         }
-        assert_eq!(results, Results { passed: 13, failed: 2, ignored: 1 });
+        assert_eq!(
+            results,
+            Results {
+                passed: 13,
+                failed: 2,
+                ignored: 1
+            }
+        );
     }
 }

@@ -26,7 +26,11 @@ pub(crate) struct Tool {
 
 /// Everything that the tests drive.
 pub(crate) const TOOLS: [Tool; 2] = [
-    Tool { purpose: "the embedded cluster served to kubectl", programs: &["kubectl"], packages: &["kubernetes-client"] },
+    Tool {
+        purpose: "the embedded cluster served to kubectl",
+        programs: &["kubectl"],
+        packages: &["kubernetes-client"],
+    },
     Tool {
         purpose: "the report in a real browser",
         programs: &["chromedriver"],
@@ -42,15 +46,23 @@ impl Tool {
         }
         let name = self.programs.join(" or ");
         if !installable() {
-            return Err(format!("{name} is not installed, and only root on Debian can install it here ({})", self.packages.join(" ")));
+            return Err(format!(
+                "{name} is not installed, and only root on Debian can install it here ({})",
+                self.packages.join(" ")
+            ));
         }
         eprintln!("installing {} for {}", self.packages.join(" "), self.purpose);
         let installed = run(apt().arg("update")).and_then(|()| {
-            run(apt().args(["install", "--yes", "--no-install-recommends"]).args(self.packages))
+            run(apt()
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(self.packages))
         });
         match installed {
             Ok(()) if self.find().is_some() => Ok(()),
-            Ok(()) => Err(format!("{} was installed but brought no {name}", self.packages.join(" "))),
+            Ok(()) => Err(format!(
+                "{} was installed but brought no {name}",
+                self.packages.join(" ")
+            )),
             Err(error) => Err(format!("{name} cannot be installed: {error:#}")),
         }
     }
@@ -62,18 +74,27 @@ impl Tool {
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .arg("--quiet")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 
 fn installable() -> bool {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     root && on_path("apt-get").is_some()
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// Where what was built for the checks is kept.

@@ -131,7 +131,10 @@ impl Moment {
     /// Whether both say the same, whenever.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        Self { t: other.t, ..self.clone() } == *other
+        Self {
+            t: other.t,
+            ..self.clone()
+        } == *other
     }
 }
 
@@ -190,8 +193,11 @@ mod seconds {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        Ok(std::time::Duration::try_from_secs_f64(seconds)
-            .map_or(0, |duration| u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)))
+        Ok(
+            std::time::Duration::try_from_secs_f64(seconds).map_or(0, |duration| {
+                u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
+            }),
+        )
     }
 }
 

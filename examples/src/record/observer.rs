@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use scaler_api::Quantity;
 use serde_json::Value;
 
-use super::{Cost, DecisionEntry, EventEntry, Messages, Moment, Nodes, ObjectEntry, Record, Replicas, Workload, to_seconds};
+use super::{
+    Cost, DecisionEntry, EventEntry, Messages, Moment, ObjectEntry, Record, Replicas, Workload, to_seconds,
+};
 
 /// The price per hour of an instance type in a zone by a capacity type.
 pub type PriceList = Arc<dyn Fn(&str, &str, &str) -> Option<f64> + Send + Sync>;
@@ -28,7 +30,10 @@ pub struct Observer {
 
 impl std::fmt::Debug for Observer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Observer").field("scenario", &self.record.scenario).field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("Observer")
+            .field("scenario", &self.record.scenario)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,13 +66,19 @@ impl Observer {
             scenario: scenario.to_owned(),
             seed,
             start: start.to_owned(),
-            cost: Cost { total: 0.0, currency: "USD".to_owned() },
+            cost: Cost {
+                total: 0.0,
+                currency: "USD".to_owned(),
+            },
             ..Record::default()
         };
         Self {
             record,
             prices,
-            workloads: targets.iter().map(|target| (target.clone(), WorkloadState::default())).collect(),
+            workloads: targets
+                .iter()
+                .map(|target| (target.clone(), WorkloadState::default()))
+                .collect(),
             order: targets,
             nodes: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -171,11 +182,18 @@ impl Observer {
         self.record.messages = messages;
         self.record.nodes.final_bought = self.bought().values().sum();
         self.record.cost.total = cost(&self.record.timeline, self.record.virtual_seconds);
-        if let Some(first) = self.record.workloads.iter().find(|workload| Some(&workload.object) == self.order.first()) {
+        if let Some(first) = self
+            .record
+            .workloads
+            .iter()
+            .find(|workload| Some(&workload.object) == self.order.first())
+        {
             self.record.replicas = first.replicas;
         }
         let order = self.order;
-        self.record.workloads.sort_by_key(|workload| order.iter().position(|target| *target == workload.object));
+        self.record
+            .workloads
+            .sort_by_key(|workload| order.iter().position(|target| *target == workload.object));
         self.record
     }
 
@@ -204,7 +222,12 @@ impl Observer {
 
     fn price_per_hour(&self) -> f64 {
         let claims: f64 = self.claims.values().flatten().sum();
-        let others: f64 = self.nodes.values().filter(|node| !node.claimed).map(|node| node.price).sum();
+        let others: f64 = self
+            .nodes
+            .values()
+            .filter(|node| !node.claimed)
+            .map(|node| node.price)
+            .sum();
         round(claims + others, 1e5)
     }
 
@@ -214,9 +237,15 @@ impl Observer {
         if capacity <= 0.0 {
             return 0.0;
         }
-        let names: std::collections::BTreeSet<&str> =
-            bought().filter_map(|(key, _)| key.strip_prefix("Node ")).collect();
-        let used: f64 = self.pods.values().filter(|pod| names.contains(pod.node.as_str())).map(|pod| pod.cpu).sum();
+        let names: std::collections::BTreeSet<&str> = bought()
+            .filter_map(|(key, _)| key.strip_prefix("Node "))
+            .collect();
+        let used: f64 = self
+            .pods
+            .values()
+            .filter(|pod| names.contains(pod.node.as_str()))
+            .map(|pod| pod.cpu)
+            .sum();
         round(used / capacity, 1e3)
     }
 
@@ -227,31 +256,53 @@ impl Observer {
     }
 
     fn workload(&mut self, key: &str, object: &Value) {
-        let Some(state) = self.workloads.get_mut(key) else { return };
+        let Some(state) = self.workloads.get_mut(key) else {
+            return;
+        };
         let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
         let ready = object["status"]["readyReplicas"].as_i64().unwrap_or(0);
         let t = to_seconds(self.now);
         if state.replicas != Some(replicas) {
             let first = state.replicas.is_none();
             state.replicas = Some(replicas);
-            let entry = match self.record.workloads.iter_mut().find(|workload| workload.object == key) {
+            let entry = match self
+                .record
+                .workloads
+                .iter_mut()
+                .find(|workload| workload.object == key)
+            {
                 Some(entry) => entry,
                 None => {
-                    self.record.workloads.push(Workload { object: key.to_owned(), ..Workload::default() });
+                    self.record.workloads.push(Workload {
+                        object: key.to_owned(),
+                        ..Workload::default()
+                    });
                     let last = self.record.workloads.len() - 1;
                     &mut self.record.workloads[last]
                 }
             };
             if first {
-                entry.replicas = Replicas { initial: replicas, peak: replicas, last: replicas };
+                entry.replicas = Replicas {
+                    initial: replicas,
+                    peak: replicas,
+                    last: replicas,
+                };
             }
             entry.replicas.peak = entry.replicas.peak.max(replicas);
             entry.replicas.last = replicas;
             entry.steps.push((t, replicas));
         }
         state.ready = ready;
-        let initial = self.record.workloads.iter().find(|workload| workload.object == key).map_or(0, |w| w.replicas.initial);
-        if self.order.first().is_some_and(|first| first == key) && ready > initial && self.record.first_pod_seconds.is_none() {
+        let initial = self
+            .record
+            .workloads
+            .iter()
+            .find(|workload| workload.object == key)
+            .map_or(0, |w| w.replicas.initial);
+        if self.order.first().is_some_and(|first| first == key)
+            && ready > initial
+            && self.record.first_pod_seconds.is_none()
+        {
             self.record.first_pod_seconds = Some(t);
         }
     }
@@ -262,7 +313,10 @@ impl Observer {
             && object["spec"]["nodeName"].is_null()
             && scheduled.is_some_and(|condition| condition["status"] == "False");
         let cpu = object["spec"]["containers"].as_array().map_or(0.0, |containers| {
-            containers.iter().map(|container| quantity(&container["resources"]["requests"]["cpu"])).sum()
+            containers
+                .iter()
+                .map(|container| quantity(&container["resources"]["requests"]["cpu"]))
+                .sum()
         });
         let node = object["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
         let before = self.pods.insert(key, PodState { node, cpu, pending });
@@ -283,16 +337,19 @@ impl Observer {
             "" => "on-demand",
             other => other,
         };
-        let price = (self.prices)(instance_type, text("topology.kubernetes.io/zone"), capacity_type).unwrap_or(0.0);
+        let price =
+            (self.prices)(instance_type, text("topology.kubernetes.io/zone"), capacity_type).unwrap_or(0.0);
         let ready = condition(object, "Ready").is_some_and(|condition| condition["status"] == "True");
         if bought && ready && self.record.first_node_seconds.is_none() {
             self.record.first_node_seconds = Some(to_seconds(self.now));
         }
         // A machine that boots has no pool's label yet; its claim already pays for it.
         let claimed = bought
-            || object["spec"]["taints"]
-                .as_array()
-                .is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "karpenter.sh/unregistered"));
+            || object["spec"]["taints"].as_array().is_some_and(|taints| {
+                taints
+                    .iter()
+                    .any(|taint| taint["key"] == "karpenter.sh/unregistered")
+            });
         let node = NodeState {
             bought_type: bought.then(|| instance_type.to_owned()),
             claimed,
@@ -305,7 +362,9 @@ impl Observer {
     fn claim(&mut self, key: &str, object: &Value) {
         let labels = &object["metadata"]["labels"];
         let text = |name: &str| labels[name].as_str().unwrap_or_default();
-        let launched = object["status"]["providerID"].as_str().is_some_and(|id| !id.is_empty());
+        let launched = object["status"]["providerID"]
+            .as_str()
+            .is_some_and(|id| !id.is_empty());
         let price = launched
             .then(|| {
                 (self.prices)(
@@ -347,7 +406,11 @@ impl Observer {
 /// The area under the price, in the currency.
 fn cost(timeline: &[Moment], end: f64) -> f64 {
     let ends = timeline.iter().skip(1).map(|moment| moment.t).chain([end]);
-    let total: f64 = timeline.iter().zip(ends).map(|(moment, until)| moment.price_per_hour * (until - moment.t) / 3600.0).sum();
+    let total: f64 = timeline
+        .iter()
+        .zip(ends)
+        .map(|(moment, until)| moment.price_per_hour * (until - moment.t) / 3600.0)
+        .sum();
     round(total, 1e4)
 }
 
@@ -356,7 +419,10 @@ fn round(value: f64, scale: f64) -> f64 {
 }
 
 fn quantity(value: &Value) -> f64 {
-    value.as_str().and_then(|text| text.parse::<Quantity>().ok()).map_or(0.0, |quantity| quantity.as_f64())
+    value
+        .as_str()
+        .and_then(|text| text.parse::<Quantity>().ok())
+        .map_or(0.0, |quantity| quantity.as_f64())
 }
 
 fn kind(object: &Value) -> &str {
@@ -378,7 +444,10 @@ fn label_of(kind: &str, metadata: &Value) -> String {
 }
 
 fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == name)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == name)
 }
 
 #[cfg(test)]
@@ -386,10 +455,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::record::Nodes;
 
     fn observer() -> Observer {
         let prices: PriceList = Arc::new(|name, _, _| (name == "m5.xlarge").then_some(0.24));
-        Observer::new("x", 1, "2026-01-01T00:00:00Z", vec!["Deployment a/web".to_owned()], prices)
+        Observer::new(
+            "x",
+            1,
+            "2026-01-01T00:00:00Z",
+            vec!["Deployment a/web".to_owned()],
+            prices,
+        )
     }
 
     fn deployment(replicas: i64, ready: i64) -> Value {
@@ -405,7 +481,14 @@ mod tests {
             observer.settle();
         }
         let record = observer.finish(10_000, 0.1, Messages::default());
-        assert_eq!(record.replicas, Replicas { initial: 1, peak: 5, last: 2 });
+        assert_eq!(
+            record.replicas,
+            Replicas {
+                initial: 1,
+                peak: 5,
+                last: 2
+            }
+        );
         assert_eq!(record.workloads[0].steps, [(0.0, 1), (2.0, 5), (9.0, 2)]);
         assert_eq!(record.first_pod_seconds, Some(3.0));
         assert_eq!(record.timeline.len(), 5);
@@ -429,7 +512,14 @@ mod tests {
         observer.settle();
         let record = observer.finish(7_200_000, 0.1, Messages::default());
         assert_eq!(record.cost.total, 0.24);
-        assert_eq!(record.nodes, Nodes { initial: 0, peak_bought: 1, final_bought: 0 });
+        assert_eq!(
+            record.nodes,
+            Nodes {
+                initial: 0,
+                peak_bought: 1,
+                final_bought: 0
+            }
+        );
         assert_eq!(record.first_node_seconds, Some(1800.0));
     }
 
@@ -458,6 +548,9 @@ mod tests {
         assert_eq!(observer.latest().pending, 1);
         observer.applied(1, &pod(json!("n"), "True"));
         observer.settle();
-        assert_eq!((observer.latest().pending, observer.record().peak_pending_pods), (0, 1));
+        assert_eq!(
+            (observer.latest().pending, observer.record().peak_pending_pods),
+            (0, 1)
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Chart {
         if self.shape == Shape::Stack {
             self.stack();
         }
-        let highest = self.series.iter().flat_map(|series| &series.points).map(|(_, value)| *value).fold(0.0, f64::max);
+        let highest = self
+            .series
+            .iter()
+            .flat_map(|series| &series.points)
+            .map(|(_, value)| *value)
+            .fold(0.0, f64::max);
         let step = tick_step(highest);
         let top = (highest / step).ceil().max(1.0) * step;
         let scale = Scale { end, top };
@@ -66,19 +71,30 @@ impl Chart {
         );
         self.axes(page, scale, step);
         // The top of a stack is drawn first, so that what lies under it stays visible.
-        let order: Vec<&Series> =
-            if self.shape == Shape::Stack { self.series.iter().rev().collect() } else { self.series.iter().collect() };
+        let order: Vec<&Series> = if self.shape == Shape::Stack {
+            self.series.iter().rev().collect()
+        } else {
+            self.series.iter().collect()
+        };
         for series in order {
             series.draw(page, scale, self.shape);
         }
-        push(page, format_args!("<line class=\"cross\" y1=\"{TOP}\" y2=\"{}\"/>\n</svg>\n</figure>\n", HEIGHT - BOTTOM));
+        push(
+            page,
+            format_args!(
+                "<line class=\"cross\" y1=\"{TOP}\" y2=\"{}\"/>\n</svg>\n</figure>\n",
+                HEIGHT - BOTTOM
+            ),
+        );
     }
 
     /// Each series becomes the sum of itself and those before; all have the same times.
     fn stack(&mut self) {
         for index in 1..self.series.len() {
             let (below, rest) = self.series.split_at_mut(index);
-            let (Some(below), Some(series)) = (below.last(), rest.first_mut()) else { continue };
+            let (Some(below), Some(series)) = (below.last(), rest.first_mut()) else {
+                continue;
+            };
             for (point, under) in series.points.iter_mut().zip(&below.points) {
                 point.1 += under.1;
             }
@@ -189,14 +205,19 @@ impl Series {
             );
         }
         if shape != Shape::Stack {
-            push(page, format_args!("<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>\n"));
+            push(
+                page,
+                format_args!("<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>\n"),
+            );
         }
     }
 
     /// `M..` and then steps; what falls on one pixel column is drawn as its span.
     fn path(&self, scale: Scale) -> String {
         let mut path = String::new();
-        let Some(first) = self.points.first() else { return path };
+        let Some(first) = self.points.first() else {
+            return path;
+        };
         let mut x = scale.x(first.0);
         let mut y = scale.y(first.1);
         push(&mut path, format_args!("M{x:.1} {y:.1}"));
@@ -215,7 +236,10 @@ impl Series {
             }
             push(&mut path, format_args!("H{x:.1}"));
             if low != high {
-                push(&mut path, format_args!("V{:.1}V{:.1}", scale.y(low), scale.y(high)));
+                push(
+                    &mut path,
+                    format_args!("V{:.1}V{:.1}", scale.y(low), scale.y(high)),
+                );
             }
             push(&mut path, format_args!("V{y:.1}"));
         }
@@ -231,15 +255,21 @@ fn tick_step(highest: f64) -> f64 {
     }
     let raw = highest / 4.0;
     let power = 10_f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * power >= raw).unwrap_or(10.0) * power;
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .find(|factor| factor * power >= raw)
+        .unwrap_or(10.0)
+        * power;
     if highest >= 4.0 { step.max(1.0) } else { step }
 }
 
 fn time_step(end: f64) -> f64 {
-    [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0]
-        .into_iter()
-        .find(|step| end / step <= 12.0)
-        .unwrap_or(86_400.0)
+    [
+        10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0,
+    ]
+    .into_iter()
+    .find(|step| end / step <= 12.0)
+    .unwrap_or(86_400.0)
 }
 
 fn number(value: f64) -> String {
@@ -254,7 +284,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        for (highest, step) in [(0.0, 1.0), (3.0, 1.0), (82.0, 50.0), (80.0, 20.0), (9.0, 5.0), (1.3, 0.5)] {
+        for (highest, step) in [
+            (0.0, 1.0),
+            (3.0, 1.0),
+            (82.0, 50.0),
+            (80.0, 20.0),
+            (9.0, 5.0),
+            (1.3, 0.5),
+        ] {
             assert_eq!(tick_step(highest), step, "{highest}");
         }
     }
@@ -266,7 +303,10 @@ mod tests {
             colour: "#000".to_owned(),
             points: vec![(0.0, 0.0), (50.0, 10.0), (50.001, 100.0), (50.002, 0.0)],
         };
-        let path = series.path(Scale { end: 100.0, top: 100.0 });
+        let path = series.path(Scale {
+            end: 100.0,
+            top: 100.0,
+        });
         assert_eq!(path, "M48.0 130.0H498.0V130.0V8.0V130.0H948.0");
     }
 }

@@ -36,7 +36,10 @@ pub fn html(record: &Record) -> String {
     decisions(&mut page, record);
     events(&mut page, record);
     page.push_str("</main>\n");
-    push(&mut page, format_args!("<script>{}</script>\n</body>\n</html>\n", include_str!("page.js")));
+    push(
+        &mut page,
+        format_args!("<script>{}</script>\n</body>\n</html>\n", include_str!("page.js")),
+    );
     page
 }
 
@@ -46,21 +49,55 @@ fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 fn header(page: &mut String, record: &Record) {
-    push(page, format_args!("<header>\n<h1>{}</h1>\n<dl id=\"summary\">\n", escape(&record.scenario)));
+    push(
+        page,
+        format_args!(
+            "<header>\n<h1>{}</h1>\n<dl id=\"summary\">\n",
+            escape(&record.scenario)
+        ),
+    );
     let mut item = |name: &str, value: String| {
-        push(page, format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)));
+        push(
+            page,
+            format_args!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value)),
+        );
     };
     let replicas = record.replicas;
-    item("replicas", format!("{} → {} → {}", replicas.initial, replicas.peak, replicas.last));
+    item(
+        "replicas",
+        format!("{} → {} → {}", replicas.initial, replicas.peak, replicas.last),
+    );
     let nodes = record.nodes;
-    item("nodes", format!("{} fixed, up to {} bought, {} at the end", nodes.initial, nodes.peak_bought, nodes.final_bought));
+    item(
+        "nodes",
+        format!(
+            "{} fixed, up to {} bought, {} at the end",
+            nodes.initial, nodes.peak_bought, nodes.final_bought
+        ),
+    );
     item("pending pods, at most", record.peak_pending_pods.to_string());
     if record.messages.sent > 0 {
         let messages = record.messages;
-        item("messages", format!("{} sent, {} written, {} lost", messages.sent, messages.processed, messages.lost));
+        item(
+            "messages",
+            format!(
+                "{} sent, {} written, {} lost",
+                messages.sent, messages.processed, messages.lost
+            ),
+        );
     }
-    item("cost", format!("{:.2} {}", record.cost.total, record.cost.currency));
-    item("time", format!("{} virtual in {:.2} s", duration(record.virtual_seconds), record.wall_seconds));
+    item(
+        "cost",
+        format!("{:.2} {}", record.cost.total, record.cost.currency),
+    );
+    item(
+        "time",
+        format!(
+            "{} virtual in {:.2} s",
+            duration(record.virtual_seconds),
+            record.wall_seconds
+        ),
+    );
     item("seed", record.seed.to_string());
     page.push_str("</dl>\n</header>\n");
 }
@@ -69,7 +106,11 @@ fn charts(record: &Record) -> Vec<Chart> {
     let line = |name: &str, colour: &'static str, value: fn(&Moment) -> f64| Series {
         name: name.to_owned(),
         colour: colour.to_owned(),
-        points: record.timeline.iter().map(|moment| (moment.t, value(moment))).collect(),
+        points: record
+            .timeline
+            .iter()
+            .map(|moment| (moment.t, value(moment)))
+            .collect(),
     };
     let mut charts = Vec::new();
     if record.timeline.iter().any(|moment| moment.queue > 0) {
@@ -98,7 +139,13 @@ fn charts(record: &Record) -> Vec<Chart> {
         series: vec![line("pending", "#cc79a7", |moment| moment.pending as f64)],
         unit: "",
     });
-    charts.push(Chart { id: "nodes", title: "Nodes by type", shape: Shape::Stack, series: node_series(record), unit: "" });
+    charts.push(Chart {
+        id: "nodes",
+        title: "Nodes by type",
+        shape: Shape::Stack,
+        series: node_series(record),
+        unit: "",
+    });
     charts.push(Chart {
         id: "price",
         title: "Price per hour",
@@ -110,9 +157,17 @@ fn charts(record: &Record) -> Vec<Chart> {
 }
 
 fn node_series(record: &Record) -> Vec<Series> {
-    let types: BTreeSet<&String> = record.timeline.iter().flat_map(|moment| moment.bought.keys()).collect();
+    let types: BTreeSet<&String> = record
+        .timeline
+        .iter()
+        .flat_map(|moment| moment.bought.keys())
+        .collect();
     let points = |value: &dyn Fn(&Moment) -> usize| -> Vec<(f64, f64)> {
-        record.timeline.iter().map(|moment| (moment.t, value(moment) as f64)).collect()
+        record
+            .timeline
+            .iter()
+            .map(|moment| (moment.t, value(moment) as f64))
+            .collect()
     };
     let mut series = vec![Series {
         name: "fixed".to_owned(),
@@ -187,7 +242,11 @@ fn events(page: &mut String, record: &Record) {
 fn clock(seconds: f64) -> String {
     let whole = seconds as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 fn duration(seconds: f64) -> String {
@@ -223,7 +282,10 @@ mod tests {
             t,
             desired,
             nodes,
-            bought: (nodes > 1).then(|| ("m5.xlarge".to_owned(), nodes - 1)).into_iter().collect(),
+            bought: (nodes > 1)
+                .then(|| ("m5.xlarge".to_owned(), nodes - 1))
+                .into_iter()
+                .collect(),
             ..Moment::default()
         };
         Record {
@@ -250,11 +312,17 @@ mod tests {
         }
         assert!(page.contains("s0-x above target &amp; &lt;b&gt;"));
         assert!(page.contains("&lt;story&gt;") && !page.contains("<story>"));
-        assert!(!page.contains("http://") && !page.contains("https://"), "a self-contained page asks nobody");
+        assert!(
+            !page.contains("http://") && !page.contains("https://"),
+            "a self-contained page asks nobody"
+        );
     }
 
     #[test]
     fn times_read_as_minutes_and_hours() {
-        assert_eq!((clock(75.9).as_str(), clock(7395.0).as_str()), ("1:15", "2:03:15"));
+        assert_eq!(
+            (clock(75.9).as_str(), clock(7395.0).as_str()),
+            ("1:15", "2:03:15")
+        );
     }
 }

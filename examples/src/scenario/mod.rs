@@ -85,7 +85,8 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || format!("{text:?} is no length of time, expected one like 250ms, 30s, 4m or 14h30m");
+        let expected =
+            || format!("{text:?} is no length of time, expected one like 250ms, 30s, 4m or 14h30m");
         let parsed: SignedDuration = text.parse().map_err(|_| expected())?;
         Duration::try_from(parsed).map(Self).map_err(|_| expected())
     }
@@ -93,7 +94,9 @@ impl FromStr for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -117,7 +120,11 @@ pub struct ClusterSettings {
 
 impl Default for ClusterSettings {
     fn default() -> Self {
-        Self { pod_start_delay: Span::seconds(2), pod_start_jitter: Span::default(), node_ready_delay: Span::seconds(5) }
+        Self {
+            pod_start_delay: Span::seconds(2),
+            pod_start_jitter: Span::default(),
+            node_ready_delay: Span::seconds(5),
+        }
     }
 }
 
@@ -320,6 +327,18 @@ pub struct Consumer {
     pub table: String,
 }
 
+impl Consumer {
+    /// The labels of `podSelector`, which is of the form `key=value,key=value`.
+    #[must_use]
+    pub fn labels(&self) -> std::collections::BTreeMap<String, String> {
+        self.pod_selector
+            .split(',')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+            .collect()
+    }
+}
+
 fn default_table() -> String {
     "messages".to_owned()
 }
@@ -411,10 +430,16 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, InputProblems> {
     if parsed.api_version != API_VERSION || parsed.kind != KIND {
         problems.file(
             file,
-            format!("is {} {}, expected {API_VERSION} {KIND}", parsed.api_version, parsed.kind),
+            format!(
+                "is {} {}, expected {API_VERSION} {KIND}",
+                parsed.api_version, parsed.kind
+            ),
         );
     }
-    let scenario = Scenario { name: parsed.metadata.name, ..parsed.spec };
+    let scenario = Scenario {
+        name: parsed.metadata.name,
+        ..parsed.spec
+    };
     for message in scenario.problems() {
         problems.file(file, message);
     }
@@ -439,7 +464,9 @@ impl Scenario {
             );
         for (field, queue) in users {
             if !queues.contains(&queue.as_str()) {
-                found.push(format!("{field}: {queue:?} is no queue of spec.queues, expected one of {queues:?}"));
+                found.push(format!(
+                    "{field}: {queue:?} is no queue of spec.queues, expected one of {queues:?}"
+                ));
             }
         }
         let intervals = self
@@ -447,15 +474,25 @@ impl Scenario {
             .iter()
             .enumerate()
             .map(|(index, producer)| (format!("spec.producers[{index}].interval"), producer.interval))
-            .chain(
-                self.consumers
-                    .iter()
-                    .enumerate()
-                    .map(|(index, consumer)| (format!("spec.consumers[{index}].pollInterval"), consumer.poll_interval)),
-            );
+            .chain(self.consumers.iter().enumerate().map(|(index, consumer)| {
+                (
+                    format!("spec.consumers[{index}].pollInterval"),
+                    consumer.poll_interval,
+                )
+            }));
         for (field, interval) in intervals {
             if interval.0.is_zero() {
-                found.push(format!("{field}: \"0s\" would never let time pass, expected more than zero"));
+                found.push(format!(
+                    "{field}: \"0s\" would never let time pass, expected more than zero"
+                ));
+            }
+        }
+        for (index, consumer) in self.consumers.iter().enumerate() {
+            if consumer.labels().len() != consumer.pod_selector.split(',').count() {
+                found.push(format!(
+                    "spec.consumers[{index}].podSelector: {:?} is not of the form key=value,key=value",
+                    consumer.pod_selector
+                ));
             }
         }
         self.step_problems(&mut found);
@@ -465,10 +502,14 @@ impl Scenario {
 
     fn step_problems(&self, found: &mut Vec<String>) {
         for (index, step) in self.steps.iter().enumerate() {
-            let verbs =
-                [step.apply.is_some(), step.patch.is_some(), step.delete.is_some()].iter().filter(|set| **set).count();
+            let verbs = [step.apply.is_some(), step.patch.is_some(), step.delete.is_some()]
+                .iter()
+                .filter(|set| **set)
+                .count();
             if verbs != 1 {
-                found.push(format!("spec.steps[{index}]: has {verbs} of apply, patch and delete, expected exactly one"));
+                found.push(format!(
+                    "spec.steps[{index}]: has {verbs} of apply, patch and delete, expected exactly one"
+                ));
             }
         }
     }
@@ -485,7 +526,9 @@ impl Scenario {
                     found.push(format!("{field}: expected exactly one of builtin and name"));
                 }
                 (None, Some(_)) if entry.cpu.is_none() || entry.memory.is_none() || entry.price.is_none() => {
-                    found.push(format!("{field}: a type of one's own needs cpu, memory and price"));
+                    found.push(format!(
+                        "{field}: a type of one's own needs cpu, memory and price"
+                    ));
                 }
                 _ => {}
             }
@@ -498,19 +541,28 @@ mod tests {
     use super::*;
 
     fn with_spec(spec: &str) -> Result<Scenario, InputProblems> {
-        parse("s.yaml", &format!("apiVersion: {API_VERSION}\nkind: Scenario\nmetadata: {{name: x}}\nspec: {spec}\n"))
+        parse(
+            "s.yaml",
+            &format!("apiVersion: {API_VERSION}\nkind: Scenario\nmetadata: {{name: x}}\nspec: {spec}\n"),
+        )
     }
 
     #[test]
     fn an_unknown_field_is_refused_by_name_with_what_was_expected_and_where() {
         let message = with_spec("{duration: 1m, queus: []}").unwrap_err().to_string();
-        assert!(message.contains("queus") && message.contains("queues") && message.contains("line 4"), "{message}");
+        assert!(
+            message.contains("queus") && message.contains("queues") && message.contains("line 4"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_wrong_duration_names_the_value_and_what_was_expected() {
         let message = with_spec("{duration: soon}").unwrap_err().to_string();
-        assert!(message.contains("\"soon\" is no length of time, expected one like 250ms"), "{message}");
+        assert!(
+            message.contains("\"soon\" is no length of time, expected one like 250ms"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -519,7 +571,11 @@ mod tests {
             "{duration: 1m, queues: [{name: q}], producers: [{queue: p, interval: 0s, until: 1m}], steps: [{at: 1s}]}",
         )
         .unwrap_err();
-        let messages: Vec<_> = problems.0.iter().map(|problem| problem.message.as_str()).collect();
+        let messages: Vec<_> = problems
+            .0
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
         assert_eq!(
             messages,
             [
@@ -532,7 +588,12 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_write_them() {
-        for (text, seconds) in [("250ms", 0.25), ("90s", 90.0), ("14h30m", 52_200.0), ("1h 5m", 3900.0)] {
+        for (text, seconds) in [
+            ("250ms", 0.25),
+            ("90s", 90.0),
+            ("14h30m", 52_200.0),
+            ("1h 5m", 3900.0),
+        ] {
             assert_eq!(text.parse::<Span>().unwrap().0.as_secs_f64(), seconds, "{text}");
         }
     }

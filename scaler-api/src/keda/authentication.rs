@@ -24,6 +24,7 @@ use crate::PodIdentity;
 
 /// Where the parameters of a trigger's authentication come from. Of several sources for one parameter the later one
 /// in this order wins.
+#[allow(clippy::duplicated_attributes, reason = "columns repeat their type")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "keda.sh",

@@ -18,6 +18,7 @@ use super::{
 use crate::Error;
 
 /// Which Jobs are made, by which events, within which bounds.
+#[allow(clippy::duplicated_attributes, reason = "columns repeat their type")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "keda.sh",
