@@ -16,6 +16,7 @@ pub mod trigger_auth;
 pub mod cluster;
 pub mod disruption;
 pub mod interruption;
+pub mod node_autoscaler;
 pub mod node_claim;
 pub mod node_pool;
 pub mod provisioning;

@@ -54,7 +54,8 @@ pub struct ParseSelectorError {
 }
 
 impl ParseSelectorError {
-    fn new(message: impl Into<String>) -> Self {
+    /// An error with a message, for those who make selectors from other forms.
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
         }

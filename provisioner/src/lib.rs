@@ -21,6 +21,8 @@ pub mod requirements;
 pub mod resources;
 pub mod schedule;
 pub mod taints;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{CapacityType, Catalog, InstanceType, Offering};
 pub use error::{Error, ErrorKind};
