@@ -83,8 +83,13 @@ impl InstanceType {
     }
 
     /// The offerings that can be bought now and satisfy `requirements`, in the type's order.
-    pub fn available_offerings<'a>(&'a self, requirements: &'a Requirements) -> impl Iterator<Item = &'a Offering> {
-        self.offerings.iter().filter(move |offering| offering.available && requirements.allows_offering(offering))
+    pub fn available_offerings<'a>(
+        &'a self,
+        requirements: &'a Requirements,
+    ) -> impl Iterator<Item = &'a Offering> {
+        self.offerings
+            .iter()
+            .filter(move |offering| offering.available && requirements.allows_offering(offering))
     }
 }
 

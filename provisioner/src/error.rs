@@ -45,7 +45,13 @@ pub struct Error {
 impl Error {
     /// A new error of `kind`.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), reason: None, retry_after: None, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            reason: None,
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// Sets the reason that becomes the `Launched` condition's, e.g. `SpotQuotaExceeded`.
@@ -106,6 +112,8 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }

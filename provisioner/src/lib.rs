@@ -3,6 +3,10 @@
 //! A [`Provisioner`] buys and returns machines of one cloud; [`schedule`] decides which machines pending pods need,
 //! [`disrupt`] which machines can go. Both are pure: no client, no clock, no logger.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every printer column of a resource repeats its settings' names"
+)]
 
 pub mod catalog;
 #[cfg(feature = "conformance")]
@@ -17,12 +21,14 @@ pub mod requirements;
 pub mod resources;
 pub mod schedule;
 pub mod taints;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{CapacityType, Catalog, InstanceType, Offering};
 pub use error::{Error, ErrorKind};
 pub use provider::{
-    ClassStatus, DriftReason, Instance, InstanceState, Interruption, InterruptionKind, LaunchRequest, Machine,
-    Machines, NodeClass, ProviderId, Provisioner, Termination,
+    ClassStatus, DriftReason, Instance, InstanceState, Interruption, InterruptionKind, LaunchRequest,
+    Machine, Machines, NodeClass, ProviderId, Provisioner, Termination,
 };
-pub use requirements::Requirements;
+pub use requirements::{AllowUndefined, Requirement, Requirements};
 pub use resources::ResourceList;
