@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -26,9 +29,17 @@ pub(crate) enum Reply {
 #[derive(Debug)]
 pub(crate) struct TestServer {
     address: SocketAddr,
-    reply: Arc<Mutex<Reply>>,
-    requests: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    reply: Mutex<Reply>,
+    /// What the head of a request must contain, lest the answer be 401.
+    required: Mutex<String>,
+    requests: Mutex<Vec<String>>,
+    open: AtomicUsize,
 }
 
 impl TestServer {
@@ -38,17 +49,26 @@ impl TestServer {
         rustls::crypto::ring::default_provider().install_default().ok();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (reply, requests) = (Arc::new(Mutex::new(reply)), Arc::new(Mutex::new(Vec::new())));
-        let (replies, log) = (Arc::clone(&reply), Arc::clone(&requests));
+        let shared = Arc::new(Shared {
+            reply: Mutex::new(reply),
+            required: Mutex::default(),
+            requests: Mutex::default(),
+            open: AtomicUsize::new(0),
+        });
+        let served = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&replies), Arc::clone(&log)));
+                let served = Arc::clone(&served);
+                tokio::spawn(async move {
+                    served.open.fetch_add(1, Ordering::SeqCst);
+                    serve(stream, &served).await;
+                    served.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Self {
             address,
-            reply,
-            requests,
+            shared,
             task,
         }
     }
@@ -58,17 +78,26 @@ impl TestServer {
     }
 
     pub(crate) fn reply(&self, reply: Reply) {
-        *self.reply.lock().unwrap() = reply;
+        *self.shared.reply.lock().unwrap() = reply;
+    }
+
+    /// Answers 401 to requests whose head does not contain `text`.
+    pub(crate) fn require(&self, text: &str) {
+        text.clone_into(&mut self.shared.required.lock().unwrap());
     }
 
     /// The heads of all requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.shared.requests.lock().unwrap().clone()
     }
 
-    /// The head of the last request, in lower case but for its first line.
+    /// The head of the last request.
     pub(crate) fn last_request(&self) -> String {
         self.requests().last().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
     }
 }
 
@@ -78,22 +107,26 @@ impl Drop for TestServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, reply: Arc<Mutex<Reply>>, log: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut head = Vec::new();
     while let Ok(byte) = stream.read_u8().await {
         head.push(byte);
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        log.lock()
-            .unwrap()
-            .push(String::from_utf8_lossy(&head).into_owned());
+        let request = String::from_utf8_lossy(&head).into_owned();
         head.clear();
-        let reply = reply.lock().unwrap().clone();
+        let admitted = request.contains(&*shared.required.lock().unwrap());
+        shared.requests.lock().unwrap().push(request);
+        let reply = shared.reply.lock().unwrap().clone();
         let (status, extra, body) = match reply {
+            _ if !admitted => (401, "", String::new()),
             Reply::Body(status, body) => (status, "", body),
             Reply::Header(status, header, body) => (status, header, body),
-            Reply::Silence => std::future::pending().await,
+            Reply::Silence => {
+                while stream.read_u8().await.is_ok() {}
+                return;
+            }
         };
         let extra = if extra.is_empty() {
             String::new()

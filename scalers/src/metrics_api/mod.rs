@@ -197,4 +197,6 @@ impl Scaler for MetricsApiScaler {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

@@ -214,4 +214,6 @@ impl Scaler for PrometheusScaler {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;
