@@ -19,6 +19,7 @@ const KEPT: usize = 64;
 #[derive(Clone, Default)]
 pub struct HttpEnvironment {
     pub(super) clients: Arc<Mutex<Vec<(Tls, Client)>>>,
+    closed: bool,
 }
 
 /// What a client's TLS depends on.
@@ -34,6 +35,20 @@ impl HttpEnvironment {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An environment that reaches nothing: every sample is an outage. For simulations, where a real socket would make
+    /// virtual time jump and the result depend on the network.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            closed: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The environment of `context`, or the one that the process shares.

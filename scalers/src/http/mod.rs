@@ -28,7 +28,8 @@ pub(crate) const TIMEOUT: Field = Field::new(
 /// One HTTP endpoint with its credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    client: Client,
+    /// `None` where the environment reaches nothing.
+    client: Option<Client>,
     authentication: Authentication,
     timeout: Duration,
 }
@@ -48,7 +49,11 @@ impl Source {
         unsafe_ssl: bool,
         timeout: Option<GoDuration>,
     ) -> Result<Self, Error> {
-        let client = HttpEnvironment::of(context).client(&authentication.tls(unsafe_ssl))?;
+        let environment = HttpEnvironment::of(context);
+        let client = match environment.is_closed() {
+            true => None,
+            false => Some(environment.client(&authentication.tls(unsafe_ssl))?),
+        };
         Ok(Self {
             client,
             authentication,
@@ -58,7 +63,11 @@ impl Source {
 
     /// Asks for `url`; the deadline covers everything from the connection to the last byte.
     pub(crate) async fn get(&self, url: Url, headers: &BTreeMap<String, String>) -> Result<Answer, Error> {
-        let mut request = self.client.get(url).timeout(self.timeout);
+        let client = self
+            .client
+            .as_ref()
+            .ok_or_else(|| Error::unavailable("this program makes no connections over HTTP"))?;
+        let mut request = client.get(url).timeout(self.timeout);
         for (name, value) in headers {
             request = request.header(name, value);
         }

@@ -223,3 +223,13 @@ fn urls_are_checked() {
         assert_eq!(url("url", text).unwrap_err(), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_environment_is_an_outage_at_once() {
+    let context = Context::new().with(HttpEnvironment::closed());
+    let source = Source::new(&context, Authentication::default(), false, None).unwrap();
+    let before = tokio::time::Instant::now();
+    let error = get(&source, "http://127.0.0.1:1/").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
