@@ -1,1 +1,173 @@
 //! Kubernetes events.
+//!
+//! A [`Recorder`] never makes its caller wait: notes go through a channel to one task, which writes `core/v1` Events and
+//! raises the count of one that says the same again, as client-go's recorder does.
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use scaler_api::SharedClock;
+use tokio::sync::mpsc;
+
+/// Normal or Warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventType {
+    /// For information.
+    Normal,
+    /// Something is wrong.
+    Warning,
+}
+
+impl EventType {
+    /// The word of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Note {
+    component: &'static str,
+    regarding: ObjectReference,
+    event_type: EventType,
+    reason: String,
+    message: String,
+}
+
+/// Publishes events in the name of a component. Clones share the channel.
+#[derive(Clone)]
+pub struct Recorder {
+    component: &'static str,
+    sender: mpsc::UnboundedSender<Note>,
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recorder({})", self.component)
+    }
+}
+
+impl Recorder {
+    /// A recorder and the task that writes what it is told; the task ends when every recorder is dropped.
+    pub fn new(client: Client, clock: SharedClock, component: &'static str) -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let writer = Writer { client, clock, known: BTreeMap::new(), sequence: 0 };
+        (Self { component, sender }, writer.run(receiver))
+    }
+
+    /// The same channel under another component's name (the event's `source.component`).
+    #[must_use]
+    pub fn named(&self, component: &'static str) -> Self {
+        Self { component, sender: self.sender.clone() }
+    }
+
+    /// Publishes an event about `object`.
+    pub fn publish<K>(&self, object: &K, event_type: EventType, reason: impl Into<String>, message: impl Into<String>)
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        self.publish_about(object.object_ref(&K::DynamicType::default()), event_type, reason, message);
+    }
+
+    /// Publishes an event about a referenced object.
+    pub fn publish_about(
+        &self,
+        regarding: ObjectReference,
+        event_type: EventType,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        let note =
+            Note { component: self.component, regarding, event_type, reason: reason.into(), message: message.into() };
+        // The writer is gone only at shutdown.
+        let _closed = self.sender.send(note);
+    }
+}
+
+type Fingerprint = (&'static str, String, String, EventType, String, String);
+
+struct Writer {
+    client: Client,
+    clock: SharedClock,
+    /// Name and count of events that may be said again.
+    known: BTreeMap<Fingerprint, (String, i32)>,
+    sequence: u64,
+}
+
+impl Writer {
+    /// Beyond this many the memory of what was said starts over.
+    const MEMORY: usize = 4096;
+
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Note>) {
+        while let Some(note) = receiver.recv().await {
+            if let Err(error) = self.write(&note).await {
+                tracing::warn!(%error, reason = note.reason, "event was not written");
+            }
+        }
+    }
+
+    async fn write(&mut self, note: &Note) -> kube::Result<()> {
+        let namespace = note.regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let fingerprint = (
+            note.component,
+            format!("{:?}/{}/{:?}", note.regarding.kind, namespace, note.regarding.name),
+            note.regarding.uid.clone().unwrap_or_default(),
+            note.event_type,
+            note.reason.clone(),
+            note.message.clone(),
+        );
+        let now = Time(self.clock.now());
+        if let Some((name, count)) = self.known.get_mut(&fingerprint) {
+            *count += 1;
+            let patch = serde_json::json!({"count": *count, "lastTimestamp": now});
+            match events.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                result => return result.map(|_| ()),
+            }
+        }
+        let event = self.event(note, &namespace, &now);
+        if self.known.len() >= Self::MEMORY {
+            self.known.clear();
+        }
+        self.known.insert(fingerprint, (event.name_any(), 1));
+        events.create(&PostParams::default(), &event).await.map(|_| ())
+    }
+
+    fn event(&mut self, note: &Note, namespace: &str, now: &Time) -> Event {
+        self.sequence += 1;
+        // client-go's form: the object's name and a number that does not come again.
+        let nanos = now.0.as_nanosecond() as u64;
+        let suffix = nanos.wrapping_add(self.sequence);
+        let object = note.regarding.name.clone().unwrap_or_default();
+        Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{object}.{suffix:x}")),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            involved_object: note.regarding.clone(),
+            type_: Some(note.event_type.as_str().to_owned()),
+            reason: Some(note.reason.clone()),
+            message: Some(note.message.clone()),
+            source: Some(EventSource { component: Some(note.component.to_owned()), host: None }),
+            reporting_component: Some(note.component.to_owned()),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now.clone()),
+            count: Some(1),
+            ..Event::default()
+        }
+    }
+}

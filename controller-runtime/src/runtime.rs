@@ -1,1 +1,45 @@
 //! What every controller is given.
+
+use std::fmt;
+
+use kube::Client;
+use scaler_api::SharedClock;
+
+use crate::{decisions::DecisionLog, events::Recorder};
+
+/// The surroundings of a controller: the API, the time, and where to say what was done. Cheap to clone.
+///
+/// A controller is a future made from a `Runtime` that runs until it is dropped; it takes no other surroundings, so the
+/// same controller turns in the reference binary, in a user's own and in the embedded cluster.
+#[derive(Clone)]
+pub struct Runtime {
+    /// The API server.
+    pub client: Client,
+    /// Wall-clock time, virtual in the embedded cluster.
+    pub clock: SharedClock,
+    /// Kubernetes events.
+    pub recorder: Recorder,
+    /// Why things were done.
+    pub decisions: DecisionLog,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("clock", &self.clock).field("recorder", &self.recorder).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// A runtime, and the task that writes its events.
+    pub fn new(client: Client, clock: SharedClock, component: &'static str) -> (Self, impl Future<Output = ()> + Send) {
+        let (recorder, events) = Recorder::new(client.clone(), clock.clone(), component);
+        let decisions = DecisionLog::new(clock.clone());
+        (Self { client, clock, recorder, decisions }, events)
+    }
+
+    /// The same surroundings under another component's name in events.
+    #[must_use]
+    pub fn named(&self, component: &'static str) -> Self {
+        Self { recorder: self.recorder.named(component), ..self.clone() }
+    }
+}

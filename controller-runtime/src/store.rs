@@ -1,1 +1,299 @@
 //! Ordered stores of objects, kept current by a watch.
+//!
+//! `kube::runtime`'s own `Store` iterates a hash map; here the order is by namespace and name, so that a controller
+//! that walks a store does the same thing every time. An [`Informer`] lists and watches one kind, keeps its
+//! [`Store`], and tells subscribers of every [`Change`] after the store has it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use kube::{
+    Api, Resource, ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+/// Namespace and name; the namespace is empty for cluster-scoped objects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// The namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of a namespaced object.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of a cluster-scoped object.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::new("", name)
+    }
+
+    /// The key of `object`.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self::new(object.namespace().unwrap_or_default(), object.name_any())
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub enum Change<K> {
+    /// It is new or has changed.
+    Applied {
+        /// As it is now.
+        object: Arc<K>,
+        /// As it was, if it was known.
+        previous: Option<Arc<K>>,
+    },
+    /// It is gone; this is how it was last seen.
+    Deleted(Arc<K>),
+}
+
+impl<K> Change<K> {
+    /// The object as it is, or last was.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Self::Applied { object, .. } | Self::Deleted(object) => object,
+        }
+    }
+}
+
+/// Objects of one kind, by key. Clones share the contents.
+pub struct Store<K> {
+    objects: Arc<RwLock<BTreeMap<ObjectKey, Arc<K>>>>,
+    synced: watch::Receiver<bool>,
+}
+
+impl<K> Clone for Store<K> {
+    fn clone(&self) -> Self {
+        Self { objects: Arc::clone(&self.objects), synced: self.synced.clone() }
+    }
+}
+
+impl<K> fmt::Debug for Store<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("objects", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K> Store<K> {
+    fn read<T>(&self, read: impl FnOnce(&BTreeMap<ObjectKey, Arc<K>>) -> T) -> T {
+        read(&self.objects.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The object with this key.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.read(|objects| objects.get(key).cloned())
+    }
+
+    /// Every object, by namespace and name.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.read(|objects| objects.values().cloned().collect())
+    }
+
+    /// Every object of a namespace, by name.
+    pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.read(|objects| {
+            objects
+                .range(ObjectKey::new(namespace, "")..)
+                .take_while(|(key, _)| key.namespace == namespace)
+                .map(|(_, object)| Arc::clone(object))
+                .collect()
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.read(BTreeMap::len)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the first list has arrived.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Waits for the first list; returns at once afterwards.
+    pub async fn synced(&self) {
+        let mut synced = self.synced.clone();
+        // An error means that the informer is gone: nothing will ever come, so nobody needs to wait.
+        let _gone = synced.wait_for(|synced| *synced).await;
+    }
+}
+
+type Subscriber<K> = Box<dyn FnMut(&Change<K>) + Send>;
+
+/// Lists and watches one kind.
+pub struct Informer<K>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Default,
+{
+    api: Api<K>,
+    config: watcher::Config,
+    store: Store<K>,
+    synced: watch::Sender<bool>,
+    subscribers: Vec<Subscriber<K>>,
+}
+
+impl<K> fmt::Debug for Informer<K>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Default,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Informer").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl<K> Informer<K>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Default,
+{
+    /// An informer over everything that `api` lists.
+    pub fn new(api: Api<K>) -> Self {
+        Self::with_config(api, watcher::Config::default())
+    }
+
+    /// An informer with selectors or paging of its own.
+    pub fn with_config(api: Api<K>, config: watcher::Config) -> Self {
+        let (synced, receiver) = watch::channel(false);
+        let store = Store { objects: Arc::default(), synced: receiver };
+        Self { api, config, store, synced, subscribers: Vec::new() }
+    }
+
+    /// The store that this informer fills.
+    pub fn store(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    /// Calls `subscriber` for every change, after the store has it. It must not block: enqueue a key.
+    pub fn subscribe(&mut self, subscriber: impl FnMut(&Change<K>) + Send + 'static) -> &mut Self {
+        self.subscribers.push(Box::new(subscriber));
+        self
+    }
+
+    /// Lists, watches, and starts over when the watch breaks, until dropped.
+    pub async fn run(mut self) {
+        let stream = watcher(self.api.clone(), self.config.clone()).backoff(RetryBackoff::default());
+        let mut stream = std::pin::pin!(stream);
+        let mut listed = BTreeMap::new();
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.insert(ObjectKey::of(&object), object);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.replace(std::mem::take(&mut listed));
+                    self.synced.send_replace(true);
+                }
+                Ok(watcher::Event::Apply(object)) => self.apply(object),
+                Ok(watcher::Event::Delete(object)) => self.delete(&ObjectKey::of(&object)),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&K::DynamicType::default()), %error, "watch failed, trying again");
+                }
+            }
+        }
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<K>>) -> T) -> T {
+        write(&mut self.store.objects.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn notify(&mut self, change: &Change<K>) {
+        for subscriber in &mut self.subscribers {
+            subscriber(change);
+        }
+    }
+
+    fn apply(&mut self, object: K) {
+        let object = Arc::new(object);
+        let previous = self.write(|objects| objects.insert(ObjectKey::of(&*object), Arc::clone(&object)));
+        self.notify(&Change::Applied { object, previous });
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        if let Some(object) = self.write(|objects| objects.remove(key)) {
+            self.notify(&Change::Deleted(object));
+        }
+    }
+
+    /// Takes over a whole list: what is not in it is gone, what has not changed is not told again.
+    fn replace(&mut self, listed: BTreeMap<ObjectKey, K>) {
+        let gone: Vec<_> = self.store.read(|objects| {
+            objects.keys().filter(|key| !listed.contains_key(key)).cloned().collect()
+        });
+        for key in &gone {
+            self.delete(key);
+        }
+        for (key, object) in listed {
+            let known = self.store.get(&key);
+            let unchanged = known.is_some_and(|known| {
+                known.meta().uid == object.meta().uid
+                    && known.meta().resource_version == object.meta().resource_version
+            });
+            if !unchanged {
+                self.apply(object);
+            }
+        }
+    }
+}
+
+/// Doubles from 200 ms to 30 s, without jitter: one process has few watches, and virtual time wants no randomness.
+#[derive(Debug)]
+struct RetryBackoff {
+    next: Duration,
+}
+
+impl Default for RetryBackoff {
+    fn default() -> Self {
+        Self { next: Self::FIRST }
+    }
+}
+
+impl RetryBackoff {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LAST: Duration = Duration::from_secs(30);
+}
+
+impl Iterator for RetryBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = self.next;
+        self.next = (now * 2).min(Self::LAST);
+        Some(now)
+    }
+}
+
+impl kube::runtime::utils::Backoff for RetryBackoff {
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}
