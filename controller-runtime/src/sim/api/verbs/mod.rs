@@ -168,24 +168,24 @@ pub(crate) fn serve(
     server: &ApiServer,
     state: &mut State,
     method: &Method,
-    call: Call,
+    call: &Call,
 ) -> Result<Response<ApiBody>, ApiError> {
     let named = call.target.name.is_some();
     let subresource = call.target.subresource.as_deref();
     match (method.as_str(), named, subresource) {
         ("GET" | "HEAD", _, None) if call.query.flag("watch") => {
-            let stream = super::watch::start(server, state, &call, filter(&call)?)?;
+            let stream = super::watch::start(server, state, call, filter(call)?)?;
             Ok(reply::stream(stream))
         }
-        ("GET" | "HEAD", false, None) => read::list(state, &call),
-        ("GET" | "HEAD", true, None) => read::get(state, &call),
-        ("POST", false, None) if call.resource.store.is_none() => reviews::answer(state, &call),
-        ("POST", false, None) => create::post(state, &call),
-        ("PUT", true, None) => update::put(state, &call, Part::Main),
-        ("PATCH", true, None) => patch::patch(state, &call, Part::Main),
-        ("DELETE", true, None) => delete::delete(state, &call),
-        ("DELETE", false, None) => delete::delete_collection(state, &call),
-        (method, true, Some(name)) => subresource_call(state, &call, method, name),
+        ("GET" | "HEAD", false, None) => read::list(state, call),
+        ("GET" | "HEAD", true, None) => read::get(state, call),
+        ("POST", false, None) if call.resource.store.is_none() => reviews::answer(state, call),
+        ("POST", false, None) => create::post(state, call),
+        ("PUT", true, None) => update::put(state, call, Part::Main),
+        ("PATCH", true, None) => patch::patch(state, call, Part::Main),
+        ("DELETE", true, None) => delete::delete(state, call),
+        ("DELETE", false, None) => delete::delete_collection(state, call),
+        (method, true, Some(name)) => subresource_call(state, call, method, name),
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -162,7 +162,7 @@ pub(crate) fn apply(
     )
     .map_err(|conflicts| managed::conflict(&conflicts))?;
     let mut object = applied.object;
-    managed::write(&mut object, applied.owners, state.timestamp());
+    managed::write(&mut object, applied.owners, &state.timestamp());
     let written = finish(state, call, &existing, object, part, &manager)?;
     Ok(written)
 }
