@@ -63,14 +63,18 @@ pub fn listen(address: SocketAddr) -> io::Result<(Gateway, SocketAddr)> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let local = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (sender, requests) = mpsc::channel();
     let (stop, stopped) = oneshot::channel();
-    std::thread::Builder::new().name("kubernetes-http".to_owned()).spawn(move || {
-        if let Err(error) = runtime.block_on(accept(listener, sender, stopped)) {
-            tracing::error!(%error, "the HTTP listener has ended");
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("kubernetes-http".to_owned())
+        .spawn(move || {
+            if let Err(error) = runtime.block_on(accept(listener, sender, stopped)) {
+                tracing::error!(%error, "the HTTP listener has ended");
+            }
+        })?;
     Ok((Gateway { requests, stop }, local))
 }
 
@@ -89,7 +93,9 @@ async fn accept(
         let requests = requests.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| hand_over(request, requests.clone()));
-            let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
+            let connection = http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a client's connection ended");
             }
@@ -100,9 +106,14 @@ async fn accept(
 type Chunks = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
 /// Sends a request into the simulation and passes its answer on.
-async fn hand_over(request: Request<Incoming>, requests: Sender<Forward>) -> Result<Response<Chunks>, Infallible> {
+async fn hand_over(
+    request: Request<Incoming>,
+    requests: Sender<Forward>,
+) -> Result<Response<Chunks>, Infallible> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = body.collect().await else { return Ok(failure(StatusCode::BAD_REQUEST)) };
+    let Ok(body) = body.collect().await else {
+        return Ok(failure(StatusCode::BAD_REQUEST));
+    };
     let request = Request::from_parts(parts, Full::new(body.to_bytes()));
     let (answer, answered) = oneshot::channel();
     if requests.send(Forward { request, answer }).is_err() {
@@ -114,7 +125,10 @@ async fn hand_over(request: Request<Incoming>, requests: Sender<Forward>) -> Res
     let frames = futures::stream::unfold(chunks, |mut chunks| async move {
         chunks.recv().await.map(|chunk| (Ok(Frame::data(chunk)), chunks))
     });
-    Ok(Response::from_parts(parts, StreamBody::new(frames).boxed_unsync()))
+    Ok(Response::from_parts(
+        parts,
+        StreamBody::new(frames).boxed_unsync(),
+    ))
 }
 
 fn failure(status: StatusCode) -> Response<Chunks> {
@@ -136,7 +150,11 @@ impl Pacer {
     /// A pacer at `speed` virtual seconds per real second.
     #[must_use]
     pub fn new(server: ApiServer, speed: f64) -> Self {
-        Self { speed, server, gateway: None }
+        Self {
+            speed,
+            server,
+            gateway: None,
+        }
     }
 
     /// Serves this gateway's requests as well.
@@ -147,9 +165,16 @@ impl Pacer {
     }
 
     /// Paces the simulation in whose paused runtime it is polled, for ever.
-    #[allow(clippy::disallowed_methods, reason = "pacing compares virtual time with real time")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "pacing compares virtual time with real time"
+    )]
     pub async fn pace(self) {
-        let Self { speed, server, gateway } = self;
+        let Self {
+            speed,
+            server,
+            gateway,
+        } = self;
         // Without a gateway nobody sends: the held sender keeps the wait from ending early.
         let (_idle, requests, _stop) = match gateway {
             Some(Gateway { requests, stop }) => (None, requests, Some(stop)),
@@ -166,7 +191,9 @@ impl Pacer {
                 let first = requests.recv_timeout(STEP);
                 (requests, first)
             });
-            let Ok((returned, first)) = waited.await else { return };
+            let Ok((returned, first)) = waited.await else {
+                return;
+            };
             requests = returned;
             match first {
                 Ok(forward) => {

@@ -267,12 +267,10 @@ fn count_generation(call: &Call, old: &Value, object: &mut Value) {
 
 /// Whether anything but the metadata, and the status where it is a subresource, differs.
 fn custom_changed(call: &Call, old: &Value, new: &Value) -> bool {
-    let relevant = |key: &str| {
-        match key {
-            "metadata" | "apiVersion" | "kind" => false,
-            "status" => !call.version.status,
-            _ => true,
-        }
+    let relevant = |key: &str| match key {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !call.version.status,
+        _ => true,
     };
     let differs = |one: &Value, other: &Value| {
         let members = one.as_object().into_iter().flatten();
