@@ -50,3 +50,6 @@ impl PodAutoscaler {
         self.scaled_objects.run().await;
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -9,6 +9,7 @@ mod daemon_set;
 mod deployment;
 mod disruption_budget;
 mod expectations;
+pub mod horizontal_pod_autoscaler;
 mod informers;
 mod job;
 pub(crate) mod meta;
