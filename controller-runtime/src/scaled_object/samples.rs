@@ -279,7 +279,10 @@ mod tests {
         assert_eq!((script.connections("a"), script.samples("a")), (1, 1));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(first.sample(max_age).await.sequence, 2);
-        assert_eq!(source(&sources, "b").key().as_str().split('|').nth(1), Some("queue=b"));
+        assert_eq!(
+            source(&sources, "b").key().as_str().split('|').nth(1),
+            Some("queue=b")
+        );
         assert_eq!(sources.len(), 1);
         drop((first, second));
         assert!(sources.is_empty());
