@@ -42,6 +42,7 @@
 //! ```
 
 pub mod behavior;
+mod convert;
 pub mod label_selector;
 pub mod metrics;
 pub mod pods;

@@ -96,6 +96,14 @@ impl Outcome {
         self.status.desired_replicas
     }
 
+    /// What `AbleToScale` says: before the scale is written, how the number was stabilised.
+    #[must_use]
+    pub fn able_to_scale(&self) -> &str {
+        self.status
+            .condition(ConditionType::AbleToScale)
+            .map_or("", |condition| &condition.message)
+    }
+
     /// The scale was written.
     pub fn rescaled(&mut self, behavior: Option<&Behavior>, state: &mut State, now: Timestamp) {
         let Some(Rescale { from, to, reason }) = self.rescale.take() else {
