@@ -279,6 +279,7 @@ mod tests {
         let (one, two) = tokio::join!(first.sample(max_age), second.sample(max_age));
         assert_eq!((one.sequence, two.sequence), (1, 1));
         assert_eq!((script.connections("a"), script.samples("a")), (1, 1));
+        assert_eq!(script.password("a"), "", "there is no authentication");
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(first.sample(max_age).await.sequence, 2);
         assert_eq!(
