@@ -1,9 +1,4 @@
-//! Everything that turns, on kube-rs.
-//!
-//! An autoscaler is a set of controllers that read objects from ordered [stores](store), take keys from a
-//! [work queue](queue), call one pure decision, and write. The KEDA half scales pods by events, the Karpenter half
-//! scales nodes by pending pods; [`hpa`] is the HorizontalPodAutoscaler's algorithm as a pure library, and `sim`
-//! (feature) an embedded Kubernetes to run all of it without a cluster.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The KEDA half.
@@ -16,6 +11,7 @@ pub mod trigger_auth;
 pub mod cluster;
 pub mod disruption;
 pub mod interruption;
+pub mod node_autoscaler;
 pub mod node_claim;
 pub mod node_pool;
 pub mod provisioning;
@@ -24,6 +20,7 @@ pub mod admin;
 pub mod decisions;
 pub mod events;
 pub mod hpa;
+mod latch;
 pub mod lease;
 pub mod queue;
 pub mod runtime;

@@ -4,6 +4,16 @@
 #[cfg(feature = "sqs")]
 pub mod aws;
 mod catalogue;
+#[cfg(feature = "cron")]
+pub mod cron;
+#[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+pub mod http;
+#[cfg(feature = "kubernetes-workload")]
+pub mod kubernetes_workload;
+#[cfg(feature = "metrics-api")]
+pub mod metrics_api;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
@@ -20,6 +30,14 @@ use scaler_api::Registry;
 /// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
 pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
+    #[cfg(feature = "cron")]
+    registry.register::<cron::CronTrigger>();
+    #[cfg(feature = "kubernetes-workload")]
+    registry.register::<kubernetes_workload::WorkloadTrigger>();
+    #[cfg(feature = "metrics-api")]
+    registry.register::<metrics_api::MetricsApiTrigger>();
+    #[cfg(feature = "prometheus")]
+    registry.register::<prometheus::PrometheusTrigger>();
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
 }

@@ -27,6 +27,7 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
 }
 
 /// Refuses an integer target below 1, which no HPA takes.
+#[cfg(any(feature = "cron", feature = "sqs"))]
 pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Problems) {
     if value < 1 {
         problems.error(
@@ -38,17 +39,21 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 }
 
 /// A target with a fraction, at the three decimals that the HPA's API carries.
-#[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+#[cfg(any(
+    feature = "kubernetes-workload",
+    feature = "metrics-api",
+    feature = "prometheus"
+))]
 pub(crate) fn fraction(target: f64) -> Quantity {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a float cast saturates, and a target is far from the ends"
-    )]
-    Quantity::from_millis((target * 1000.0).round() as i64)
+    Quantity::from_f64_milli(target)
 }
 
 /// Refuses a target that is not a positive number.
-#[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+#[cfg(any(
+    feature = "kubernetes-workload",
+    feature = "metrics-api",
+    feature = "prometheus"
+))]
 pub(crate) fn check_positive_fraction(field: &'static str, value: f64, problems: &mut Problems) {
     if !value.is_finite() || fraction(value) == Quantity::ZERO || value < 0.0 {
         problems.error(

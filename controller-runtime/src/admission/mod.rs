@@ -60,12 +60,13 @@ impl Findings {
     }
 
     /// Adds a finding.
+    #[allow(clippy::needless_pass_by_value, reason = "values are numbers and texts alike")]
     pub fn add(
         &mut self,
         severity: Severity,
         reason: &'static str,
         field: impl Into<String>,
-        value: impl ToString,
+        value: impl fmt::Display,
         message: impl Into<String>,
     ) {
         self.findings.push(Finding {

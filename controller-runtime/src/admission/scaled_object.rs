@@ -382,6 +382,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn each_row_of_section_7_is_refused_where_it_says() {
         use Severity::{AdmissionError, Error, Warning};
         let trigger = |kind: &str, more: Value| {

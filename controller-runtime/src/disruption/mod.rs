@@ -1,1 +1,4 @@
-//! Disruption: which nodes can go, one command at a time.
+//! Takes machines away that are not needed.
+use provisioner::Provisioner;
+use crate::node_autoscaler::Context;
+pub(crate) async fn run<P: Provisioner>(cx: Context<P>) { drop(cx); }

@@ -49,13 +49,6 @@ impl<K> Watched<K> {
             .find(|list| !list.is_empty())
             .unwrap_or_default()
     }
-
-    /// Waits until every store has its first list.
-    pub async fn synced(&self) {
-        for store in &self.stores {
-            store.synced().await;
-        }
-    }
 }
 
 /// Makes informers and keeps what has to run for them.
@@ -63,6 +56,7 @@ pub struct Watches<'a> {
     client: Client,
     namespaces: &'a [String],
     running: Vec<BoxFuture<'static, ()>>,
+    synced: Vec<BoxFuture<'static, ()>>,
 }
 
 impl fmt::Debug for Watches<'_> {
@@ -81,6 +75,7 @@ impl<'a> Watches<'a> {
             client,
             namespaces,
             running: Vec::new(),
+            synced: Vec::new(),
         }
     }
 
@@ -130,12 +125,15 @@ impl<'a> Watches<'a> {
         informer.subscribe(subscriber);
         let store = informer.store();
         self.running.push(Box::pin(informer.run()));
+        let first_list = store.clone();
+        self.synced
+            .push(Box::pin(async move { first_list.synced().await }));
         store
     }
 
-    /// What has to run.
+    /// What has to run, and what ends when every store has its first list.
     #[must_use]
-    pub fn into_running(self) -> Vec<BoxFuture<'static, ()>> {
-        self.running
+    pub fn into_futures(self) -> (Vec<BoxFuture<'static, ()>>, Vec<BoxFuture<'static, ()>>) {
+        (self.running, self.synced)
     }
 }

@@ -38,6 +38,15 @@ impl Fallback {
         failures > self.failure_threshold
     }
 
+    /// Whether it is the same for any number of current replicas.
+    #[must_use]
+    pub fn ignores_current(&self) -> bool {
+        matches!(
+            self.behavior,
+            FallbackBehavior::Static | FallbackBehavior::ScalingModifiers
+        )
+    }
+
     /// The replicas to fall back to where there are `current`.
     #[must_use]
     pub fn replicas(&self, current: i32) -> i32 {

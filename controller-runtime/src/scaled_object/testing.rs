@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use scaler_api::{
-    Context, Error, ErrorKind, Field, MetricSpec, MetricTarget, MetricType, Quantity, Sample, Scaler,
-    SourceKey, Trigger, TriggerSettings,
+    Context, Error, ErrorKind, Field, MetricSpec, MetricTarget, MetricType, Quantity, Sample, Scaler, Secret,
+    Source, SourceKey, Trigger, TriggerSettings,
 };
 use serde::Deserialize;
 
@@ -23,6 +23,7 @@ struct Queue {
     state: State,
     connections: u32,
     samples: u32,
+    password: String,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +69,11 @@ impl Script {
         self.with(queue, |queue| queue.connections)
     }
 
+    /// The password of the last connection.
+    pub(crate) fn password(&self, queue: &str) -> String {
+        self.with(queue, |queue| queue.password.clone())
+    }
+
     pub(crate) fn samples(&self, queue: &str) -> u32 {
         self.with(queue, |queue| queue.samples)
     }
@@ -80,6 +86,8 @@ pub(crate) struct TestSource {
     target: Quantity,
     #[serde(default)]
     activation: f64,
+    #[serde(default)]
+    password: Secret,
     #[serde(skip)]
     metric_type: MetricType,
 }
@@ -93,6 +101,9 @@ impl Trigger for TestSource {
             Field::new("queue", "The queue.").required(),
             Field::new("target", "Messages for each replica.").required(),
             Field::new("activation", "Active above this."),
+            Field::new("password", "The password.")
+                .from(&[Source::Authentication, Source::Environment])
+                .secret(),
         ];
         FIELDS
     }
@@ -120,12 +131,14 @@ impl Trigger for TestSource {
         SourceKey::new(Self::TYPE)
             .with("queue", &self.queue)
             .with("activation", self.activation)
+            .secret("password", &self.password)
     }
 
     async fn connect(self, context: &Context) -> Result<TestScaler, Error> {
         let script: Arc<Arc<Script>> = context.get().ok_or_else(|| Error::invalid("no script"))?;
         let refused = script.with(&self.queue, |queue| {
             queue.connections += 1;
+            self.password.expose().clone_into(&mut queue.password);
             matches!(queue.state, State::Refuses)
         });
         if refused {

@@ -168,7 +168,7 @@ impl Resolver {
             })
             .collect();
         resolution.pod_identity = pod_identity(spec);
-        self.from_environment(namespace, spec, containers, &mut resolution)
+        self.take_environment(namespace, spec, containers, &mut resolution)
             .await?;
         let contents = self
             .read(objects, &references(spec), &mut resolution.uses)
@@ -193,7 +193,7 @@ impl Resolver {
         Ok(environment::environment(container, &contents))
     }
 
-    async fn from_environment(
+    async fn take_environment(
         &self,
         namespace: &str,
         spec: &TriggerAuthenticationSpec,

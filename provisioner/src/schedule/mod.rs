@@ -1,1 +1,107 @@
-//! The solver: pending pods to nodes. Pure, synchronous, deterministic.
+//! The solver: which nodes to buy for pending pods, which pods go where, and why the rest cannot.
+//!
+//! Pure, synchronous, deterministic: no client, no clock, no logger. Make a [`Prepared`] of a [`World`] once, then ask any
+//! number of questions by [`Overlay`]:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use provisioner::schedule::{Budget, Overlay, PodFacts, PodKey, Prepared, Reason, World};
+//! let pod = Arc::new(PodFacts { key: PodKey::new("default", "web"), ..PodFacts::default() });
+//! let plan = Prepared::new(World::default()).solve(&[pod], &Overlay::default(), Budget::default());
+//! assert_eq!(plan.unschedulable[0].1, Reason::NoPools);
+//! ```
+//!
+//! # Order
+//! Pods by cpu, then memory, greatest first, then age, then uid. For each: nodes that are there, initialised first,
+//! then by name; nodes already planned, fewest pods first; a new node of the first pool, by weight, that can take it.
+//! A pod that finds no place gives up one wish after the other (alternatives of required node affinity, preferred pod
+//! affinity, preferred pod anti-affinity, preferred node affinity, `ScheduleAnyway`, `PreferNoSchedule`) and comes
+//! back at the end of the queue as long as others make progress. A planned node commits to the cheapest offering of the
+//! types that it may still be.
+//!
+//! # What counts
+//! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
+//! pod affinity and anti-affinity of pods placed and to be placed over any label, pool weights and limits (`nodes` too),
+//! `minValues`, volume requirements that the caller looked up.
+//!
+//! # What does not yet
+//! - Persistent volume claims that the caller did not look up ([`VolumeNeeds::Unresolved`]), limits of CSI drivers, and
+//!   Dynamic Resource Allocation: such pods are reported, not placed.
+//! - Reserved offerings are priced like others, not counted down.
+//! - Default spread constraints of the cluster are not injected.
+//! - Of a spread only the least filled domain is tried, as Karpenter does it.
+//! - A pod's place is chosen by first fit; price decides only among the types of the node it makes.
+
+mod claim;
+mod plan;
+mod pod;
+mod prepared;
+mod reason;
+mod relax;
+mod solve;
+mod topology;
+mod world;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use plan::{InstanceTypeOption, MAX_INSTANCE_TYPES, OfferingChoice, Place, Plan, PlannedNode};
+pub(crate) use pod::selects as pod_selects;
+pub use pod::{HostPort, PodFacts, PodKey, PodOwner, PodTerm, Spread, VolumeNeeds, Weighted, pinned};
+pub use prepared::Prepared;
+pub use reason::{Reason, Refusal, TopologyRefusal, TypeTests, TypesRefusal};
+pub use world::{ClusterNode, MinValuesPolicy, Pool, World};
+
+/// What would be different in a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Nodes that are gone, by name.
+    pub removed: BTreeSet<String>,
+    /// Whether their pods are moved to save money, so that they may only go to nodes that are initialised and take moved
+    /// pods ([`ClusterNode::takes_moved_pods`]).
+    pub consolidating: bool,
+}
+
+impl Overlay {
+    /// Without these nodes, to save money.
+    pub fn consolidating<N: Into<String>>(nodes: impl IntoIterator<Item = N>) -> Self {
+        Self {
+            removed: nodes.into_iter().map(Into::into).collect(),
+            consolidating: true,
+        }
+    }
+
+    /// Without these nodes, because they must go.
+    pub fn without<N: Into<String>>(nodes: impl IntoIterator<Item = N>) -> Self {
+        Self {
+            removed: nodes.into_iter().map(Into::into).collect(),
+            consolidating: false,
+        }
+    }
+}
+
+/// How much work a plan may take. Work, not time: the same question has the same answer everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Budget {
+    /// How many pods are tried at most, those that come round again counted again; `None` for no end.
+    pub attempts: Option<u64>,
+}
+
+impl Budget {
+    /// At most this many tries.
+    #[must_use]
+    pub fn attempts(most: u64) -> Self {
+        Self { attempts: Some(most) }
+    }
+}
+
+impl Prepared {
+    /// Places `pods` in the world as `overlay` has it.
+    #[must_use]
+    pub fn solve(&self, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
+        solve::solve(self, pods, overlay, budget)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod common;
 mod names;
 mod scaled_job;
 mod scaled_object;
+mod status;
 mod vaults;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -27,10 +28,10 @@ pub use scaled_job::{
     ScalingStrategy, ScalingStrategyKind,
 };
 pub use scaled_object::{
-    Advanced, Fallback, FallbackBehavior, GroupVersionKindResource, Health, HealthStatus,
-    HorizontalPodAutoscalerConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScaledObjectStatus,
-    ScalingModifiers,
+    Advanced, Fallback, FallbackBehavior, HorizontalPodAutoscalerConfig, ScaleTargetRef, ScaledObject,
+    ScaledObjectSpec, ScalingModifiers,
 };
+pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
 
 pub use vaults::{
     AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,

@@ -85,7 +85,10 @@ impl de::Error for ValueError {
 
 impl Resolved {
     pub(super) fn deserializer(&self) -> Root<'_> {
-        Root { resolved: self }
+        Root {
+            resolved: self,
+            key: None,
+        }
     }
 }
 
@@ -93,6 +96,8 @@ impl Resolved {
 #[derive(Clone, Copy)]
 pub(super) struct Root<'a> {
     resolved: &'a Resolved,
+    /// The field that the struct stands in, if it stands in another.
+    key: Option<&'static str>,
 }
 
 impl<'a> Root<'a> {
@@ -123,6 +128,7 @@ impl<'de> Deserializer<'de> for Root<'_> {
         keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        self.resolved.nested.borrow_mut().extend(self.key);
         visitor.visit_map(self.entries(keys))
     }
 
@@ -193,12 +199,10 @@ impl<'de> MapAccess<'de> for Entries<'_> {
                 value,
                 is_element: false,
             }),
-            None => {
-                self.resolved.nested.borrow_mut().insert(key);
-                seed.deserialize(Root {
-                    resolved: self.resolved,
-                })
-            }
+            None => seed.deserialize(Root {
+                resolved: self.resolved,
+                key: Some(key),
+            }),
         };
         result.map_err(|error| error.at(key))
     }

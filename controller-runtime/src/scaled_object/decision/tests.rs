@@ -53,6 +53,7 @@ struct Row {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn every_row_of_section_3_3_decides_as_keda_does() {
     use Step::{Activate, Deactivate, RaiseToMinimum, Stay};
     use TriggerState::{Active, FallenBack, Inactive, Resource};
@@ -311,8 +312,8 @@ fn replicas_that_cannot_be_read_stop_everything_3_3_0() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn annotations_stop_or_force_steps() {
-    let pause = |switches| Switches { ..switches };
     let on = [trigger(TriggerState::Active)];
     let off = [trigger(TriggerState::Inactive)];
     let cases = [
@@ -320,10 +321,10 @@ fn annotations_stop_or_force_steps() {
             "paused, active",
             0,
             &on,
-            pause(Switches {
+            Switches {
                 paused: true,
                 ..Switches::default()
-            }),
+            },
             Step::Stay,
         ),
         (

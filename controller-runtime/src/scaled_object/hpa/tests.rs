@@ -4,6 +4,7 @@ use scaler_api::Quantity;
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better in the tests")]
 fn object(spec: Value) -> ScaledObject {
     let mut value = json!({
         "apiVersion": "keda.sh/v1alpha1",

@@ -4,12 +4,19 @@
 //! does. Garbage collection and namespaces belong to the [API server](super::api), the HorizontalPodAutoscaler stands
 //! beside them.
 
+mod children;
+mod daemon_set;
 mod deployment;
+mod disruption_budget;
 mod expectations;
+pub mod horizontal_pod_autoscaler;
 mod informers;
+mod job;
 pub(crate) mod meta;
+mod node_lifecycle;
 pub(crate) mod pods;
 mod replica_set;
+mod stateful_set;
 
 use std::future::Future;
 
@@ -24,7 +31,17 @@ use crate::{
 
 /// Every controller as a task of its own.
 pub(crate) fn all(cx: &Runtime, informers: &mut Informers) -> Vec<BoxFuture<'static, ()>> {
-    vec![deployment::controller(cx, informers), replica_set::controller(cx, informers)]
+    vec![
+        deployment::controller(cx, informers),
+        replica_set::controller(cx, informers),
+        stateful_set::controller(cx, informers),
+        daemon_set::controller(cx, informers),
+        job::controller(cx, informers),
+        disruption_budget::controller(cx, informers),
+        node_lifecycle::taints(cx, informers),
+        node_lifecycle::evictions(cx, informers),
+        node_lifecycle::orphans(cx, informers),
+    ]
 }
 
 /// Works on `queue` once the stores are filled.

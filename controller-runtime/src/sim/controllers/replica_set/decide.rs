@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt as _;
 
 use super::scale_in;
-use crate::sim::controllers::{meta::time, pods};
+use crate::sim::controllers::{children::Failure, meta::time, pods};
 
 /// At most this many pods are created or deleted at once.
 const BURST: usize = 500;
@@ -42,15 +42,6 @@ pub(crate) fn plan(set: &ReplicaSet, active: Vec<Arc<Pod>>, related: &[Arc<Pod>]
 pub(crate) fn wanted(set: &ReplicaSet) -> usize {
     let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     usize::try_from(replicas).unwrap_or_default()
-}
-
-/// Why pods could not be created or deleted.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// `FailedCreate` or `FailedDelete`.
-    pub(crate) reason: &'static str,
-    /// What the API server said.
-    pub(crate) message: String,
 }
 
 /// The status of a set whose live pods are `pods`, finished ones excepted.

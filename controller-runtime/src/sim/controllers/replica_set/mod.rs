@@ -5,25 +5,25 @@ mod scale_in;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, ReplicaSetStatus},
     core::v1::Pod,
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
 };
 
-use self::decide::{Failure, Plan};
+use self::decide::Plan;
 use super::{
     Informers, Stores,
+    children::Children,
     expectations::Expectations,
     meta::{controller_of, controller_reference, is_controlled_by, selects},
     pods, work,
 };
 use crate::{
-    events::EventType,
     queue::{Action, WorkQueue},
     runtime::Runtime,
     store::{Change, ObjectKey},
@@ -78,13 +78,19 @@ impl Controller {
         }
         let pods = self.claim(&set).await?;
         let mut failure = None;
+        let children = Children { cx: &self.cx, expectations: &self.expectations, key: &key, owner: &*set };
         if set.metadata.deletion_timestamp.is_none() {
             let active = pods.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
             let related = self.related(&set);
             match decide::plan(&set, active, &related, self.cx.clock.now()) {
                 Plan::Keep => {}
-                Plan::Create(count) => failure = self.create(&key, &set, count).await,
-                Plan::Delete(pods) => failure = self.delete(&key, &set, &pods).await,
+                Plan::Create(count) => {
+                    let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+                    let prefix = format!("{}-", key.name);
+                    let pod = pods::from_template(&template, &key.namespace, &prefix, controller_reference(&*set));
+                    failure = children.create(&vec![pod; count]).await.err();
+                }
+                Plan::Delete(pods) => failure = children.delete(&pods).await.err(),
             }
         }
         let now = self.cx.clock.now();
@@ -93,8 +99,8 @@ impl Controller {
         if !settled {
             self.write_status(&set, status).await?;
         }
-        if failure.is_some() {
-            return Err(kube::Error::Service(failure.map(|failure| failure.message).unwrap_or_default().into()));
+        if let Some(failure) = failure {
+            return Err(failure.into());
         }
         Ok(decide::next_available(&set, &pods, now).map_or(Action::Await, Action::RequeueAfter))
     }
@@ -147,69 +153,6 @@ impl Controller {
         let mut pods = self.stores.pods.list_namespace(&namespace);
         pods.retain(|pod| controller_of(&pod.metadata).is_some_and(|owner| sets.contains_key(&owner.uid)));
         pods
-    }
-
-    /// Creates in batches of 1, 2, 4, ... so that a creation that cannot succeed is not tried hundreds of times.
-    async fn create(&self, key: &ObjectKey, set: &ReplicaSet, count: usize) -> Option<Failure> {
-        let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-        let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
-        let pod =
-            pods::from_template(&template, &key.namespace, &format!("{}-", key.name), controller_reference(set));
-        let (mut left, mut batch) = (count, 1);
-        while left > 0 {
-            let size = batch.min(left);
-            let parameters = PostParams::default();
-            let results = join_all((0..size).map(|_| {
-                self.expectations.expect_creation(key);
-                api.create(&parameters, &pod)
-            }))
-            .await;
-            let mut failure = None;
-            for result in results {
-                match result {
-                    Ok(pod) => {
-                        let message = format!("Created pod: {}", pod.name_any());
-                        self.cx.recorder.publish(set, EventType::Normal, "SuccessfulCreate", message);
-                    }
-                    Err(error) => {
-                        self.expectations.created(key);
-                        let message = format!("Error creating: {error}");
-                        self.cx.recorder.publish(set, EventType::Warning, "FailedCreate", message);
-                        failure = Some(Failure { reason: "FailedCreate", message: error.to_string() });
-                    }
-                }
-            }
-            if failure.is_some() {
-                return failure;
-            }
-            left -= size;
-            batch *= 2;
-        }
-        None
-    }
-
-    async fn delete(&self, key: &ObjectKey, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Option<Failure> {
-        let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-        let mut failure = None;
-        for pod in pods {
-            let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-            self.expectations.expect_deletion(key, &uid);
-            match api.delete(&name, &DeleteParams::default()).await {
-                Ok(_) => {
-                    let message = format!("Deleted pod: {name}");
-                    self.cx.recorder.publish(set, EventType::Normal, "SuccessfulDelete", message);
-                }
-                Err(error) => {
-                    self.expectations.deleted(key, &uid);
-                    if !matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
-                        let message = format!("Error deleting: {error}");
-                        self.cx.recorder.publish(set, EventType::Warning, "FailedDelete", message);
-                        failure = Some(Failure { reason: "FailedDelete", message: error.to_string() });
-                    }
-                }
-            }
-        }
-        failure
     }
 
     async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> kube::Result<()> {
