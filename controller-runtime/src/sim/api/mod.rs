@@ -18,6 +18,7 @@ mod managed;
 mod openapi;
 mod paging;
 mod patch;
+mod protobuf;
 mod random;
 mod reply;
 mod resources;

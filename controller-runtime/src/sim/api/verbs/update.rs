@@ -78,7 +78,7 @@ pub(super) fn put(state: &mut State, call: &Call, part: Part) -> Result<Response
             if missing.code == 404 && part == Part::Main && call.resource.traits.create_on_update =>
         {
             value::remove(&mut object, &["metadata", "resourceVersion"]);
-            let entry = create::create(state, call, wire(call, object))?;
+            let entry = create::create(state, call, wire(call, &object))?;
             return Ok(call.reply(state, 201, &entry));
         }
         existing => existing?,
@@ -99,8 +99,8 @@ pub(super) fn put(state: &mut State, call: &Call, part: Part) -> Result<Response
 }
 
 /// Back to the client's version, for a path that decodes again.
-fn wire(call: &Call, object: Value) -> Value {
-    crate::sim::api::convert::from_storage(&call.resource, &call.version.name, &object).into_owned()
+fn wire(call: &Call, object: &Value) -> Value {
+    crate::sim::api::convert::from_storage(&call.resource, &call.version.name, object).into_owned()
 }
 
 /// Writes `object`, given in its stored form and carrying the resourceVersion it was read at, over `existing`.
@@ -267,8 +267,10 @@ fn count_generation(call: &Call, old: &Value, object: &mut Value) {
 
 /// Whether anything but the metadata, and the status where it is a subresource, differs.
 fn custom_changed(call: &Call, old: &Value, new: &Value) -> bool {
-    let relevant = |key: &str| {
-        !matches!(key, "metadata" | "apiVersion" | "kind") && !(key == "status" && call.version.status)
+    let relevant = |key: &str| match key {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !call.version.status,
+        _ => true,
     };
     let differs = |one: &Value, other: &Value| {
         let members = one.as_object().into_iter().flatten();
@@ -294,10 +296,11 @@ pub(crate) fn settle(
 
 /// Whether nothing holds a deletion up any more.
 pub(crate) fn is_finished(resource: &Resource, object: &Value) -> bool {
+    let emptied = !resource.is("", "namespaces") || value::items(object, &["spec", "finalizers"]).is_empty();
     value::is_deleting(object)
         && value::finalizers(object).next().is_none()
         && value::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
-        && !(resource.is("", "namespaces") && !value::items(object, &["spec", "finalizers"]).is_empty())
+        && emptied
 }
 
 /// Takes the collector's finalizer off a namespace that is empty.
