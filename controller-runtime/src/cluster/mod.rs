@@ -446,6 +446,12 @@ impl ClusterState {
         self.nominations.get(name).is_some_and(|until| now < *until)
     }
 
+    /// When the next of the nominations that hold at `now` ends.
+    #[must_use]
+    pub fn nominations_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.nominations.values().copied().filter(|until| now < *until).min()
+    }
+
     /// A pod has come to a claim's node, ended there or gone.
     pub fn note_pod_event(&mut self, claim: &str, now: Timestamp) {
         self.pod_events.insert(claim.to_owned(), now);
