@@ -1,4 +1,8 @@
 //! Fixtures of this crate's tests.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "`json!` at the call reads best without a borrow"
+)]
 
 use std::sync::Arc;
 

@@ -195,7 +195,7 @@ impl OpenClaim {
                     .available_offerings(requirements)
                     .next()
                     .is_some();
-            tests.note(meets, fits, offered);
+            tests.note([meets, fits, offered]);
             if meets && fits && offered {
                 kept.push(option);
             }

@@ -115,8 +115,8 @@ pub struct TypeTests {
 }
 
 impl TypeTests {
-    /// Takes note of one type.
-    pub fn note(&mut self, requirements: bool, fits: bool, offering: bool) {
+    /// Takes note of one type: whether it meets the requirements, is big enough, and has an offering.
+    pub fn note(&mut self, [requirements, fits, offering]: [bool; 3]) {
         self.requirements |= requirements;
         self.fits |= fits;
         self.offering |= offering;
