@@ -54,6 +54,7 @@ impl DecisionLog {
     }
 
     /// Adds a decision.
+    #[allow(clippy::needless_pass_by_value, reason = "callers pass numbers and words alike")]
     pub fn record(
         &self,
         controller: &'static str,

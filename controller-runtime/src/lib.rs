@@ -1,13 +1,9 @@
-//! Everything that turns, on kube-rs.
-//!
-//! An autoscaler is a set of controllers that read objects from ordered [stores](store), take keys from a
-//! [work queue](queue), call one pure decision, and write. The KEDA half scales pods by events, the Karpenter half
-//! scales nodes by pending pods; [`hpa`] is the HorizontalPodAutoscaler's algorithm as a pure library, and `sim`
-//! (feature) an embedded Kubernetes to run all of it without a cluster.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The KEDA half.
 pub mod admission;
+pub mod pod_autoscaler;
 pub mod scaled_job;
 pub mod scaled_object;
 pub mod trigger_auth;

@@ -1,1 +1,14 @@
-//! Skeleton.
+//! The reference binary `autoscaler`: KEDA and Karpenter in one process, and the embedded cluster to try them on.
+//!
+//! The binaries of this package only wire the library crates: which scalers and which cloud there are is decided here
+//! and nowhere else.
+
+pub mod bundled;
+pub mod cli;
+pub mod input;
+pub mod record;
+pub mod report;
+pub mod scenario;
+#[cfg(feature = "sim")]
+pub mod simulate;
+pub mod view;

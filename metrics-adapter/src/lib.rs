@@ -1,1 +1,15 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod discovery;
+mod metrics;
+pub mod selector;
+mod service;
+mod status;
+
+pub use discovery::{GROUP, LIST_KIND, VERSION};
+#[cfg(feature = "mock")]
+pub use metrics::MockExternalMetrics;
+pub use metrics::{ExternalMetricValue, ExternalMetrics, MetricError, MetricErrorKind, MetricRequest};
+pub use selector::Selector;
+pub use service::{Body, MetricsAdapter};

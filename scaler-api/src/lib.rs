@@ -1,8 +1,4 @@
-//! The vocabulary of event-driven pod scaling.
-//!
-//! A [`Trigger`] is the typed metadata of an event source; it knows its [metrics](MetricSpec) without any traffic and
-//! makes a [`Scaler`], which is sampled. A [`Registry`] maps the `type` of a ScaledObject's trigger to a [`Trigger`].
-//! This crate holds no Kubernetes client and opens no socket.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
@@ -14,10 +10,14 @@ pub mod keda;
 pub mod layer;
 pub mod metadata;
 mod metric;
+#[cfg(feature = "mock")]
+pub mod mock;
 mod quantity;
 mod registry;
 mod scaler;
 mod secret;
+#[cfg(test)]
+mod testing;
 mod trigger;
 
 pub use clock::{Clock, SharedClock, SystemClock, TokioClock};

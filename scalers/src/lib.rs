@@ -1,1 +1,33 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "sqs")]
+pub mod aws;
+mod catalogue;
+#[cfg(feature = "cron")]
+pub mod cron;
+#[cfg(feature = "kubernetes-workload")]
+pub mod kubernetes_workload;
+#[cfg(feature = "sqs")]
+pub mod sqs;
+#[cfg(any(
+    feature = "sqs",
+    feature = "cron",
+    feature = "kubernetes-workload",
+    feature = "metrics-api",
+    feature = "prometheus"
+))]
+mod target;
+
+use scaler_api::Registry;
+
+/// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
+pub fn register_all(registry: &mut Registry) {
+    catalogue::register_unavailable(registry);
+    #[cfg(feature = "cron")]
+    registry.register::<cron::CronTrigger>();
+    #[cfg(feature = "kubernetes-workload")]
+    registry.register::<kubernetes_workload::WorkloadTrigger>();
+    #[cfg(feature = "sqs")]
+    registry.register::<sqs::SqsTrigger>();
+}

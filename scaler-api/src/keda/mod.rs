@@ -1,1 +1,54 @@
-//! KEDA's custom resources.
+//! KEDA's custom resources, `keda.sh/v1alpha1`.
+//!
+//! The types hold what a user wrote and nothing else: defaults that KEDA applies in code are methods
+//! ([`ScaledObjectSpec::polling_interval`], ...), never written into an object. Fields that this version does not know
+//! are kept in `unknown` and written back. Words such as a fallback's behaviour stay text, so that an object with a
+//! word of a later version can still be read and reported; methods turn them into enums.
+
+mod authentication;
+mod common;
+mod names;
+mod scaled_job;
+mod scaled_object;
+mod status;
+mod vaults;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+pub use authentication::{
+    AuthenticationEnvironment, AuthenticationTargetRef, BoundServiceAccountToken,
+    ClusterTriggerAuthentication, OAuth2, PodIdentitySpec, SecretKeyRef, SecretValue, TriggerAuthentication,
+    TriggerAuthenticationSpec, TriggerAuthenticationStatus, ValueFromSecret,
+};
+pub use common::{AuthenticationRef, Condition, ScaleTrigger, TriggerActivity, Unknown, condition};
+pub use names::*;
+pub use scaled_job::{
+    MultipleScalersCalculation, Rollout, RolloutStrategy, ScaledJob, ScaledJobSpec, ScaledJobStatus,
+    ScalingStrategy, ScalingStrategyKind,
+};
+pub use scaled_object::{
+    Advanced, Fallback, FallbackBehavior, HorizontalPodAutoscalerConfig, ScaleTargetRef, ScaledObject,
+    ScaledObjectSpec, ScalingModifiers,
+};
+pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
+
+pub use vaults::{
+    AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
+    AzureKeyVaultCredentials, AzureKeyVaultSecret, GcpCredentials, GcpSecretManager, GcpSecretManagerSecret,
+    HashiCorpVault, VaultCredential, VaultPkiData, VaultSecret,
+};
+
+/// The definitions of all resources here, as an API server takes them.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        ScaledObject::crd(),
+        ScaledJob::crd(),
+        TriggerAuthentication::crd(),
+        ClusterTriggerAuthentication::crd(),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,17 @@
 //! From a map of strings to a typed trigger.
 
+mod deserializer;
+mod duration;
+pub mod go;
+mod nearest;
+mod resolve;
+
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+
+use self::resolve::Resolved;
+pub use self::{duration::GoDuration, nearest::nearest};
 use crate::{Trigger, TriggerInput};
 
 /// Everything that is wrong, or odd, with one trigger's metadata.
@@ -94,16 +104,60 @@ impl std::error::Error for Problems {}
 
 /// Parses metadata into a trigger; the second value holds warnings only.
 ///
+/// Three passes. *Resolve*: each [field](crate::Field) gets its value from the first of its sources that has one.
+/// *Deserialize*: text becomes what the struct's field is: numbers, Go's words for booleans, [durations](GoDuration),
+/// lists `a,b`, maps `k=v,k=v`, enums by word, [`Secret`](crate::Secret)s; a struct in the struct reads the same keys.
+/// *Check*: [`Trigger::settings`], then [`Trigger::check`].
+///
+/// A value that cannot be read is reported and replaced, so that the rest is looked at too. Rules across fields are
+/// checked if every replaced value has a default to stand in for it.
+///
 /// # Errors
-/// Every problem at once.
+/// Every problem at once, warnings included. No value that came from a TriggerAuthentication or from the environment,
+/// and none of a field that is marked as a credential, is shown.
 pub fn parse<T: Trigger>(input: &TriggerInput) -> Result<(T, Problems), Problems> {
-    let _: &TriggerInput = input;
-    todo!("to come: resolve by source order, deserialize by target type, check")
+    let mut problems = Problems::new();
+    let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    let Some(mut trigger) = deserialize::<T>(&mut resolved, &mut problems) else {
+        return Err(problems);
+    };
+    trigger.settings(&input.settings);
+    if resolved.is_meaningful() {
+        trigger.check(&mut problems);
+    }
+    if problems.has_errors() {
+        Err(problems)
+    } else {
+        Ok((trigger, problems))
+    }
 }
 
-/// The word of `known` that is nearest to `word`, if it is near enough to be a typo.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let _: &str = word;
-    let _ = known;
-    todo!("to come: edit distance")
+/// Deserializes, replacing what cannot be read until the rest can.
+fn deserialize<T: DeserializeOwned>(resolved: &mut Resolved, problems: &mut Problems) -> Option<T> {
+    loop {
+        let error = match T::deserialize(resolved.deserializer()) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let Some(key) = error.key else {
+            problems.error("", "", error.message);
+            return None;
+        };
+        resolved.report(key, &error, problems);
+        if !resolved.replace(key) {
+            return None;
+        }
+    }
 }
+
+/// The keys that a struct asks for, those of structs inside included.
+#[cfg(feature = "conformance")]
+pub(crate) fn serde_keys<T: Trigger>(input: &TriggerInput) -> std::collections::BTreeSet<&'static str> {
+    let mut problems = Problems::new();
+    let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    let _trigger: Option<T> = deserialize(&mut resolved, &mut problems);
+    resolved.asked_keys()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! The KEDA half as one thing: give it a client, trigger types and their surroundings, and run it.
+
+pub mod watched;
+
+use std::{fmt, sync::Arc};
+
+use metrics_adapter::ExternalMetrics;
+use scaler_api::{Context, Registry};
+
+pub use crate::scaled_object::controller::Config;
+use crate::{
+    runtime::Runtime,
+    scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
+};
+
+/// Scales pods by events.
+pub struct PodAutoscaler {
+    scaled_objects: Controller,
+    metrics: Arc<ScaledObjectMetrics>,
+}
+
+impl fmt::Debug for PodAutoscaler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PodAutoscaler")
+            .field("scaled_objects", &self.scaled_objects)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PodAutoscaler {
+    /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
+    #[must_use]
+    pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
+        let scaled_objects = Controller::new(runtime, registry, scaler_context, config);
+        let metrics = Arc::new(scaled_objects.external_metrics());
+        Self {
+            scaled_objects,
+            metrics,
+        }
+    }
+
+    /// What the HPA reads; put it behind a [`MetricsAdapter`](metrics_adapter::MetricsAdapter).
+    #[must_use]
+    pub fn external_metrics(&self) -> Arc<dyn ExternalMetrics> {
+        Arc::clone(&self.metrics) as Arc<dyn ExternalMetrics>
+    }
+
+    /// Watches and works until dropped.
+    pub async fn run(self) {
+        self.scaled_objects.run().await;
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -1,0 +1,355 @@
+//! One check of the triggers: sample, decide, scale, say so.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use scaler_api::{
+    MetricTarget, Quantity,
+    keda::{Condition, ScaledObject, TriggerActivity},
+};
+use tokio::time::Instant;
+
+use super::{
+    controller::Core,
+    decision::{self, Bounds, Cooldown, Decision, Observation, Switches, TriggerState, TriggerView},
+    fallback,
+    hpa::NamedMetric,
+    plan::{Plan, PlannedTrigger},
+    samples::Taken,
+    state::{Entry, Standing, Turn},
+    status,
+};
+use crate::{events::EventType, store::ObjectKey};
+
+impl Core {
+    /// Checks the triggers of a running object.
+    pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
+        let spec = &plan.object.spec;
+        let interval = Duration::from_secs(u64::try_from(spec.polling_interval()).unwrap_or(1).max(1));
+        // From start to start.
+        turn.next_check = Some(Instant::now() + interval);
+        let max_age = self.config.sample_max_age.min(interval / 2);
+        let samples = plan.triggers.iter().map(|trigger| async move {
+            match &trigger.source {
+                Some(source) => Some(source.sample(max_age).await),
+                None => None,
+            }
+        });
+        let samples = futures::future::join_all(samples).await;
+        let replicas = self
+            .builder
+            .targets
+            .replicas(&plan.target)
+            .await
+            .map_err(|error| error.to_string());
+        let views = self.views(
+            plan,
+            entry,
+            turn,
+            &samples,
+            replicas.as_ref().copied().unwrap_or(0),
+        );
+        let target = plan.target.to_string();
+        let mut seen = Observation {
+            now: self.runtime.clock.now(),
+            target: &target,
+            replicas,
+            bounds: Bounds {
+                min: spec.min_replica_count(),
+                idle: spec.idle_replica_count,
+            },
+            cooldown: cooldown(&plan.object, turn),
+            switches: Switches {
+                paused: plan.object.is_paused(),
+                scale_in_paused: plan.object.is_scale_in_paused(),
+                scale_out_paused: plan.object.is_scale_out_paused(),
+                force_activation: plan.object.is_activation_forced(),
+            },
+            fallback_replicas: plan.fallback.map(|fallback| fallback.replicas),
+            triggers: &views,
+        };
+        let mut decision = decision::decide(&seen);
+        let mut stepped = true;
+        if decision.step.replicas().is_some() {
+            (decision, stepped) = self.step(key, plan, &mut seen, decision).await;
+        }
+        turn.status.triggers_activity = activity(plan, &views);
+        self.note(key, &seen, &decision, stepped, turn);
+    }
+
+    /// How every trigger stands; those that have just begun to fail are announced.
+    fn views(
+        &self,
+        plan: &Plan,
+        entry: &Entry,
+        turn: &mut Turn,
+        samples: &[Option<Arc<Taken>>],
+        replicas: i32,
+    ) -> Vec<TriggerView> {
+        let mut views = Vec::with_capacity(samples.len());
+        for (trigger, taken) in plan.triggers.iter().zip(samples) {
+            let Some(taken) = taken else {
+                let (state, detail) = (TriggerState::Resource, String::new());
+                views.push(TriggerView {
+                    name: trigger.label(),
+                    state,
+                    detail,
+                });
+                continue;
+            };
+            let standing = entry.live(|live| {
+                live.keep_polled(trigger, taken);
+                live.account(plan, trigger, taken).0
+            });
+            self.announce_failure(plan, trigger, &standing, turn);
+            views.push(view(plan, trigger, standing, replicas));
+        }
+        views
+    }
+
+    fn announce_failure(&self, plan: &Plan, trigger: &PlannedTrigger, standing: &Standing, turn: &mut Turn) {
+        let key = ObjectKey::of(&*plan.object);
+        match standing {
+            Standing::Sampled(_) => {
+                if turn.failing.remove(&trigger.index) {
+                    self.record(
+                        &key,
+                        "failing",
+                        "working",
+                        format!("{} has values again", trigger.label()),
+                    );
+                }
+            }
+            Standing::Failed(error) | Standing::FallenBack(error) => {
+                if !turn.failing.insert(trigger.index) {
+                    return;
+                }
+                let message = error.to_string();
+                self.runtime.recorder.publish(
+                    &*plan.object,
+                    EventType::Warning,
+                    "KEDAScalerFailed",
+                    &message,
+                );
+                self.record(
+                    &key,
+                    "working",
+                    "failing",
+                    format!("{}: {message}", trigger.label()),
+                );
+                if error.kind() == scaler_api::ErrorKind::Unauthorized {
+                    // Credentials are watched; this is for those that were changed elsewhere.
+                    self.entries.mark(&key);
+                }
+            }
+        }
+    }
+
+    /// Takes a step on what the API server says, not on what was last watched.
+    async fn step(
+        &self,
+        key: &ObjectKey,
+        plan: &Plan,
+        seen: &mut Observation<'_>,
+        mut decision: Decision,
+    ) -> (Decision, bool) {
+        let targets = &self.builder.targets;
+        let scale = match targets.scale(&plan.target).await {
+            Ok(scale) => scale,
+            Err(error) => {
+                seen.replicas = Err(error.to_string());
+                return (decision::decide(seen), true);
+            }
+        };
+        if seen.replicas != Ok(scale.replicas()) {
+            seen.replicas = Ok(scale.replicas());
+            decision = decision::decide(seen);
+        }
+        let Some(to) = decision.step.replicas() else {
+            return (decision, true);
+        };
+        if let Err(error) = targets.set(&plan.target, &scale, to).await {
+            let message = format!(
+                "Failed to scale {} from {} to {to}: {error}",
+                plan.target,
+                scale.replicas()
+            );
+            self.runtime.recorder.publish(
+                &*plan.object,
+                EventType::Warning,
+                decision.failure_reason,
+                &message,
+            );
+            tracing::warn!(object = %key, %message, "was not scaled");
+            return (decision, false);
+        }
+        if let Some(event) = &decision.event {
+            self.runtime
+                .recorder
+                .publish(&*plan.object, event.event_type, event.reason, &event.message);
+        }
+        self.record(key, scale.replicas(), to, &decision.reason);
+        (decision, true)
+    }
+
+    /// Says in the status what was decided.
+    fn note(
+        &self,
+        key: &ObjectKey,
+        seen: &Observation<'_>,
+        decision: &Decision,
+        stepped: bool,
+        turn: &mut Turn,
+    ) {
+        let was_active = turn.status.condition("Active").is_some_and(Condition::is_true);
+        let mut turned = false;
+        if let Some(active) = decision.active.clone() {
+            let to = active.reason.clone().unwrap_or_default();
+            let before = turn
+                .status
+                .condition("Active")
+                .and_then(|known| known.reason.clone());
+            turned = was_active != active.is_true();
+            if status::set_condition(&mut turn.status, active) {
+                self.record(key, before.unwrap_or_default(), to, &decision.reason);
+            }
+        }
+        let before = turn
+            .status
+            .condition("Ready")
+            .and_then(|known| known.reason.clone());
+        let ready = decision.ready.reason.clone().unwrap_or_default();
+        if status::set_condition(&mut turn.status, decision.ready.clone()) {
+            self.record(key, before.unwrap_or_default(), ready, &decision.reason);
+        }
+        if decision.is_active_now && stepped {
+            turn.last_active = Some(seen.now);
+        }
+        if let Some(last_active) = turn.last_active
+            && (decision.is_active_now || turned)
+        {
+            let published = turn.published.last_active_time.as_ref().map(|time| time.0);
+            if status::publishes_last_active(published, last_active, turned, seen.cooldown.period) {
+                turn.status.last_active_time = Some(Time(last_active));
+            }
+        }
+    }
+
+    /// Says in the status whether a fallback is in force.
+    pub(super) fn set_fallback(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        turn: &mut Turn,
+        in_force: bool,
+    ) {
+        let was = turn.status.condition("Fallback").is_some_and(Condition::is_true);
+        status::set_condition(&mut turn.status, status::fallback_condition(in_force));
+        if was == in_force {
+            return;
+        }
+        let (reason, message, from, to) = if in_force {
+            (
+                "ScaledObjectFallbackActivated",
+                "ScaledObject fallback is active",
+                "",
+                "fallback",
+            )
+        } else {
+            (
+                "ScaledObjectFallbackDeactivated",
+                "ScaledObject fallback is no longer active",
+                "fallback",
+                "",
+            )
+        };
+        self.runtime
+            .recorder
+            .publish(object, EventType::Normal, reason, message);
+        let failures = turn.status.health.iter().flatten().map(|(metric, health)| {
+            format!(
+                "{metric} has failed {} times in a row",
+                health.number_of_failures.unwrap_or(0)
+            )
+        });
+        let threshold = object
+            .spec
+            .fallback
+            .as_ref()
+            .map_or(0, |fallback| fallback.failure_threshold);
+        let failures = failures.collect::<Vec<_>>().join(", ");
+        self.record(key, from, to, format!("{failures}; the threshold is {threshold}"));
+    }
+}
+
+fn cooldown(object: &ScaledObject, turn: &Turn) -> Cooldown {
+    let seconds = |seconds: i32| SignedDuration::from_secs(i64::from(seconds));
+    Cooldown {
+        period: seconds(object.spec.cooldown_period()),
+        initial: seconds(object.spec.initial_cooldown_period()),
+        created: object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(jiff::Timestamp::MIN, |time| time.0),
+        last_active: turn.last_active,
+    }
+}
+
+fn activity(plan: &Plan, views: &[TriggerView]) -> Option<BTreeMap<String, TriggerActivity>> {
+    let mut activity = BTreeMap::new();
+    for (trigger, view) in plan.triggers.iter().zip(views) {
+        let is_active = matches!(view.state, TriggerState::Active | TriggerState::FallenBack(_));
+        for metric in trigger.external() {
+            activity.insert(metric.name.clone(), TriggerActivity { is_active });
+        }
+    }
+    (!activity.is_empty()).then_some(activity)
+}
+
+fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Standing, replicas: i32) -> TriggerView {
+    let (state, detail) = match standing {
+        Standing::Sampled(sample) => {
+            let values = trigger.external().zip(&sample.values);
+            let words = values.map(|(metric, value)| {
+                format!(
+                    "value {}, {}",
+                    Quantity::from_f64_milli(value.value),
+                    target(metric)
+                )
+            });
+            let state = if sample.active {
+                TriggerState::Active
+            } else {
+                TriggerState::Inactive
+            };
+            (state, words.collect::<Vec<_>>().join(", "))
+        }
+        Standing::Failed(error) => (TriggerState::Failed(error.to_string()), String::new()),
+        Standing::FallenBack(error) => {
+            let to = plan.fallback.map_or(0, |fallback| fallback.replicas(replicas));
+            let value = trigger
+                .external()
+                .find_map(|metric| fallback::metric_value(metric.spec.target(), to, 1));
+            let value = value.map_or_else(String::new, |value| format!(", value {value}"));
+            (
+                TriggerState::FallenBack(error.to_string()),
+                format!("{to} replicas{value}"),
+            )
+        }
+    };
+    TriggerView {
+        name: trigger.label(),
+        state,
+        detail,
+    }
+}
+
+fn target(metric: &NamedMetric) -> String {
+    match metric.spec.target() {
+        MetricTarget::AverageValue(target) => format!("target {target} per replica"),
+        MetricTarget::Value(target) => format!("target {target} in total"),
+        _ => "left to the HPA".to_owned(),
+    }
+}

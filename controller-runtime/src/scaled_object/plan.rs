@@ -1,0 +1,288 @@
+//! What a ScaledObject comes to once its references are resolved: target, sources, metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use kube::ResourceExt as _;
+use scaler_api::{
+    MetricSpec, TriggerInput, TriggerSettings, indexed_name,
+    keda::{ScaleTrigger, ScaledObject},
+};
+
+use super::{
+    fallback::Fallback,
+    hpa::NamedMetric,
+    samples::{Source, Sources},
+    target::{Target, TargetError, Targets},
+};
+use crate::{
+    admission::{Findings, Severity, scaled_object as rules},
+    trigger_auth::{Containers, Dependency, Resolution, Resolver},
+};
+
+/// A ScaledObject that can run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The object that it was made of.
+    pub object: Arc<ScaledObject>,
+    /// What is scaled.
+    pub target: Target,
+    /// The triggers, in order.
+    pub triggers: Vec<PlannedTrigger>,
+    /// What stands in for failing sources.
+    pub fallback: Option<Fallback>,
+}
+
+/// One trigger of a plan.
+#[derive(Clone, Debug)]
+pub struct PlannedTrigger {
+    /// Its place in the object.
+    pub index: usize,
+    /// Its type.
+    pub trigger_type: String,
+    /// Whether readers get the last poll's sample.
+    pub use_cached_metrics: bool,
+    /// Its metrics.
+    pub metrics: Vec<NamedMetric>,
+    /// Where its values come from; none where the HPA reads them itself.
+    pub source: Option<Arc<Source>>,
+}
+
+impl PlannedTrigger {
+    /// Its external metrics, in the order of a sample's values.
+    pub fn external(&self) -> impl Iterator<Item = &NamedMetric> {
+        self.metrics
+            .iter()
+            .filter(|metric| matches!(metric.spec, MetricSpec::External { .. }))
+    }
+
+    /// The names of its metrics, or its type.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let names: Vec<_> = self.external().map(|metric| metric.name.as_str()).collect();
+        if names.is_empty() {
+            self.trigger_type.clone()
+        } else {
+            names.join(";")
+        }
+    }
+}
+
+impl Plan {
+    /// Every metric, in order.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<NamedMetric> {
+        self.triggers
+            .iter()
+            .flat_map(|trigger| trigger.metrics.iter().cloned())
+            .collect()
+    }
+
+    /// The names of the external metrics.
+    #[must_use]
+    pub fn external_names(&self) -> Vec<String> {
+        self.triggers
+            .iter()
+            .flat_map(PlannedTrigger::external)
+            .map(|metric| metric.name.clone())
+            .collect()
+    }
+
+    /// The names of the resource metrics.
+    #[must_use]
+    pub fn resource_names(&self) -> Vec<String> {
+        let metrics = self.triggers.iter().flat_map(|trigger| &trigger.metrics);
+        let resources = metrics.filter(|metric| metric.spec.external_name().is_none());
+        resources.map(|metric| metric.name.clone()).collect()
+    }
+}
+
+/// What building triggers found out.
+#[derive(Debug)]
+pub struct Built {
+    /// The triggers; all of them if nothing was refused.
+    pub triggers: Vec<PlannedTrigger>,
+    /// What is wrong or odd.
+    pub findings: Findings,
+    /// What they were built from.
+    pub uses: BTreeSet<Dependency>,
+    /// Whether the target's containers were looked at.
+    pub uses_containers: bool,
+}
+
+/// The API server did not answer while triggers were built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// About the target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// About an authentication.
+    #[error("cannot read what the triggers' authentication refers to: {0}")]
+    Authentication(#[from] kube::Error),
+}
+
+/// Resolves authentications and environment, and parses every trigger.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    /// Where the sources are.
+    pub sources: Sources,
+    /// Finds authentications.
+    pub resolver: Resolver,
+    /// Finds targets.
+    pub targets: Targets,
+}
+
+impl Builder {
+    /// Builds the triggers of `object`. Without a target, those that need its environment are left out.
+    ///
+    /// # Errors
+    /// If the API server does not answer. What is wrong with the object is in the findings.
+    pub async fn build(&self, object: &ScaledObject, target: Option<&Target>) -> Result<Built, BuildError> {
+        let mut built = Built {
+            triggers: Vec::new(),
+            findings: rules::about(object),
+            uses: BTreeSet::new(),
+            uses_containers: false,
+        };
+        let namespace = object.namespace().unwrap_or_default();
+        let namespace = namespace.as_str();
+        built.uses_containers = self.needs_containers(namespace, &object.spec.triggers);
+        let containers = match target.filter(|_| built.uses_containers) {
+            Some(target) => Some(self.targets.containers(target).await?),
+            None => None,
+        };
+        let containers = containers.as_ref().map(|all| Containers {
+            all,
+            default: object.spec.scale_target_ref.env_source_container_name.as_deref(),
+        });
+        for (index, trigger) in object.spec.triggers.iter().enumerate() {
+            let mut resolution = match &trigger.authentication_ref {
+                Some(reference) => self.resolver.resolve(namespace, reference, containers).await?,
+                None => Resolution::default(),
+            };
+            built.note(index, trigger, &resolution);
+            built.uses.append(&mut resolution.uses);
+            let environment = match containers {
+                _ if !has_environment_keys(trigger) => BTreeMap::new(),
+                Some(containers) => self.environment(namespace, index, containers, &mut built).await?,
+                None => continue,
+            };
+            let input = TriggerInput {
+                metadata: trigger.metadata.clone(),
+                authentication: resolution.parameters,
+                environment,
+                settings: TriggerSettings {
+                    metric_type: trigger.metric_type().unwrap_or_default(),
+                    pod_identity: resolution.pod_identity,
+                    namespace: namespace.to_owned(),
+                    name: object.name_any(),
+                    as_metric_source: false,
+                },
+            };
+            let planned = self.plan(index, trigger, &input, &mut built.findings);
+            built.triggers.extend(planned);
+        }
+        Ok(built)
+    }
+
+    fn needs_containers(&self, namespace: &str, triggers: &[ScaleTrigger]) -> bool {
+        triggers.iter().any(|trigger| {
+            let authentication = trigger.authentication_ref.as_ref();
+            has_environment_keys(trigger)
+                || authentication
+                    .is_some_and(|reference| self.resolver.needs_environment(namespace, reference))
+        })
+    }
+
+    async fn environment(
+        &self,
+        namespace: &str,
+        index: usize,
+        containers: Containers<'_>,
+        built: &mut Built,
+    ) -> Result<BTreeMap<String, String>, BuildError> {
+        let found = match containers.find(None) {
+            Ok(container) => {
+                self.resolver
+                    .environment(namespace, container, &mut built.uses)
+                    .await?
+            }
+            Err(problem) => Err(vec![problem]),
+        };
+        Ok(found.unwrap_or_else(|problems| {
+            for problem in problems {
+                let field = format!("spec.triggers[{index}].metadata");
+                let message =
+                    format!("the environment of the target's container cannot be resolved: {problem}");
+                built
+                    .findings
+                    .add(Severity::Error, "incorrect-triggers", field, "", message);
+            }
+            BTreeMap::new()
+        }))
+    }
+
+    fn plan(
+        &self,
+        index: usize,
+        trigger: &ScaleTrigger,
+        input: &TriggerInput,
+        findings: &mut Findings,
+    ) -> Option<PlannedTrigger> {
+        let registry = self.sources.registry();
+        // An unknown type is among the findings of the object's own rules.
+        registry.fields(&trigger.trigger_type)?;
+        let parsed = rules::parse_trigger(index, trigger, registry, input, findings)?;
+        let metrics: Vec<_> = parsed
+            .trigger
+            .metrics()
+            .into_iter()
+            .map(|spec| named(index, spec))
+            .collect();
+        let is_external = metrics.iter().any(|metric| metric.spec.external_name().is_some());
+        let source = is_external.then(|| {
+            self.sources
+                .get(&parsed.trigger.source_key(), &trigger.trigger_type, input)
+        });
+        Some(PlannedTrigger {
+            index,
+            trigger_type: trigger.trigger_type.clone(),
+            use_cached_metrics: trigger.use_cached_metrics(),
+            metrics,
+            source,
+        })
+    }
+}
+
+impl Built {
+    fn note(&mut self, index: usize, trigger: &ScaleTrigger, resolution: &Resolution) {
+        let field = format!("spec.triggers[{index}].authenticationRef");
+        let name = trigger
+            .authentication_ref
+            .as_ref()
+            .map_or("", |reference| reference.name.as_str());
+        for (severity, notes) in [
+            (Severity::Warning, &resolution.missing),
+            (Severity::Error, &resolution.unsupported),
+        ] {
+            for note in notes {
+                self.findings
+                    .add(severity, "incorrect-triggers", &field, name, note);
+            }
+        }
+    }
+}
+
+fn has_environment_keys(trigger: &ScaleTrigger) -> bool {
+    trigger.metadata.keys().any(|key| key.ends_with("FromEnv"))
+}
+
+fn named(index: usize, spec: MetricSpec) -> NamedMetric {
+    let name = match &spec {
+        MetricSpec::Resource { name, .. } | MetricSpec::ContainerResource { name, .. } => name.clone(),
+        spec => indexed_name(index, spec.external_name().unwrap_or_default()),
+    };
+    NamedMetric { name, spec }
+}

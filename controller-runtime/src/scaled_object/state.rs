@@ -1,0 +1,347 @@
+//! What is kept in memory about each ScaledObject between two turns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use scaler_api::{
+    Error, Sample,
+    keda::{ScaledObject, ScaledObjectStatus},
+};
+use tokio::time::Instant;
+
+use super::{
+    fallback::HealthLedger,
+    plan::{Plan, PlannedTrigger},
+    samples::Taken,
+};
+use crate::{store::ObjectKey, trigger_auth::Dependency};
+
+/// All objects. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entries {
+    shared: Arc<Mutex<Index>>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    entries: BTreeMap<ObjectKey, Arc<Entry>>,
+    /// The workload that each object scales.
+    targets: BTreeMap<ObjectKey, ObjectKey>,
+    /// Which objects scale a workload of this name.
+    by_target: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// What each object was built from.
+    uses: BTreeMap<ObjectKey, BTreeSet<Dependency>>,
+    /// Which objects were built from this.
+    by_dependency: BTreeMap<Dependency, BTreeSet<ObjectKey>>,
+}
+
+fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectKey>>, from: &K, object: &ObjectKey) {
+    if let Some(objects) = map.get_mut(from) {
+        objects.remove(object);
+        if objects.is_empty() {
+            map.remove(from);
+        }
+    }
+}
+
+/// One object.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) uid: Option<String>,
+    /// What readers of metrics see, too; locked for moments only.
+    live: Mutex<Live>,
+    /// What only the controller's turn sees.
+    pub(crate) turn: tokio::sync::Mutex<Turn>,
+}
+
+/// What readers of metrics see of an object.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// How it runs; none while it cannot.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Why it cannot.
+    pub(crate) problem: String,
+    /// Which metrics fail.
+    pub(crate) ledger: HealthLedger,
+    /// The last sample that was counted, by trigger.
+    counted: BTreeMap<usize, u64>,
+    /// The last poll's sample, by trigger.
+    polled: BTreeMap<usize, Arc<Taken>>,
+    /// Whether something that it is made of has changed.
+    dirty: bool,
+    /// Whether it was built from the target's containers.
+    pub(crate) uses_containers: bool,
+}
+
+/// How a trigger's metrics stand after a sample.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// There are values.
+    Sampled(Sample),
+    /// There are none, and no fallback (yet).
+    Failed(Error),
+    /// There are none, and the fallback stands in.
+    FallenBack(Error),
+}
+
+/// What a turn remembers for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// The object as it was last reconciled.
+    pub(crate) seen: Option<Fingerprint>,
+    /// What the status shall say.
+    pub(crate) status: ScaledObjectStatus,
+    /// What it says.
+    pub(crate) published: ScaledObjectStatus,
+    /// When the object was last active, more exactly than published.
+    pub(crate) last_active: Option<Timestamp>,
+    /// When the triggers are checked next; none while they are not.
+    pub(crate) next_check: Option<Instant>,
+    /// When a failed reconciliation is tried again.
+    pub(crate) retry_at: Option<Instant>,
+    /// How often it failed in a row.
+    pub(crate) failures: u32,
+    /// What an event was last published about.
+    pub(crate) announced: String,
+    /// The triggers that failed at the last check.
+    pub(crate) failing: BTreeSet<usize>,
+}
+
+/// What a reconciliation depends on in the object itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    generation: Option<i64>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    finalizers: Vec<String>,
+    is_deleted: bool,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(object: &ScaledObject) -> Self {
+        Self {
+            generation: object.metadata.generation,
+            labels: object.labels().clone(),
+            annotations: object.annotations().clone(),
+            finalizers: object.finalizers().to_vec(),
+            is_deleted: object.metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    pub(crate) fn generation(&self) -> Option<i64> {
+        self.generation
+    }
+}
+
+impl Entries {
+    fn with<T>(&self, work: impl FnOnce(&mut Index) -> T) -> T {
+        work(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
+        self.with(|index| index.entries.get(key).cloned())
+    }
+
+    /// The entry of `object`, a new one if there was none or it was of another object by that name.
+    pub(crate) fn of(&self, key: &ObjectKey, object: &ScaledObject) -> Arc<Entry> {
+        self.with(|index| {
+            if let Some(known) = index.entries.get(key).filter(|known| known.uid == object.uid()) {
+                return Arc::clone(known);
+            }
+            let entry = Arc::new(Entry::new(object));
+            index.entries.insert(key.clone(), Arc::clone(&entry));
+            entry
+        })
+    }
+
+    pub(crate) fn remove(&self, key: &ObjectKey) {
+        self.with(|index| {
+            index.entries.remove(key);
+            if let Some(target) = index.targets.remove(key) {
+                unlink(&mut index.by_target, &target, key);
+            }
+            for dependency in index.uses.remove(key).unwrap_or_default() {
+                unlink(&mut index.by_dependency, &dependency, key);
+            }
+        });
+    }
+
+    /// Says which workload an object scales.
+    pub(crate) fn set_target(&self, key: &ObjectKey, object: &ScaledObject) {
+        let target = ObjectKey::new(&key.namespace, &object.spec.scale_target_ref.name);
+        self.with(|index| {
+            if let Some(previous) = index.targets.insert(key.clone(), target.clone()) {
+                unlink(&mut index.by_target, &previous, key);
+            }
+            index.by_target.entry(target).or_default().insert(key.clone());
+        });
+    }
+
+    /// Says what an object was built from.
+    pub(crate) fn set_dependencies(&self, key: &ObjectKey, uses: BTreeSet<Dependency>) {
+        self.with(|index| {
+            for dependency in index.uses.remove(key).unwrap_or_default() {
+                unlink(&mut index.by_dependency, &dependency, key);
+            }
+            for dependency in &uses {
+                index
+                    .by_dependency
+                    .entry(dependency.clone())
+                    .or_default()
+                    .insert(key.clone());
+            }
+            index.uses.insert(key.clone(), uses);
+        });
+    }
+
+    /// The objects that scale a workload.
+    pub(crate) fn of_target(&self, target: &ObjectKey) -> Vec<ObjectKey> {
+        self.with(|index| {
+            index
+                .by_target
+                .get(target)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// The objects that were built from something.
+    pub(crate) fn of_dependency(&self, dependency: &Dependency) -> Vec<ObjectKey> {
+        self.with(|index| {
+            index
+                .by_dependency
+                .get(dependency)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// Makes the next turn of an object reconcile it.
+    pub(crate) fn mark(&self, key: &ObjectKey) {
+        if let Some(entry) = self.get(key) {
+            entry.live(|live| live.dirty = true);
+        }
+    }
+}
+
+impl Entry {
+    fn new(object: &ScaledObject) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let live = Live {
+            problem: "it was not looked at yet".to_owned(),
+            ledger: HealthLedger::of(status.health.as_ref()),
+            ..Live::default()
+        };
+        let turn = Turn {
+            last_active: status.last_active_time.as_ref().map(|time| time.0),
+            status: status.clone(),
+            published: status,
+            ..Turn::default()
+        };
+        Self {
+            uid: object.uid(),
+            live: Mutex::new(live),
+            turn: tokio::sync::Mutex::new(turn),
+        }
+    }
+
+    pub(crate) fn live<T>(&self, work: impl FnOnce(&mut Live) -> T) -> T {
+        work(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Live {
+    /// Whether something has changed since this was last asked.
+    pub(crate) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Runs by `plan` from now on.
+    pub(crate) fn run(&mut self, plan: Arc<Plan>) {
+        let unchanged = |index: &usize| {
+            let source = |plan: &Plan| {
+                plan.triggers
+                    .get(*index)
+                    .and_then(|trigger| trigger.source.clone())
+            };
+            let before = self.plan.as_deref().and_then(source);
+            match (before, source(&plan)) {
+                (Some(before), Some(after)) => Arc::ptr_eq(&before, &after),
+                _ => false,
+            }
+        };
+        self.counted.retain(|index, _| unchanged(index));
+        self.polled.retain(|index, _| unchanged(index));
+        self.ledger.retain(&plan.external_names());
+        self.plan = Some(plan);
+        self.problem.clear();
+    }
+
+    /// Stops; readers of metrics are told why.
+    pub(crate) fn stop(&mut self, problem: &str) {
+        self.plan = None;
+        self.counted.clear();
+        self.polled.clear();
+        problem.clone_into(&mut self.problem);
+    }
+
+    /// Keeps the sample of a poll for those who read cached metrics.
+    pub(crate) fn keep_polled(&mut self, trigger: &PlannedTrigger, taken: &Arc<Taken>) {
+        self.polled.insert(trigger.index, Arc::clone(taken));
+    }
+
+    pub(crate) fn polled(&self, trigger: &PlannedTrigger) -> Option<Arc<Taken>> {
+        self.polled.get(&trigger.index).cloned()
+    }
+
+    /// Counts a sample, once, and tells how the trigger stands; the second value says whether the health changed.
+    pub(crate) fn account(
+        &mut self,
+        plan: &Plan,
+        trigger: &PlannedTrigger,
+        taken: &Taken,
+    ) -> (Standing, bool) {
+        let expected = trigger.external().count();
+        let result = match &taken.result {
+            Ok(sample) if sample.values.len() < expected => Err(Error::invalid(format!(
+                "the source gave {} values, expected {expected}",
+                sample.values.len()
+            ))),
+            result => result.clone(),
+        };
+        let counted = self.counted.entry(trigger.index).or_insert(0);
+        let mut changed = false;
+        if taken.sequence > *counted {
+            *counted = taken.sequence;
+            for metric in trigger.external() {
+                changed |= self
+                    .ledger
+                    .count(&metric.name, result.is_ok(), plan.fallback.as_ref());
+            }
+        }
+        let standing = match result {
+            Ok(sample) => Standing::Sampled(sample),
+            Err(error) => {
+                let in_force = plan.fallback.is_some_and(|fallback| {
+                    trigger
+                        .external()
+                        .any(|metric| fallback.is_in_force(self.ledger.failures(&metric.name)))
+                });
+                if in_force {
+                    Standing::FallenBack(error)
+                } else {
+                    Standing::Failed(error)
+                }
+            }
+        };
+        (standing, changed)
+    }
+}

@@ -1,0 +1,180 @@
+//! A trigger type for tests, whose source is a script in memory.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use scaler_api::{
+    Context, Error, ErrorKind, Field, MetricSpec, MetricTarget, MetricType, Quantity, Sample, Scaler, Secret,
+    Source, SourceKey, Trigger, TriggerSettings,
+};
+use serde::Deserialize;
+
+/// What the sources say, by queue.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    queues: Mutex<BTreeMap<String, Queue>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    state: State,
+    connections: u32,
+    samples: u32,
+    password: String,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Value(f64),
+    Fails(ErrorKind),
+    Hangs,
+    Refuses,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Value(0.0)
+    }
+}
+
+impl Script {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn with<T>(&self, queue: &str, change: impl FnOnce(&mut Queue) -> T) -> T {
+        change(self.queues.lock().unwrap().entry(queue.to_owned()).or_default())
+    }
+
+    pub(crate) fn set(&self, queue: &str, value: f64) {
+        self.with(queue, |queue| queue.state = State::Value(value));
+    }
+
+    pub(crate) fn fail(&self, queue: &str, kind: ErrorKind) {
+        self.with(queue, |queue| queue.state = State::Fails(kind));
+    }
+
+    pub(crate) fn hang(&self, queue: &str) {
+        self.with(queue, |queue| queue.state = State::Hangs);
+    }
+
+    pub(crate) fn refuse(&self, queue: &str) {
+        self.with(queue, |queue| queue.state = State::Refuses);
+    }
+
+    pub(crate) fn connections(&self, queue: &str) -> u32 {
+        self.with(queue, |queue| queue.connections)
+    }
+
+    /// The password of the last connection.
+    pub(crate) fn password(&self, queue: &str) -> String {
+        self.with(queue, |queue| queue.password.clone())
+    }
+
+    pub(crate) fn samples(&self, queue: &str) -> u32 {
+        self.with(queue, |queue| queue.samples)
+    }
+}
+
+/// The metadata of a trigger of type `test`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TestSource {
+    queue: String,
+    target: Quantity,
+    #[serde(default)]
+    activation: f64,
+    #[serde(default)]
+    password: Secret,
+    #[serde(skip)]
+    metric_type: MetricType,
+}
+
+impl Trigger for TestSource {
+    const TYPE: &'static str = "test";
+    type Scaler = TestScaler;
+
+    fn fields() -> &'static [Field] {
+        const FIELDS: &[Field] = &[
+            Field::new("queue", "The queue.").required(),
+            Field::new("target", "Messages for each replica.").required(),
+            Field::new("activation", "Active above this."),
+            Field::new("password", "The password.")
+                .from(&[Source::Authentication, Source::Environment])
+                .secret(),
+        ];
+        FIELDS
+    }
+
+    fn example() -> &'static str {
+        "queue: orders\ntarget: \"5\"\n"
+    }
+
+    fn settings(&mut self, settings: &TriggerSettings) {
+        self.metric_type = settings.metric_type;
+    }
+
+    fn metrics(&self) -> Vec<MetricSpec> {
+        let target = match self.metric_type {
+            MetricType::Value => MetricTarget::Value(self.target),
+            _ => MetricTarget::AverageValue(self.target),
+        };
+        vec![MetricSpec::External {
+            name: format!("test-{}", self.queue),
+            target,
+        }]
+    }
+
+    fn source_key(&self) -> SourceKey {
+        SourceKey::new(Self::TYPE)
+            .with("queue", &self.queue)
+            .with("activation", self.activation)
+            .secret("password", &self.password)
+    }
+
+    async fn connect(self, context: &Context) -> Result<TestScaler, Error> {
+        let script: Arc<Arc<Script>> = context.get().ok_or_else(|| Error::invalid("no script"))?;
+        let refused = script.with(&self.queue, |queue| {
+            queue.connections += 1;
+            self.password.expose().clone_into(&mut queue.password);
+            matches!(queue.state, State::Refuses)
+        });
+        if refused {
+            return Err(Error::unavailable("connection refused"));
+        }
+        Ok(TestScaler {
+            script: Arc::clone(&script),
+            queue: self.queue,
+            activation: self.activation,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct TestScaler {
+    script: Arc<Script>,
+    queue: String,
+    activation: f64,
+}
+
+#[async_trait]
+impl Scaler for TestScaler {
+    async fn sample(&self) -> Result<Sample, Error> {
+        let state = self.script.with(&self.queue, |queue| {
+            queue.samples += 1;
+            queue.state.clone()
+        });
+        match state {
+            State::Value(value) => Ok(Sample::single(
+                format!("test-{}", self.queue),
+                value,
+                value > self.activation,
+            )),
+            State::Fails(kind) => Err(Error::new(kind, "the queue's service does not answer")),
+            State::Refuses => Err(Error::unavailable("connection refused")),
+            State::Hangs => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Command line of `autoscaler`.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    bundled::{self, Bundled, Story},
+    input::{self, InputProblems},
+    record::Record,
+    report, scenario,
+    simulate::{self, Options},
+    view::View,
+};
+
+/// Exit code where the input is wrong.
+const BAD_INPUT: u8 = 2;
+
+/// KEDA and Karpenter in one process: events to pods, pods to nodes, and back.
+#[derive(Debug, Parser)]
+#[command(name = "autoscaler", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a bundled story on the embedded cluster.
+    Demo {
+        /// Which story: sqs-consumer, tutorial or night-shift.
+        #[arg(default_value = "sqs-consumer")]
+        story: String,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Run your own manifests and scenario on the embedded cluster.
+    Simulate {
+        /// A folder of Kubernetes manifests, or one file; may be given several times.
+        #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+        manifests: Vec<PathBuf>,
+        /// The scenario file.
+        #[arg(long, value_name = "FILE")]
+        scenario: PathBuf,
+        #[command(flatten)]
+        run: Run,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The same seed gives the same run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Virtual seconds per second; 1 is real time. As fast as it goes where missing.
+    #[arg(long, value_name = "FACTOR", value_parser = positive)]
+    speed: Option<f64>,
+    /// Serve the embedded cluster to kubectl on this loopback address, e.g. 127.0.0.1:8080, until interrupted.
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    serve: Option<SocketAddr>,
+    /// Write the full record here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with plots and decisions here.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show nothing while it runs and no summary.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|speed: &f64| speed.is_finite() && *speed > 0.0)
+        .ok_or_else(|| "expected a number above zero".to_owned())
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an address and a port such as 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(
+            "the embedded cluster asks nobody who they are, so it is served on loopback addresses only"
+                .to_owned(),
+        )
+    }
+}
+
+/// Parses the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(problems) = error.downcast_ref::<InputProblems>() {
+                let count = problems.0.len();
+                eprintln!(
+                    "error: {count} problem{} in the input:\n{problems}",
+                    if count == 1 { "" } else { "s" }
+                );
+                return ExitCode::from(BAD_INPUT);
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Demo { story, run } => {
+                let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
+                let Some(bundled) = Bundled::named(&story) else {
+                    let mut problems = InputProblems::default();
+                    problems.file(
+                        "demo",
+                        format!(
+                            "{story:?} is no bundled story, expected one of {}",
+                            names.join(", ")
+                        ),
+                    );
+                    return Err(problems.into());
+                };
+                run.execute(bundled.story()?)
+            }
+            Command::Simulate {
+                manifests,
+                scenario,
+                run,
+            } => run.execute(load(&manifests, &scenario)?),
+        }
+    }
+}
+
+/// Reads a user's story; every problem of every file is reported at once.
+fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, InputProblems> {
+    let mut problems = InputProblems::default();
+    let name = scenario_path.display().to_string();
+    let parsed = match std::fs::read_to_string(scenario_path) {
+        Ok(text) => scenario::parse(&name, &text)
+            .map_err(|found| problems.0.extend(found.0))
+            .ok(),
+        Err(error) => {
+            problems.file(&name, format!("cannot be read: {error}"));
+            None
+        }
+    };
+    let mut manifests = Vec::new();
+    for path in paths {
+        match input::load(path) {
+            Ok(loaded) => manifests.extend(
+                loaded
+                    .into_iter()
+                    .filter(|manifest| !scenario::is_scenario(manifest)),
+            ),
+            Err(found) => problems.0.extend(found.0),
+        }
+    }
+    match parsed {
+        Some(scenario) => problems.or(Story { scenario, manifests }),
+        None => Err(problems),
+    }
+}
+
+impl Run {
+    fn execute(self, story: Story) -> anyhow::Result<()> {
+        let view = View::choose(self.quiet);
+        let options = Options {
+            seed: self.seed,
+            speed: self.speed,
+            serve: self.serve,
+            view,
+        };
+        let record = simulate::run(story, options, |record| self.finish(record))?;
+        drop(record);
+        Ok(())
+    }
+
+    /// Writes what was asked for and prints the summary.
+    fn finish(&self, record: &Record) -> anyhow::Result<()> {
+        if let Some(path) = &self.json {
+            let text =
+                serde_json::to_string_pretty(record).context("the record cannot be written as JSON")?;
+            std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let Some(path) = &self.html {
+            std::fs::write(path, report::html(record))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if !self.quiet {
+            println!("{}", summary(record));
+        }
+        Ok(())
+    }
+}
+
+/// A run in a few lines.
+#[must_use]
+pub fn summary(record: &Record) -> String {
+    let Record {
+        replicas,
+        nodes,
+        messages,
+        ..
+    } = record;
+    let mut lines = vec![
+        format!("scenario   {} (seed {})", record.scenario, record.seed),
+        format!(
+            "time       {:.0} virtual seconds in {:.2} s ({:.0} times real time)",
+            record.virtual_seconds,
+            record.wall_seconds,
+            record.virtual_seconds / record.wall_seconds.max(0.001)
+        ),
+    ];
+    if messages.sent > 0 {
+        lines.push(format!(
+            "messages   {} sent, {} processed, {} duplicates, {} lost",
+            messages.sent, messages.processed, messages.duplicates, messages.lost
+        ));
+    }
+    lines.push(format!(
+        "replicas   {} at the start, {} at most, {} at the end{}",
+        replicas.initial,
+        replicas.peak,
+        replicas.last,
+        after(" (first new pod ready after ", record.first_pod_seconds)
+    ));
+    lines.push(format!("pending    {} pods at most", record.peak_pending_pods));
+    lines.push(format!(
+        "nodes      {} fixed, {} bought at most, {} at the end{}",
+        nodes.initial,
+        nodes.peak_bought,
+        nodes.final_bought,
+        after(" (first one ready after ", record.first_node_seconds)
+    ));
+    lines.push(format!(
+        "cost       {:.4} {}",
+        record.cost.total, record.cost.currency
+    ));
+    lines.push(format!(
+        "decisions  {}, events {}",
+        record.decisions.len(),
+        record.events.len()
+    ));
+    lines.join("\n")
+}
+
+fn after(words: &str, seconds: Option<f64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!("{words}{seconds:.0} s)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_loopback_addresses_are_served() {
+        assert!(loopback("127.0.0.1:8080").is_ok());
+        assert!(loopback("0.0.0.0:8080").unwrap_err().contains("loopback"));
+        assert!(loopback("8080").unwrap_err().contains("127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn every_problem_of_scenario_and_manifests_is_reported_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.yaml"), "no object").unwrap();
+        let scenario = folder.path().join("scenario.yml");
+        std::fs::write(&scenario, "kind: Scenario").unwrap();
+        let problems = load(&[folder.path().join("a.yaml")], &scenario).unwrap_err();
+        assert_eq!(problems.0.len(), 2, "{problems}");
+    }
+}

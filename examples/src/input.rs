@@ -1,0 +1,295 @@
+//! Reading a user's files: every problem at once, each with file, object, field, value and what was expected.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+/// A Kubernetes object as it stood in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The file, as the user named it.
+    pub file: String,
+    /// The object.
+    pub object: Value,
+}
+
+impl Manifest {
+    /// `apiVersion`, empty where missing.
+    #[must_use]
+    pub fn api_version(&self) -> &str {
+        self.object["apiVersion"].as_str().unwrap_or_default()
+    }
+
+    /// `kind`, empty where missing.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.object["kind"].as_str().unwrap_or_default()
+    }
+
+    /// `Kind namespace/name`, for messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let name = self.object["metadata"]["name"]
+            .as_str()
+            .unwrap_or("without a name");
+        let kind = if self.kind().is_empty() {
+            "object"
+        } else {
+            self.kind()
+        };
+        match self.object["metadata"]["namespace"].as_str() {
+            Some(namespace) => format!("{kind} {namespace}/{name}"),
+            None => format!("{kind} {name}"),
+        }
+    }
+}
+
+/// One thing that is wrong with the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputProblem {
+    /// The file.
+    pub file: String,
+    /// The object, empty where the problem is the file's.
+    pub object: String,
+    /// The path of the field, empty where the problem is the object's.
+    pub field: String,
+    /// What is wrong, with the value and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for InputProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for part in [&self.object, &self.field, &self.message] {
+            if !part.is_empty() {
+                write!(f, ": {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with the input; never empty when returned as an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputProblems(pub Vec<InputProblem>);
+
+impl InputProblems {
+    /// Adds a problem of a file.
+    pub fn file(&mut self, file: &str, message: impl Into<String>) {
+        self.0.push(InputProblem {
+            file: file.to_owned(),
+            object: String::new(),
+            field: String::new(),
+            message: message.into(),
+        });
+    }
+
+    /// Adds a problem of an object's field.
+    pub fn field(&mut self, manifest: &Manifest, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(InputProblem {
+            file: manifest.file.clone(),
+            object: manifest.label(),
+            field: field.into(),
+            message: message.into(),
+        });
+    }
+
+    /// `value` if there is no problem.
+    ///
+    /// # Errors
+    /// The problems.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for InputProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InputProblems {}
+
+/// Reads every `.yaml`, `.yml` and `.json` file under `path` (a folder or a file), in the order of their names.
+///
+/// # Errors
+/// Files that cannot be read, documents that are not YAML, and documents that are no Kubernetes object.
+pub fn load(path: &Path) -> Result<Vec<Manifest>, InputProblems> {
+    let mut problems = InputProblems::default();
+    let mut files = Vec::new();
+    find_files(path, &mut files, &mut problems);
+    if files.is_empty() && problems.0.is_empty() {
+        problems.file(&path.display().to_string(), "no .yaml, .yml or .json file here");
+    }
+    let mut manifests = Vec::new();
+    for file in files {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(&file) {
+            Ok(text) => match parse(&name, &text) {
+                Ok(parsed) => manifests.extend(parsed),
+                Err(found) => problems.0.extend(found.0),
+            },
+            Err(error) => problems.file(&name, format!("cannot be read: {error}")),
+        }
+    }
+    problems.or(manifests)
+}
+
+fn find_files(path: &Path, files: &mut Vec<PathBuf>, problems: &mut InputProblems) {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return;
+    }
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return problems.file(&path.display().to_string(), format!("cannot be read: {error}")),
+    };
+    let mut found: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    found.sort();
+    for entry in found {
+        let manifest = entry
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json");
+        if entry.is_dir() {
+            find_files(&entry, files, problems);
+        } else if manifest {
+            files.push(entry);
+        }
+    }
+}
+
+/// Parses the documents of one file; a `List` is its items.
+///
+/// # Errors
+/// If the text is no YAML, or a document is no Kubernetes object.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, InputProblems> {
+    let mut problems = InputProblems::default();
+    let documents: Vec<Value> = match serde_saphyr::from_multiple(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            problems.file(file, format!("is not YAML: {}", error.without_snippet()));
+            return Err(problems);
+        }
+    };
+    let mut manifests = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let items = match document {
+            Value::Object(ref object) if object.get("kind") == Some(&Value::from("List")) => object
+                .get("items")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default(),
+            Value::Array(items) => items,
+            other => vec![other],
+        };
+        for object in items {
+            let manifest = Manifest {
+                file: file.to_owned(),
+                object,
+            };
+            check_object(&manifest, index + 1, &mut problems);
+            manifests.push(manifest);
+        }
+    }
+    problems.or(manifests)
+}
+
+fn check_object(manifest: &Manifest, document: usize, problems: &mut InputProblems) {
+    let Value::Object(object) = &manifest.object else {
+        let kind = match &manifest.object {
+            Value::String(text) => format!("the text {text:?}"),
+            other => format!("{other}"),
+        };
+        return problems.file(
+            &manifest.file,
+            format!("document {document} is no Kubernetes object: it is {kind}, expected a map with apiVersion, kind and metadata"),
+        );
+    };
+    for field in ["apiVersion", "kind"] {
+        match object.get(field) {
+            Some(Value::String(text)) if !text.is_empty() => {}
+            Some(other) => problems.field(
+                manifest,
+                field,
+                format!("is {other}, expected a non-empty string"),
+            ),
+            None => problems.field(manifest, field, format!("is missing in document {document}")),
+        }
+    }
+    let metadata = &manifest.object["metadata"];
+    let named = ["name", "generateName"]
+        .iter()
+        .any(|key| metadata[*key].as_str().is_some_and(|name| !name.is_empty()));
+    if !named {
+        problems.field(
+            manifest,
+            "metadata.name",
+            format!("is {}, expected a non-empty string", metadata["name"]),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(text: &str) -> Vec<String> {
+        parse("a.yaml", text)
+            .unwrap_err()
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn every_document_of_a_file_is_an_object_and_lists_are_their_items() {
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: x}}\n---\n";
+        let labels: Vec<_> = parse("a.yaml", text)
+            .unwrap()
+            .iter()
+            .map(Manifest::label)
+            .collect();
+        assert_eq!(labels, ["Secret a", "ConfigMap x/b"]);
+    }
+
+    #[test]
+    fn a_document_that_is_no_object_is_refused_with_file_and_value() {
+        assert_eq!(
+            messages("just text"),
+            [
+                "a.yaml: document 1 is no Kubernetes object: it is the text \"just text\", expected a map with apiVersion, kind and metadata"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_missing_field_is_reported_at_once() {
+        assert_eq!(
+            messages("metadata: {name: x}\n---\napiVersion: v1\nkind: 7\n"),
+            [
+                "a.yaml: object x: apiVersion: is missing in document 1",
+                "a.yaml: object x: kind: is missing in document 1",
+                "a.yaml: object without a name: kind: is 7, expected a non-empty string",
+                "a.yaml: object without a name: metadata.name: is null, expected a non-empty string",
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_yaml_is_refused_with_its_place() {
+        let message = messages("a: [1\nb: 2").remove(0);
+        assert!(message.starts_with("a.yaml: is not YAML: "), "{message}");
+        assert!(message.contains("line"), "{message}");
+    }
+}

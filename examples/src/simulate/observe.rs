@@ -1,0 +1,130 @@
+//! Follows a run: cluster, queues and decisions into the record and onto the screen.
+
+use std::{sync::Arc, time::Duration};
+
+use controller_runtime::{
+    decisions::Decision,
+    sim::{
+        api::{Change, Verb},
+        cluster::Cluster,
+    },
+};
+use jiff::Timestamp;
+use provisioner::{fake::Fake, karpenter::Ec2NodeClass};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::queues::Queues;
+use crate::{
+    bundled::Story,
+    record::{DecisionEntry, Messages, Observer, PriceList, Record},
+    view::View,
+};
+
+/// The observer with what it listens to.
+pub(super) struct Watcher {
+    observer: Observer,
+    view: View,
+    start: Timestamp,
+    origin: Instant,
+    changes: mpsc::UnboundedReceiver<Change>,
+    decisions: mpsc::UnboundedReceiver<Decision>,
+    queue_changes: watch::Receiver<u64>,
+    queues: Queues,
+}
+
+impl Watcher {
+    /// Listens from now on.
+    pub(super) fn new(
+        story: &Story,
+        seed: u64,
+        cluster: &Cluster,
+        queues: &Queues,
+        cloud: Option<Arc<Fake<Ec2NodeClass>>>,
+        view: View,
+    ) -> Self {
+        let scenario = &story.scenario;
+        let prices: PriceList = match cloud {
+            Some(cloud) => Arc::new(move |name, zone, capacity_type| cloud.price(name, zone, capacity_type)),
+            None => Arc::new(|_, _, _| None),
+        };
+        let targets = super::check::targets(&story.manifests);
+        Self {
+            observer: Observer::new(&scenario.name, seed, &scenario.start.to_string(), targets, prices),
+            view,
+            start: scenario.start,
+            origin: Instant::now(),
+            changes: cluster.api().observe(),
+            decisions: cluster.runtime().decisions.subscribe(),
+            queue_changes: queues.endpoint.changes(),
+            queues: queues.clone(),
+        }
+    }
+
+    /// Follows until `end`.
+    pub(super) async fn watch(&mut self, end: Instant, length: Duration) {
+        self.drain();
+        self.observer.started();
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(end) => break,
+                Some(change) = self.changes.recv() => self.change(&change),
+                Some(decision) = self.decisions.recv() => self.decision(decision),
+                Ok(()) = self.queue_changes.changed() => {}
+            }
+            self.drain();
+            let latest = self.observer.latest();
+            let fraction = self.origin.elapsed().as_secs_f64() / length.as_secs_f64().max(0.001);
+            self.view.update(&latest, self.observer.record(), fraction);
+        }
+        self.drain();
+    }
+
+    /// Ends the record.
+    pub(super) fn finish(self, wall_seconds: f64, messages: Messages) -> Record {
+        let Self { observer, mut view, origin, .. } = self;
+        let milliseconds = u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let record = observer.finish(milliseconds, wall_seconds, messages);
+        view.finish(&record);
+        record
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes over everything that has happened up to now.
+    fn drain(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            self.change(&change);
+        }
+        while let Ok(decision) = self.decisions.try_recv() {
+            self.decision(decision);
+        }
+        self.observer.queued(self.now(), self.queues.depth());
+        self.observer.settle();
+    }
+
+    fn change(&mut self, change: &Change) {
+        let now = self.now();
+        match change.verb {
+            Verb::Deleted => self.observer.deleted(now, &change.object),
+            _ => self.observer.applied(now, &change.object),
+        }
+    }
+
+    fn decision(&mut self, decision: Decision) {
+        let since = decision.time.duration_since(self.start).as_millis();
+        self.observer.decided(DecisionEntry {
+            t: u64::try_from(since).unwrap_or(0),
+            controller: decision.controller.to_owned(),
+            object: decision.object,
+            from: decision.from,
+            to: decision.to,
+            reason: decision.reason,
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! The target of an external metric, from a trigger's metadata and its `metricType`.
+
+use scaler_api::{MetricSpec, MetricTarget, MetricType, Problems, Quantity, normalize_name};
+
+/// The metric called `name` (normalised here) with `target`.
+pub(crate) fn external(name: &str, metric_type: MetricType, target: Quantity) -> MetricSpec {
+    let target = match metric_type {
+        MetricType::Value => MetricTarget::Value(target),
+        // `Utilization` was refused by `check_metric_type`.
+        MetricType::AverageValue | MetricType::Utilization => MetricTarget::AverageValue(target),
+    };
+    MetricSpec::External {
+        name: normalize_name(name),
+        target,
+    }
+}
+
+/// Refuses `metricType: Utilization`, which makes sense for CPU and memory only.
+pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems) {
+    if metric_type == MetricType::Utilization {
+        problems.error(
+            "metricType",
+            metric_type.as_str(),
+            "'Utilization' metric type is unsupported for external metrics, allowed values are 'Value' or 'AverageValue'",
+        );
+    }
+}
+
+/// Refuses an integer target below 1, which no HPA takes.
+#[cfg(any(feature = "cron", feature = "sqs"))]
+pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Problems) {
+    if value < 1 {
+        problems.error(
+            field,
+            value.to_string(),
+            format!("{field} must be greater than 0, got {value}"),
+        );
+    }
+}
+
+/// A target with a fraction, at the three decimals that the HPA's API carries.
+#[cfg(any(
+    feature = "kubernetes-workload",
+    feature = "metrics-api",
+    feature = "prometheus"
+))]
+pub(crate) fn fraction(target: f64) -> Quantity {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a float cast saturates, and a target is far from the ends"
+    )]
+    Quantity::from_millis((target * 1000.0).round() as i64)
+}
+
+/// Refuses a target that is not a positive number.
+#[cfg(any(
+    feature = "kubernetes-workload",
+    feature = "metrics-api",
+    feature = "prometheus"
+))]
+pub(crate) fn check_positive_fraction(field: &'static str, value: f64, problems: &mut Problems) {
+    if !value.is_finite() || fraction(value) == Quantity::ZERO || value < 0.0 {
+        problems.error(
+            field,
+            value.to_string(),
+            format!("{field} must be greater than 0, got {value}"),
+        );
+    }
+}
