@@ -291,3 +291,6 @@ fn classes<P: Provisioner>(runtime: &Runtime, cluster: &Cluster, queues: &Queues
     });
     informer
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -477,6 +477,12 @@ impl ClusterState {
         }
     }
 
+    /// Whether a machine is about to go.
+    #[must_use]
+    pub fn is_marked(&self, claim: &str) -> bool {
+        self.marked.contains(claim)
+    }
+
     /// Whether a machine is going or about to.
     #[must_use]
     pub fn is_leaving(&self, member: &Member) -> bool {

@@ -1,19 +1,16 @@
 //! Takes machines away that are not needed, that drifted, or whose pods fit on something cheaper.
 //!
-//! A scan looks at the cluster every few seconds if anything in it has changed, asks [`methods`] what to do, waits to
+//! A scan looks at the cluster every few seconds if anything in it has changed, asks [`decide`](provisioner::disrupt::decide) what to do, waits to
 //! see whether it stays right, and hands the command to [`orchestration`], which carries it out beside the next scans.
 
-mod candidates;
-mod methods;
 mod orchestration;
 mod scan;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use provisioner::Provisioner;
+use provisioner::{Provisioner, disrupt::Command};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::node_autoscaler::Context;
-use orchestration::Command;
 use scan::Scan;
 
 /// Looks and acts until dropped.
@@ -28,7 +25,8 @@ async fn look<P: Provisioner>(cx: &Context<P>, commands: mpsc::UnboundedSender<C
         sleep(cx.config.disruption_poll).await;
         // After a command has begun the next one is looked for at once.
         while let Some(command) = scan.next(cx).await {
-            command.claims.iter().for_each(|claim| cx.cluster.with(|state| state.mark(claim)));
+            // Before the next look, which must not find them again.
+            cx.cluster.with(|state| command.candidates.iter().for_each(|candidate| state.mark(&candidate.claim)));
             if commands.send(command).is_err() {
                 return;
             }

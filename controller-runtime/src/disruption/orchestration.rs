@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use provisioner::{
     Provisioner,
+    disrupt::Command,
     karpenter::{
-        ConditionValue, DisruptionReason, NodeClaim,
+        ConditionValue, NodeClaim,
         condition::{clear_condition, is_true, set_condition},
         labels,
         node_claim::conditions,
     },
-    schedule::PlannedNode,
     taints,
 };
 use serde_json::json;
@@ -31,26 +31,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How often a write is tried again that others were faster than.
 const TRIES: u32 = 5;
 
-/// Machines that go, and what comes instead.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Command {
-    /// Why, as a condition says it.
-    pub(super) reason: DisruptionReason,
-    /// Names of the claims that go.
-    pub(super) claims: Vec<String>,
-    /// What is bought first.
-    pub(super) replacements: Vec<PlannedNode>,
-    /// Why, in words.
-    pub(super) why: String,
-}
-
-impl Command {
-    /// `Delete` or `Replace`, as events say it.
-    pub(super) fn word(&self) -> &'static str {
-        if self.replacements.is_empty() { "Delete" } else { "Replace" }
-    }
-}
-
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -66,23 +46,20 @@ enum Failure {
     Gone(String),
 }
 
-/// Carries out a command. The machines are marked until they are gone or stay after all.
+/// Names of the claims that go.
+fn claims(command: &Command) -> impl Iterator<Item = &str> {
+    command.candidates.iter().map(|candidate| candidate.claim.as_str())
+}
+
+/// Carries out a command whose machines are marked; they are until they are gone or stay after all.
 pub(super) async fn carry_out<P: Provisioner>(cx: &Context<P>, command: Command) {
-    for claim in &command.claims {
-        cx.cluster.with(|state| state.mark(claim));
-    }
     record(cx, &command);
-    match replace(cx, &command).await {
-        Ok(()) => {}
-        Err(failure) => {
-            tracing::warn!(%failure, claims = ?command.claims, "disruption is given up");
-            let names = command.claims.join(", ");
-            let why = format!("disruption given up: {failure}");
-            cx.runtime.decisions.record("disruption", format!("NodeClaim/{names}"), "leaving", "stays", why);
-            for claim in &command.claims {
-                restore(cx, claim).await;
-            }
-        }
+    let Err(failure) = replace(cx, &command).await else { return };
+    for claim in claims(&command) {
+        tracing::warn!(%failure, claim, "disruption is given up");
+        let why = format!("disruption given up: {failure}");
+        cx.runtime.decisions.record("disruption", format!("NodeClaim/{claim}"), "leaving", "stays", why);
+        restore(cx, claim).await;
     }
 }
 
@@ -94,22 +71,23 @@ fn record<P: Provisioner>(cx: &Context<P>, command: &Command) {
             format!("replaced by {}", types.collect::<Vec<_>>().join(", "))
         }
     };
-    for name in &command.claims {
-        let claim = cx.cluster.with(|state| state.claim(name));
-        let label = |key: &str| claim.as_ref().and_then(|claim| claim.label(key).map(str::to_owned)).unwrap_or_default();
-        let from = format!("{} {}", label(labels::INSTANCE_TYPE), label(labels::CAPACITY_TYPE));
-        let reason = format!("{}: {}", command.reason, command.why);
-        cx.runtime.decisions.record("disruption", format!("NodeClaim/{name}"), from.trim(), &to, reason);
+    let reason = format!("{}: {}; saves {:.4}/h", command.reason, command.text, command.savings_per_hour);
+    for candidate in &command.candidates {
+        let way = candidate.capacity_type.map(|capacity_type| capacity_type.to_string()).unwrap_or_default();
+        let from = format!("{} {way}", candidate.instance_type);
+        let object = format!("NodeClaim/{}", candidate.claim);
+        cx.runtime.decisions.record("disruption", object, from.trim(), &to, reason.as_str());
     }
 }
 
 async fn replace<P: Provisioner>(cx: &Context<P>, command: &Command) -> Result<(), Failure> {
-    for claim in &command.claims {
+    for claim in claims(command) {
         taint(cx, claim, command).await?;
     }
     let mut replacements = Vec::new();
     for node in &command.replacements {
-        let why = format!("replaces {}: {}", command.claims.join(", "), command.why);
+        let going: Vec<_> = claims(command).collect();
+        let why = format!("replaces {}: {}", going.join(", "), command.text);
         let created = provisioning::create(cx, node, &why).await;
         let name = created.ok_or_else(|| Failure::NotCreated(node.choice.instance_type.clone()))?;
         if let Some(claim) = cx.cluster.with(|state| state.claim(&name)) {
@@ -123,7 +101,7 @@ async fn replace<P: Provisioner>(cx: &Context<P>, command: &Command) -> Result<(
     // Their pods need a place now.
     cx.queues.batcher.trigger_again();
     wait(cx, &replacements).await?;
-    for claim in &command.claims {
+    for claim in claims(command) {
         let_go(cx, claim, command).await?;
     }
     Ok(())
@@ -152,12 +130,17 @@ async fn wait<P: Provisioner>(cx: &Context<P>, replacements: &[String]) -> Resul
     Ok(())
 }
 
+/// `Delete` or `Replace`, as events say it.
+fn word(command: &Command) -> &'static str {
+    if command.replacements.is_empty() { "Delete" } else { "Replace" }
+}
+
 async fn let_go<P: Provisioner>(cx: &Context<P>, name: &str, command: &Command) -> Result<(), Failure> {
     let Some(claim) = cx.cluster.with(|state| state.claim(name)) else { return Ok(()) };
-    let message = format!("Disrupting NodeClaim: {}/{}", command.reason, command.word());
+    let message = format!("Disrupting NodeClaim: {}/{}", command.reason, word(command));
     cx.announce(&*claim, EventType::Normal, "DisruptionTerminating", message);
     for node in cx.cluster.with(|state| state.nodes_of(&claim)) {
-        let message = format!("Disrupting Node: {}/{}", command.reason, command.word());
+        let message = format!("Disrupting Node: {}/{}", command.reason, word(command));
         cx.announce(&*node, EventType::Normal, "DisruptionTerminating", message);
     }
     Ok(remove(cx, &claim).await?)

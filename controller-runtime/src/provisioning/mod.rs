@@ -100,6 +100,11 @@ pub(crate) async fn catalogs<P: Provisioner>(cx: &Context<P>) -> Catalogs {
     catalogs
 }
 
+/// The versions of catalogues, by pool.
+pub(crate) fn versions(catalogs: &Catalogs) -> Vec<(String, u64)> {
+    catalogs.iter().map(|(pool, catalog)| (pool.clone(), catalog.version)).collect()
+}
+
 /// One pass; says whether pods still wait or machines still have to be emptied.
 async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
     if cx.cluster.with(|state| state.to_place().is_empty()) {
@@ -108,7 +113,7 @@ async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
     }
     let catalogs = catalogs(cx).await;
     let (snapshot, pods) = cx.cluster.with(|state| (state.snapshot(&catalogs), state.to_place()));
-    let seen = (snapshot.version, catalogs.iter().map(|(pool, catalog)| (pool.clone(), catalog.version)).collect());
+    let seen = (snapshot.version, versions(&catalogs));
     let now = cx.now();
     let again = cx.config.failed_scheduling_silence;
     let recent = memo.at.is_some_and(|at| at.saturating_add(again).is_ok_and(|due| now < due));
