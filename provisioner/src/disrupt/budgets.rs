@@ -1,6 +1,6 @@
 //! Disruption budgets: how many nodes of a pool may go at once, and when.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use croner::{
     Cron,
@@ -8,6 +8,7 @@ use croner::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::{Cluster, PoolPolicy};
 use crate::{
     Error, ErrorKind,
     karpenter::{Budget, DisruptionReason},
@@ -98,6 +99,78 @@ pub fn allowed(
         })
         .min()
         .map(|nodes| nodes.saturating_sub(usage.disrupting))
+}
+
+/// How many nodes of each pool may still be disrupted in one decision.
+#[derive(Clone, Debug)]
+pub struct BudgetBook {
+    reason: DisruptionReason,
+    left: BTreeMap<String, Option<u32>>,
+}
+
+impl BudgetBook {
+    /// Of all pools, for a reason.
+    #[must_use]
+    pub fn new(cluster: &Cluster<'_>, reason: DisruptionReason) -> Self {
+        let left = |(name, policy): (&String, &PoolPolicy)| {
+            (
+                name.clone(),
+                allowed(&policy.budgets, reason, usage(cluster, name), cluster.now),
+            )
+        };
+        Self {
+            reason,
+            left: cluster.pools.iter().map(left).collect(),
+        }
+    }
+
+    /// Takes one node of a pool, if it may go.
+    pub fn take(&mut self, pool: &str) -> bool {
+        match self.left.get_mut(pool) {
+            Some(Some(0)) | None => false,
+            Some(Some(left)) => {
+                *left -= 1;
+                true
+            }
+            Some(None) => true,
+        }
+    }
+
+    /// Gives one node of a pool back.
+    pub fn give_back(&mut self, pool: &str) {
+        if let Some(Some(left)) = self.left.get_mut(pool) {
+            *left += 1;
+        }
+    }
+
+    /// What is said of a node that may not go.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        format!(
+            "No allowed disruptions for disruption reason {} due to blocking budget",
+            self.reason
+        )
+    }
+}
+
+/// What a pool's budgets are measured against.
+fn usage(cluster: &Cluster<'_>, pool: &str) -> BudgetUsage {
+    let of_pool = cluster
+        .nodes
+        .iter()
+        .filter(|facts| facts.pool.as_deref() == Some(pool));
+    let counted: Vec<_> = of_pool
+        .filter(|facts| facts.initialized_at.is_some() && !facts.instance_terminating)
+        .collect();
+    let disrupting = counted
+        .iter()
+        .filter(|facts| !facts.is_ready || facts.is_deleting || facts.is_queued)
+        .count();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    BudgetUsage {
+        total: number(counted.len()),
+        disrupting: number(disrupting),
+    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "`json!` at the call reads best without a borrow"
+)]
+
 use futures::StreamExt as _;
 use scaler_api::TokioClock;
 use serde_json::json;

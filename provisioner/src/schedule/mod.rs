@@ -45,6 +45,7 @@ mod world;
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use plan::{InstanceTypeOption, MAX_INSTANCE_TYPES, OfferingChoice, Place, Plan, PlannedNode};
+pub(crate) use pod::selects as pod_selects;
 pub use pod::{HostPort, PodFacts, PodKey, PodOwner, PodTerm, Spread, VolumeNeeds, Weighted, pinned};
 pub use prepared::Prepared;
 pub use reason::{Reason, Refusal, TopologyRefusal, TypeTests, TypesRefusal};
