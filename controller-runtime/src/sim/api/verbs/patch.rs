@@ -1,0 +1,192 @@
+//! `patch`: JSON patch, merge patch, strategic merge patch and server-side apply.
+
+use std::sync::Arc;
+
+use http::Response;
+use serde_json::Value;
+
+use super::{
+    Call, create,
+    update::{Manager, Part, Written, write},
+};
+use crate::sim::api::{
+    ApiBody, convert, defaults, managed,
+    patch::{apply as apply_patch, strategic},
+    state::State,
+    status::ApiError,
+    store::Entry,
+    value,
+};
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+const APPLY_CBOR: &str = "application/apply-patch+cbor";
+
+/// Serves a PATCH.
+pub(super) fn patch(state: &mut State, call: &Call, part: Part) -> Result<Response<ApiBody>, ApiError> {
+    let media = call.content_type.split(';').next().unwrap_or_default().trim();
+    let written = match media {
+        APPLY => {
+            let forced = call.query.get("force") == Some("true");
+            if call.query.get("fieldManager").is_none() {
+                return Err(field_manager_required());
+            }
+            apply(state, call, part, super::parse(&call.body)?, forced)?
+        }
+        JSON | MERGE => change(state, call, part, media)?,
+        STRATEGIC if call.resource.extension.is_none() => change(state, call, part, media)?,
+        _ => {
+            let supported = if call.resource.extension.is_some() {
+                [JSON, MERGE, APPLY, APPLY_CBOR].join(", ")
+            } else {
+                [JSON, MERGE, STRATEGIC, APPLY, APPLY_CBOR].join(", ")
+            };
+            return Err(ApiError::unsupported_media_type(media, &supported));
+        }
+    };
+    Ok(call.reply(state, written.code, &written.entry))
+}
+
+fn field_manager_required() -> ApiError {
+    let error = crate::sim::api::field::FieldError::required("fieldManager", "is required for apply patch");
+    let subject = crate::sim::api::status::Subject {
+        group: "meta.k8s.io",
+        name: "PatchOptions",
+    };
+    ApiError::invalid(subject, "", &[error])
+}
+
+/// A patch other than apply.
+fn change(state: &mut State, call: &Call, part: Part, media: &str) -> Result<Written, ApiError> {
+    let existing = call.existing(state)?;
+    let body = super::parse(&call.body)?;
+    let current = convert::from_storage(&call.resource, &call.version.name, &existing.value).into_owned();
+    let object = patched(current, &body, media)?;
+    finish(state, call, &existing, object, part, &Manager::update(call))
+}
+
+/// The object with the patch applied.
+pub(super) fn patched(mut current: Value, body: &Value, media: &str) -> Result<Value, ApiError> {
+    match media {
+        JSON => {
+            let operations: json_patch::Patch = serde_json::from_value(body.clone())
+                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+            json_patch::patch(&mut current, &operations).map_err(|error| {
+                ApiError::new(
+                    422,
+                    "Invalid",
+                    "the server rejected our request due to an error in our request",
+                )
+                .with_cause("UnexpectedServerResponse", error.to_string(), "")
+            })?;
+        }
+        _ if !body.is_object() => {
+            return Err(ApiError::bad_request(
+                "error decoding patch: a patch must be an object",
+            ));
+        }
+        STRATEGIC => strategic::merge(&mut current, body).map_err(ApiError::bad_request)?,
+        _ => json_patch::merge(&mut current, body),
+    }
+    Ok(current)
+}
+
+/// Writes a patched object, given in the client's version.
+fn finish(
+    state: &mut State,
+    call: &Call,
+    existing: &Arc<Entry>,
+    object: Value,
+    part: Part,
+    manager: &Manager,
+) -> Result<Written, ApiError> {
+    let name = call.name()?;
+    if value::name(&object) != name {
+        let error = crate::sim::api::field::FieldError::invalid(
+            "metadata.name",
+            &value::name(&object).into(),
+            "field is immutable",
+        );
+        return Err(ApiError::invalid(call.resource.kind_subject(), name, &[error]));
+    }
+    let mut object = create::decode(call, object)?;
+    create::check_namespace(call, &mut object)?;
+    if value::text(&object, &["metadata", "resourceVersion"]).is_empty() {
+        value::copy(&existing.value, &mut object, &["metadata", "resourceVersion"]);
+    }
+    write(state, call, existing, object, part, manager)
+}
+
+/// Server-side apply: creates the object if it is missing.
+///
+/// # Errors
+/// 409 if another manager owns a field with another value, unless `forced`.
+pub(crate) fn apply(
+    state: &mut State,
+    call: &Call,
+    part: Part,
+    config: Value,
+    forced: bool,
+) -> Result<Written, ApiError> {
+    let name = call.name()?;
+    check_config(&config, name)?;
+    let manager = Manager::apply(call);
+    let mut config = config;
+    defaults::drop_nulls(&mut config);
+    let Ok(existing) = call.existing(state) else {
+        if part != Part::Main {
+            return Err(ApiError::not_found(call.resource.subject(), name));
+        }
+        let manager = Manager {
+            applied: Some(config.clone()),
+            ..manager
+        };
+        let mut object = config;
+        value::set(&mut object, &["metadata", "name"], name);
+        let entry = create::create_as(state, call, object, &manager, true)?;
+        return Ok(Written { entry, code: 201 });
+    };
+    let current = convert::from_storage(&call.resource, &call.version.name, &existing.value);
+    let schema = managed::schema(call);
+    let owners = managed::read(&existing.value);
+    let before = managed::before_first_apply(call, &existing.value, owners);
+    let applied = apply_patch::apply(
+        &schema,
+        &current,
+        &config,
+        before,
+        &managed::identity(call, &manager),
+        forced,
+    )
+    .map_err(|conflicts| managed::conflict(&conflicts))?;
+    let mut object = applied.object;
+    managed::write(&mut object, applied.owners, state.timestamp());
+    let written = finish(state, call, &existing, object, part, &manager)?;
+    Ok(written)
+}
+
+fn check_config(config: &Value, name: &str) -> Result<(), ApiError> {
+    if !config.is_object() {
+        return Err(ApiError::bad_request(
+            "error decoding YAML: the applied configuration must be an object",
+        ));
+    }
+    if value::text(config, &["apiVersion"]).is_empty() || value::text(config, &["kind"]).is_empty() {
+        return Err(ApiError::bad_request(
+            "Object 'Kind' is missing in the applied configuration",
+        ));
+    }
+    if value::at(config, &["metadata", "managedFields"])
+        .is_some_and(|fields| !fields.is_null() && fields.as_array().is_none_or(|list| !list.is_empty()))
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let found = value::name(config);
+    if !found.is_empty() && found != name {
+        let message = format!("the name of the object ({found}) does not match the name on the URL ({name})");
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(())
+}
