@@ -17,7 +17,8 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+
+use crate::latch::Latch;
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +82,7 @@ impl<K> Change<K> {
 /// Objects of one kind, by key. Clones share the contents.
 pub struct Store<K> {
     objects: Arc<RwLock<BTreeMap<ObjectKey, Arc<K>>>>,
-    synced: watch::Receiver<bool>,
+    synced: Latch,
 }
 
 impl<K> Clone for Store<K> {
@@ -134,14 +135,12 @@ impl<K> Store<K> {
 
     /// Whether the first list has arrived.
     pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
+        self.synced.is_set()
     }
 
     /// Waits for the first list; returns at once afterwards.
     pub async fn synced(&self) {
-        let mut synced = self.synced.clone();
-        // An error means that the informer is gone: nothing will ever come, so nobody needs to wait.
-        let _gone = synced.wait_for(|synced| *synced).await;
+        self.synced.wait().await;
     }
 }
 
@@ -156,7 +155,6 @@ where
     api: Api<K>,
     config: watcher::Config,
     store: Store<K>,
-    synced: watch::Sender<bool>,
     subscribers: Vec<Subscriber<K>>,
 }
 
@@ -182,9 +180,8 @@ where
 
     /// An informer with selectors or paging of its own.
     pub fn with_config(api: Api<K>, config: watcher::Config) -> Self {
-        let (synced, receiver) = watch::channel(false);
-        let store = Store { objects: Arc::default(), synced: receiver };
-        Self { api, config, store, synced, subscribers: Vec::new() }
+        let store = Store { objects: Arc::default(), synced: Latch::default() };
+        Self { api, config, store, subscribers: Vec::new() }
     }
 
     /// The store that this informer fills.
@@ -211,7 +208,7 @@ where
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.replace(std::mem::take(&mut listed));
-                    self.synced.send_replace(true);
+                    self.store.synced.set();
                 }
                 Ok(watcher::Event::Apply(object)) => self.apply(object),
                 Ok(watcher::Event::Delete(object)) => self.delete(&ObjectKey::of(&object)),
@@ -295,5 +292,16 @@ impl Iterator for RetryBackoff {
 impl kube::runtime::utils::Backoff for RetryBackoff {
     fn reset(&mut self) {
         self.next = Self::FIRST;
+    }
+}
+
+impl<K> Drop for Informer<K>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Default,
+{
+    fn drop(&mut self) {
+        // Nothing will ever come any more, so nobody needs to wait.
+        self.store.synced.set();
     }
 }

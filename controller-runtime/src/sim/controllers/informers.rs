@@ -5,7 +5,7 @@ use std::{fmt, future::Future};
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-    batch::v1::{CronJob, Job},
+    batch::v1::Job,
     core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service},
     policy::v1::PodDisruptionBudget,
 };
@@ -75,8 +75,6 @@ kinds! {
     daemon_sets: DaemonSet,
     /// Jobs.
     jobs: Job,
-    /// CronJobs.
-    cron_jobs: CronJob,
     /// PodDisruptionBudgets.
     budgets: PodDisruptionBudget,
 }

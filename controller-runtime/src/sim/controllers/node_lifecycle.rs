@@ -169,14 +169,24 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
         }
     });
     let (cx, known) = (cx.named("taint-eviction-controller"), stores.clone());
+    // Since when each pod stays in spite of a taint.
+    let mut staying: BTreeMap<String, Timestamp> = BTreeMap::new();
     work(stores, queue, move |key| {
-        let (cx, pod, stores) = (cx.clone(), known.pods.get(&key), known.clone());
+        let (cx, now) = (cx.clone(), cx.clock.now());
+        let pod = known.pods.get(&key).filter(|pod| !pods::is_terminating(pod));
+        let node = pod.as_ref().and_then(|pod| known.nodes.get(&ObjectKey::cluster(pods::node_name(pod)?)));
+        let due = pod.as_ref().zip(node).and_then(|(pod, node)| {
+            let uid = pod.uid().unwrap_or_default();
+            let since = staying.get(&uid).copied().unwrap_or(now);
+            let due = eviction_time(pod, &no_execute(&node), now, since);
+            match due {
+                Some(due) if due > now => staying.insert(uid, since),
+                _ => staying.remove(&uid),
+            };
+            due
+        });
         async move {
-            let Some(pod) = pod.filter(|pod| !pods::is_terminating(pod)) else { return Ok(Action::Await) };
-            let node = pods::node_name(&pod).and_then(|name| stores.nodes.get(&ObjectKey::cluster(name)));
-            let Some(node) = node else { return Ok(Action::Await) };
-            let now = cx.clock.now();
-            let Some(due) = eviction_time(&pod, &no_execute(&node), now) else { return Ok(Action::Await) };
+            let (Some(pod), Some(due)) = (pod, due) else { return Ok(Action::Await) };
             if due > now {
                 return Ok(Action::RequeueAfter(Duration::try_from(due.duration_since(now)).unwrap_or_default()));
             }
@@ -189,8 +199,9 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
     })
 }
 
-/// When a pod has to leave a node with these taints; never without one that it does not tolerate for ever.
-fn eviction_time(pod: &Pod, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
+/// When a pod has to leave a node with these taints, which it has had to bear `since`; never without one that it does not
+/// tolerate for ever.
+fn eviction_time(pod: &Pod, taints: &[Taint], now: Timestamp, since: Timestamp) -> Option<Timestamp> {
     let spec = pod.spec.as_ref()?;
     let mut due: Option<Timestamp> = None;
     for taint in taints {
@@ -200,7 +211,6 @@ fn eviction_time(pod: &Pod, taints: &[Taint], now: Timestamp) -> Option<Timestam
         }
         // The shortest of them counts.
         if let Some(seconds) = tolerations().filter_map(|toleration| toleration.toleration_seconds).min() {
-            let since = taint.time_added.as_ref().map_or(now, |added| added.0);
             let until = since + SignedDuration::from_secs(seconds.max(0));
             due = Some(due.map_or(until, |due| due.min(until)));
         }
@@ -321,13 +331,12 @@ mod tests {
         let taint = Taint {
             key: "gone".to_owned(),
             effect: "NoExecute".to_owned(),
-            time_added: Some(time(now())),
-            value: None,
+            ..Taint::default()
         };
         let seconds = |tolerations: Value| {
             let pod = json!({"spec": {"containers": [], "tolerations": tolerations}});
             let pod: Pod = serde_json::from_value(pod).unwrap();
-            eviction_time(&pod, std::slice::from_ref(&taint), now()).map(|due| due.duration_since(now()).as_secs())
+            eviction_time(&pod, std::slice::from_ref(&taint), now(), now()).map(|due| due.duration_since(now()).as_secs())
         };
         assert_eq!(seconds(json!([])), Some(0));
         assert_eq!(seconds(json!([{"operator": "Exists"}])), None);

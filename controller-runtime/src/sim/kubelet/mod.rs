@@ -210,11 +210,11 @@ impl Kubelets {
 
     fn begin(&mut self, name: String, ip: String, machine: bool, task: impl Future<Output = ()> + Send + 'static) {
         let registration = self.spawn(task);
-        self.kubelets.insert(name.clone(), Kubelet { ip, machine, registration, pods: BTreeMap::new() });
-        for pod in self.stores.pods.list() {
-            if pods::node_name(&pod) == Some(&name) {
-                self.run_pod(&pod);
-            }
+        let mut bound = self.stores.pods.list();
+        bound.retain(|pod| pods::node_name(pod) == Some(&name));
+        self.kubelets.insert(name, Kubelet { ip, machine, registration, pods: BTreeMap::new() });
+        for pod in bound {
+            self.run_pod(&pod);
         }
     }
 

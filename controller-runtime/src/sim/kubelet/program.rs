@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use tokio::sync::watch;
+
+use crate::latch::Latch;
 
 /// How long a program that is meant to end runs, in seconds; default 10. An annotation of the pod.
 pub const RUN_SECONDS: &str = "simulation.autoscaler.dev/run-seconds";
@@ -58,41 +59,39 @@ impl Exit {
 /// SIGTERM, as a program sees it. Clones see the same signal.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    requested: watch::Receiver<bool>,
+    requested: Latch,
 }
 
 /// Sends SIGTERM to the holders of its [`Stop`].
 #[derive(Debug)]
 pub struct StopSender {
-    requested: watch::Sender<bool>,
+    requested: Latch,
 }
 
 impl Stop {
     /// A signal that was not sent yet, and the means to send it.
     #[must_use]
     pub fn channel() -> (StopSender, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (StopSender { requested: sender }, Self { requested: receiver })
+        let requested = Latch::default();
+        (StopSender { requested: requested.clone() }, Self { requested })
     }
 
     /// Waits for SIGTERM; returns at once after it.
     pub async fn requested(&self) {
-        let mut requested = self.requested.clone();
-        // Without a sender the container is being killed.
-        let _gone = requested.wait_for(|requested| *requested).await;
+        self.requested.wait().await;
     }
 
     /// Whether SIGTERM was sent.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.requested.borrow()
+        self.requested.is_set()
     }
 }
 
 impl StopSender {
     /// Sends SIGTERM.
     pub fn send(&self) {
-        self.requested.send_replace(true);
+        self.requested.set();
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Assignment {
     pub(super) pod: watch::Receiver<Arc<Pod>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// The image is there.
     Begin,
@@ -50,7 +50,9 @@ struct Worker {
     stops: Vec<StopSender>,
     signals: Vec<Stop>,
     steps: Steps,
-    /// When the grace period is over, once the pod is being deleted.
+    /// When the pod was told to stop.
+    stopped: Option<Instant>,
+    /// When its grace period is over.
     deadline: Option<Instant>,
 }
 
@@ -70,6 +72,7 @@ pub(super) async fn run(assignment: Assignment) {
         stops,
         signals,
         steps: FuturesUnordered::new(),
+        stopped: None,
         deadline: None,
         assignment,
     };
@@ -142,9 +145,10 @@ impl Worker {
     /// Takes note of the pod as others have changed it.
     fn see(&mut self) {
         self.latest = Arc::clone(&self.assignment.pod.borrow_and_update());
-        if let Some(deletion) = &self.latest.metadata.deletion_timestamp {
-            let left = deletion.0.duration_since(self.assignment.cx.clock.now());
-            self.deadline = Some(Instant::now() + Duration::try_from(left).unwrap_or_default());
+        if pods::is_terminating(&self.latest) {
+            let grace = self.latest.metadata.deletion_grace_period_seconds.unwrap_or_default();
+            let stopped = *self.stopped.get_or_insert_with(Instant::now);
+            self.deadline = Some(stopped + Duration::from_secs(u64::try_from(grace).unwrap_or_default()));
             self.stop();
         }
     }

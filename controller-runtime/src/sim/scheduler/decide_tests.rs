@@ -87,7 +87,7 @@ fn each_filter_refuses_with_its_reason() {
         "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["z"]}]}]}}}}});
     let cordoned = json!({"spec": {"unschedulable": true}});
     let full = json!({"status": {"allocatable": {"pods": "1"}}});
-    let cases: Vec<(Value, Vec<(&str, Value)>, Value, &str)> = vec![
+    let cases = vec![
         (cordoned.clone(), vec![], none.clone(), "node(s) were unschedulable"),
         (none.clone(), vec![], json!({"spec": {"nodeName": "z"}}), "node(s) didn't match the requested node name"),
         (none.clone(), vec![], json!({"spec": {"nodeSelector": {"disk": "ssd"}}}), "node(s) didn't match Pod's node affinity/selector"),

@@ -74,10 +74,22 @@ type Rank = (Reverse<i32>, Instant, ObjectKey);
 pub(crate) struct Queue {
     pods: BTreeMap<ObjectKey, Waiting>,
     active: BTreeSet<Rank>,
+    /// When those that wait for time to pass become active.
+    timers: BTreeSet<(Instant, ObjectKey)>,
 }
 
 fn rank(waiting: &Waiting) -> Rank {
     (Reverse(waiting.pod.priority()), waiting.since, waiting.pod.key.clone())
+}
+
+/// When the pod becomes active by the mere passing of time.
+fn due(waiting: &Waiting) -> Option<(Instant, ObjectKey)> {
+    let at = match &waiting.place {
+        Place::BackingOff { .. } => waiting.ready_at,
+        Place::Unschedulable { until, .. } => *until,
+        Place::Active | Place::BeingScheduled => return None,
+    };
+    Some((at, waiting.pod.key.clone()))
 }
 
 impl Queue {
@@ -85,9 +97,8 @@ impl Queue {
     pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
         let now = Instant::now();
         let key = pod.key.clone();
-        match self.pods.remove(&key) {
+        match self.take(&key) {
             Some(before) if before.pod.uid == pod.uid => {
-                self.active.remove(&rank(&before));
                 // What the scheduler itself writes into the status helps nobody.
                 let same = before.pod.pod.spec == pod.pod.spec
                     && before.pod.pod.metadata.labels == pod.pod.metadata.labels;
@@ -96,10 +107,7 @@ impl Queue {
                     self.wake(&key);
                 }
             }
-            before => {
-                if let Some(before) = before {
-                    self.active.remove(&rank(&before));
-                }
+            _ => {
                 self.put(Waiting { pod, since: now, attempts: 0, ready_at: now, place: Place::Active });
             }
         }
@@ -107,21 +115,28 @@ impl Queue {
 
     /// The pod is gone or has a node.
     pub(crate) fn remove(&mut self, key: &ObjectKey) {
-        if let Some(waiting) = self.pods.remove(key) {
-            self.active.remove(&rank(&waiting));
+        self.take(key);
+    }
+
+    fn take(&mut self, key: &ObjectKey) -> Option<Waiting> {
+        let waiting = self.pods.remove(key)?;
+        self.active.remove(&rank(&waiting));
+        if let Some(timer) = due(&waiting) {
+            self.timers.remove(&timer);
         }
+        Some(waiting)
     }
 
     fn put(&mut self, waiting: Waiting) {
         if waiting.place == Place::Active {
             self.active.insert(rank(&waiting));
         }
+        self.timers.extend(due(&waiting));
         self.pods.insert(waiting.pod.key.clone(), waiting);
     }
 
     fn set_place(&mut self, key: &ObjectKey, place: Place) {
-        if let Some(mut waiting) = self.pods.remove(key) {
-            self.active.remove(&rank(&waiting));
+        if let Some(mut waiting) = self.take(key) {
             waiting.place = place;
             self.put(waiting);
         }
@@ -161,33 +176,24 @@ impl Queue {
     /// [`failed`](Self::failed) afterwards.
     pub(crate) fn pop(&mut self) -> Option<Arc<PodInfo>> {
         let now = Instant::now();
-        let due: Vec<_> = self
-            .pods
-            .iter()
-            .filter(|(_, waiting)| match &waiting.place {
-                Place::BackingOff { .. } => waiting.ready_at <= now,
-                Place::Unschedulable { until, .. } => *until <= now,
-                Place::Active | Place::BeingScheduled => false,
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
+        while let Some((_, key)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
             self.set_place(&key, Place::Active);
         }
         let key = match self.active.pop_first() {
             Some((_, _, key)) => key,
             // Nobody else wants to go: no need to wait for the end of the back-off.
             None => self
-                .pods
-                .values()
-                .filter(|waiting| waiting.place == Place::BackingOff { error: false })
-                .min_by_key(|waiting| (waiting.ready_at, rank(waiting)))
-                .map(|waiting| waiting.pod.key.clone())?,
+                .timers
+                .iter()
+                .find(|(_, key)| self.pods.get(key).is_some_and(|one| one.place == Place::BackingOff { error: false }))
+                .map(|(_, key)| key.clone())?,
         };
-        let waiting = self.pods.get_mut(&key)?;
+        let mut waiting = self.take(&key)?;
         waiting.place = Place::BeingScheduled;
         waiting.attempts = waiting.attempts.saturating_add(1);
-        Some(Arc::clone(&waiting.pod))
+        let pod = Arc::clone(&waiting.pod);
+        self.put(waiting);
+        Some(pod)
     }
 
     /// The pod goes nowhere for now.
@@ -202,22 +208,16 @@ impl Queue {
     }
 
     fn back(&mut self, key: &ObjectKey, place: Place) {
-        if let Some(waiting) = self.pods.get_mut(key) {
+        if let Some(mut waiting) = self.take(key) {
             waiting.ready_at = Instant::now() + BACKOFF.after(waiting.attempts);
             waiting.place = place;
+            self.put(waiting);
         }
     }
 
     /// When a pod becomes due by the mere passing of time.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.pods
-            .values()
-            .filter_map(|waiting| match &waiting.place {
-                Place::BackingOff { .. } => Some(waiting.ready_at),
-                Place::Unschedulable { until, .. } => Some(*until),
-                Place::Active | Place::BeingScheduled => None,
-            })
-            .min()
+        self.timers.first().map(|(at, _)| *at)
     }
 }
 

@@ -66,8 +66,7 @@ pub(crate) fn sync<'a>(
         rollout.status.calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
         return rollout;
     }
-    let recreate = rollout.spec.strategy.as_ref().is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate"));
-    if recreate { rollout.recreate(pods) } else { rollout.roll() }
+    if rollout.recreates() { rollout.recreate(pods) } else { rollout.roll() }
     rollout.status.calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
     rollout.status.progress(deployment, &rollout.spec, rollout.new.as_ref());
     rollout
@@ -91,6 +90,10 @@ impl<'a> Rollout<'a> {
 
     fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
+    }
+
+    fn recreates(&self) -> bool {
+        self.spec.strategy.as_ref().is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate"))
     }
 
     fn max_surge(&self) -> i32 {
@@ -153,7 +156,7 @@ impl<'a> Rollout<'a> {
 
     /// How many replicas the new set may have, which has `current` now.
     fn new_replicas(&self, current: i32) -> i32 {
-        if self.spec.strategy.as_ref().is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate")) {
+        if self.recreates() {
             return self.replicas();
         }
         let (total, allowed) = (self.total(), self.replicas() + self.max_surge());
@@ -296,7 +299,7 @@ impl<'a> Rollout<'a> {
             }
             return;
         }
-        if !self.spec.strategy.as_ref().is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate")) {
+        if !self.recreates() {
             self.scale_in_proportion(active);
         }
     }

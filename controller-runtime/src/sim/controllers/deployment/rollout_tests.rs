@@ -48,11 +48,12 @@ impl World {
                 let pod: Pod = serde_json::from_value(json!({"metadata": {"ownerReferences": [
                     {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "", "uid": set.uid(), "controller": true}]}}))
                 .unwrap();
-                vec![Arc::new(pod); usize::try_from(set.status.as_ref().map_or(0, |status| status.replicas)).unwrap()]
+                let count = set.status.as_ref().map_or(0, |status| status.replicas);
+                (0..count).map(move |_| Arc::new(pod.clone()))
             })
             .collect();
         let rollout = sync(&self.deployment, &sets, &pods, at(self.seconds));
-        let (changes, status) = (rollout.changes.clone(), rollout.status.status.clone());
+        let (changes, status) = (rollout.changes, rollout.status.status);
         for change in &changes {
             match change {
                 Change::Create(set) => {

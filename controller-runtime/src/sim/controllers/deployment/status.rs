@@ -61,10 +61,9 @@ impl Working {
         let paused = spec.paused == Some(true);
         match self.condition("Progressing") {
             Some(current) if current.reason.as_deref() == Some("ProgressDeadlineExceeded") => {}
+            Some(current) if current.reason.as_deref() == Some("DeploymentPaused") && paused => {}
             Some(current) if current.reason.as_deref() == Some("DeploymentPaused") => {
-                if !paused {
-                    self.set_unknown("DeploymentResumed", "Deployment is resumed");
-                }
+                self.set_unknown("DeploymentResumed", "Deployment is resumed");
             }
             _ if paused => self.set_unknown("DeploymentPaused", "Deployment is paused"),
             _ => {}
