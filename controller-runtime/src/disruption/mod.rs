@@ -26,7 +26,12 @@ async fn look<P: Provisioner>(cx: &Context<P>, commands: mpsc::UnboundedSender<C
         // After a command has begun the next one is looked for at once.
         while let Some(command) = scan.next(cx).await {
             // Before the next look, which must not find them again.
-            cx.cluster.with(|state| command.candidates.iter().for_each(|candidate| state.mark(&candidate.claim)));
+            cx.cluster.with(|state| {
+                command
+                    .candidates
+                    .iter()
+                    .for_each(|candidate| state.mark(&candidate.claim))
+            });
             if commands.send(command).is_err() {
                 return;
             }

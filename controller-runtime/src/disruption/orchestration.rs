@@ -48,17 +48,28 @@ enum Failure {
 
 /// Names of the claims that go.
 fn claims(command: &Command) -> impl Iterator<Item = &str> {
-    command.candidates.iter().map(|candidate| candidate.claim.as_str())
+    command
+        .candidates
+        .iter()
+        .map(|candidate| candidate.claim.as_str())
 }
 
 /// Carries out a command whose machines are marked; they are until they are gone or stay after all.
 pub(super) async fn carry_out<P: Provisioner>(cx: &Context<P>, command: Command) {
     record(cx, &command);
-    let Err(failure) = replace(cx, &command).await else { return };
+    let Err(failure) = replace(cx, &command).await else {
+        return;
+    };
     for claim in claims(&command) {
         tracing::warn!(%failure, claim, "disruption is given up");
         let why = format!("disruption given up: {failure}");
-        cx.runtime.decisions.record("disruption", format!("NodeClaim/{claim}"), "leaving", "stays", why);
+        cx.runtime.decisions.record(
+            "disruption",
+            format!("NodeClaim/{claim}"),
+            "leaving",
+            "stays",
+            why,
+        );
         restore(cx, claim).await;
     }
 }
@@ -71,12 +82,20 @@ fn record<P: Provisioner>(cx: &Context<P>, command: &Command) {
             format!("replaced by {}", types.collect::<Vec<_>>().join(", "))
         }
     };
-    let reason = format!("{}: {}; saves {:.4}/h", command.reason, command.text, command.savings_per_hour);
+    let reason = format!(
+        "{}: {}; saves {:.4}/h",
+        command.reason, command.text, command.savings_per_hour
+    );
     for candidate in &command.candidates {
-        let way = candidate.capacity_type.map(|capacity_type| capacity_type.to_string()).unwrap_or_default();
+        let way = candidate
+            .capacity_type
+            .map(|capacity_type| capacity_type.to_string())
+            .unwrap_or_default();
         let from = format!("{} {way}", candidate.instance_type);
         let object = format!("NodeClaim/{}", candidate.claim);
-        cx.runtime.decisions.record("disruption", object, from.trim(), &to, reason.as_str());
+        cx.runtime
+            .decisions
+            .record("disruption", object, from.trim(), &to, reason.as_str());
     }
 }
 
@@ -111,13 +130,20 @@ async fn wait<P: Provisioner>(cx: &Context<P>, replacements: &[String]) -> Resul
     let end = Instant::now() + cx.config.replacement_timeout;
     for name in replacements {
         loop {
-            let claim = cx.cluster.with(|state| state.claim(name)).ok_or_else(|| Failure::Lost(name.clone()))?;
+            let claim = cx
+                .cluster
+                .with(|state| state.claim(name))
+                .ok_or_else(|| Failure::Lost(name.clone()))?;
             if claim.metadata.deletion_timestamp.is_some() {
                 return Err(Failure::Lost(name.clone()));
             }
             // It is empty until the pods have moved: nobody may take it away meanwhile.
-            let until = cx.now().saturating_add(cx.config.nomination()).unwrap_or(Timestamp::MAX);
-            cx.cluster.with(|state| replacements.iter().for_each(|name| state.nominate(name, until)));
+            let until = cx
+                .now()
+                .saturating_add(cx.config.nomination())
+                .unwrap_or(Timestamp::MAX);
+            cx.cluster
+                .with(|state| replacements.iter().for_each(|name| state.nominate(name, until)));
             if is_true(claim.conditions(), conditions::INITIALIZED) {
                 break;
             }
@@ -132,11 +158,17 @@ async fn wait<P: Provisioner>(cx: &Context<P>, replacements: &[String]) -> Resul
 
 /// `Delete` or `Replace`, as events say it.
 fn word(command: &Command) -> &'static str {
-    if command.replacements.is_empty() { "Delete" } else { "Replace" }
+    if command.replacements.is_empty() {
+        "Delete"
+    } else {
+        "Replace"
+    }
 }
 
 async fn let_go<P: Provisioner>(cx: &Context<P>, name: &str, command: &Command) -> Result<(), Failure> {
-    let Some(claim) = cx.cluster.with(|state| state.claim(name)) else { return Ok(()) };
+    let Some(claim) = cx.cluster.with(|state| state.claim(name)) else {
+        return Ok(());
+    };
     let message = format!("Disrupting NodeClaim: {}/{}", command.reason, word(command));
     cx.announce(&*claim, EventType::Normal, "DisruptionTerminating", message);
     for node in cx.cluster.with(|state| state.nodes_of(&claim)) {
@@ -149,15 +181,25 @@ async fn let_go<P: Provisioner>(cx: &Context<P>, name: &str, command: &Command) 
 /// Keeps new pods away from a machine and says why it goes.
 async fn taint<P: Provisioner>(cx: &Context<P>, name: &str, command: &Command) -> Result<(), Failure> {
     again(|| async {
-        let Some(claim) = cx.cluster.with(|state| state.claim(name)) else { return Ok(false) };
+        let Some(claim) = cx.cluster.with(|state| state.claim(name)) else {
+            return Ok(false);
+        };
         for node in cx.cluster.with(|state| state.nodes_of(&claim)) {
             let own = node_taints(&node);
             set_taints(cx, &node, taints::merge(&own, &[labels::disrupted_taint()])).await?;
         }
         let mut status = claim.status.clone().unwrap_or_default();
         let reason = command.reason.as_str();
-        let value = ConditionValue { reason, ..ConditionValue::is_true(conditions::DISRUPTION_REASON) };
-        set_condition(&mut status.conditions, &value, claim.metadata.generation, cx.now());
+        let value = ConditionValue {
+            reason,
+            ..ConditionValue::is_true(conditions::DISRUPTION_REASON)
+        };
+        set_condition(
+            &mut status.conditions,
+            &value,
+            claim.metadata.generation,
+            cx.now(),
+        );
         write_status(cx, &claim, &status).await?;
         Ok(true)
     })
@@ -169,7 +211,9 @@ async fn taint<P: Provisioner>(cx: &Context<P>, name: &str, command: &Command) -
 /// A machine stays: takes back what [`taint`] wrote.
 pub(super) async fn restore<P: Provisioner>(cx: &Context<P>, name: &str) {
     let done = again(|| async {
-        let Some(claim) = cx.cluster.with(|state| state.claim(name)) else { return Ok(false) };
+        let Some(claim) = cx.cluster.with(|state| state.claim(name)) else {
+            return Ok(false);
+        };
         if claim.metadata.deletion_timestamp.is_some() {
             return Ok(false);
         }
@@ -194,15 +238,24 @@ pub(super) async fn restore<P: Provisioner>(cx: &Context<P>, name: &str) {
 
 /// Whether a machine carries traces of a disruption.
 pub(super) fn is_tainted(node: &Node, claim: &NodeClaim) -> bool {
-    node_taints(node).iter().any(|taint| taint.key == labels::DISRUPTED_TAINT)
+    node_taints(node)
+        .iter()
+        .any(|taint| taint.key == labels::DISRUPTED_TAINT)
         || is_true(claim.conditions(), conditions::DISRUPTION_REASON)
 }
 
 fn node_taints(node: &Node) -> Vec<Taint> {
-    node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default()
+    node.spec
+        .as_ref()
+        .and_then(|spec| spec.taints.clone())
+        .unwrap_or_default()
 }
 
-async fn set_taints<P: Provisioner>(cx: &Context<P>, node: &Arc<Node>, wanted: Vec<Taint>) -> Result<(), Error> {
+async fn set_taints<P: Provisioner>(
+    cx: &Context<P>,
+    node: &Arc<Node>,
+    wanted: Vec<Taint>,
+) -> Result<(), Error> {
     if node_taints(node) == wanted {
         return Ok(());
     }
@@ -213,7 +266,9 @@ async fn set_taints<P: Provisioner>(cx: &Context<P>, node: &Arc<Node>, wanted: V
 }
 
 /// Tries again what others were faster than, after the watch has had time to say so.
-async fn again<F: Future<Output = Result<bool, Error>>>(mut attempt: impl FnMut() -> F) -> Result<bool, Error> {
+async fn again<F: Future<Output = Result<bool, Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<bool, Error> {
     let mut tries = 1;
     loop {
         match attempt().await {

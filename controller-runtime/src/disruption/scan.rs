@@ -52,10 +52,21 @@ struct View {
 impl View {
     fn of(state: &ClusterState, catalogs: &Catalogs, now: Timestamp) -> Self {
         let mut snapshot = state.snapshot(catalogs);
-        let pools: BTreeMap<_, _> = state.pools().map(|pool| (pool.name_any(), PoolPolicy::from(&**pool))).collect();
-        let nodes: Vec<_> = snapshot.members.values().filter_map(|member| facts(state, member, now)).collect();
+        let pools: BTreeMap<_, _> = state
+            .pools()
+            .map(|pool| (pool.name_any(), PoolPolicy::from(&**pool)))
+            .collect();
+        let nodes: Vec<_> = snapshot
+            .members
+            .values()
+            .filter_map(|member| facts(state, member, now))
+            .collect();
         disrupt::mark_destinations(&mut snapshot.world.nodes, &nodes, &pools, now);
-        let pending = state.to_place().iter().filter_map(|pod| state.facts(&ObjectKey::of(&**pod))).collect();
+        let pending = state
+            .to_place()
+            .iter()
+            .filter_map(|pod| state.facts(&ObjectKey::of(&**pod)))
+            .collect();
         Self {
             seen: (snapshot.version, versions(catalogs)),
             prepared: Prepared::new(snapshot.world),
@@ -86,7 +97,10 @@ impl View {
             let policy = self.pools.get(facts.pool.as_ref()?)?;
             facts.consolidatable_at(policy).filter(|at| *at > self.now)
         });
-        quiet.chain(state.nominations_end(self.now)).min().map_or(latest, |next| next.min(latest))
+        quiet
+            .chain(state.nominations_end(self.now))
+            .min()
+            .map_or(latest, |next| next.min(latest))
     }
 }
 
@@ -144,7 +158,10 @@ async fn validate<P: Provisioner>(cx: &Context<P>, command: &Command) -> Option<
 /// Takes back what an earlier run began and did not finish.
 async fn untaint_leftovers<P: Provisioner>(cx: &Context<P>) {
     let leftovers: Vec<String> = cx.cluster.with(|state| {
-        let members = state.members().into_iter().filter(|member| !state.is_leaving(member));
+        let members = state
+            .members()
+            .into_iter()
+            .filter(|member| !state.is_leaving(member));
         let tainted = members.filter_map(|member| {
             let (node, claim) = (member.node.as_ref()?, member.claim.as_ref()?);
             let deleting = node.metadata.deletion_timestamp.is_some();
@@ -160,12 +177,21 @@ async fn untaint_leftovers<P: Provisioner>(cx: &Context<P>) {
 /// Says why machines stay; not of those that are about to change by themselves.
 fn say<P: Provisioner>(cx: &Context<P>, refused: &[Refused]) {
     for refused in refused {
-        let Some(reason) = refused.kind.event() else { continue };
+        let Some(reason) = refused.kind.event() else {
+            continue;
+        };
         for name in &refused.claims {
-            let member = cx.cluster.with(|state| state.member(name).filter(|member| !state.is_leaving(member)));
-            let Some(member) = member.filter(Member::is_initialized) else { continue };
-            let event_type =
-                if refused.kind == RefusedKind::Blocked { EventType::Warning } else { EventType::Normal };
+            let member = cx
+                .cluster
+                .with(|state| state.member(name).filter(|member| !state.is_leaving(member)));
+            let Some(member) = member.filter(Member::is_initialized) else {
+                continue;
+            };
+            let event_type = if refused.kind == RefusedKind::Blocked {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            };
             let node = member.node.as_ref().map(|node| node.object_ref(&()));
             let claim = member.claim.as_ref().map(|claim| claim.object_ref(&()));
             for object in [node, claim].into_iter().flatten() {

@@ -12,11 +12,11 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use provisioner::{
-    Instance, InstanceState, Machines, Provisioner as _,
+    Instance, InstanceState, InterruptionKind, Machines, Provisioner as _,
     fake::{Fake, FakeSettings, ec2_types},
     karpenter::{Ec2NodeClass, NodeClaim, NodePool, crds, labels},
 };
-use scaler_api::TokioClock;
+use scaler_api::{SharedClock, TokioClock};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -41,30 +41,46 @@ struct World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.tasks.drain(..).chain(self.autoscaler.take()).for_each(|task| task.abort());
+        self.tasks
+            .drain(..)
+            .chain(self.autoscaler.take())
+            .for_each(|task| task.abort());
     }
 }
 
 impl World {
     /// A class and a pool of m5.xlarge and m5.2xlarge on demand.
     fn new() -> Self {
+        Self::with(|settings| settings)
+    }
+
+    /// The same with another cloud.
+    fn with(change: impl FnOnce(FakeSettings) -> FakeSettings) -> Self {
         let clock: SharedClock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
         let zones = ["ap-southeast-2a", "ap-southeast-2b"];
-        let cloud = Arc::new(Fake::<Ec2NodeClass>::new(FakeSettings {
+        let cloud = Arc::new(Fake::<Ec2NodeClass>::new(change(FakeSettings {
             instance_types: ec2_types::instance_types("ap-southeast-2", &zones),
             seed: 7,
             clock: Arc::clone(&clock),
             ..FakeSettings::new("ap-southeast-2")
-        }));
+        })));
         let machines: Arc<dyn Machines> = Arc::<Fake<Ec2NodeClass>>::clone(&cloud);
-        let cluster = cluster::Cluster::new(Options { machines: Some(machines), ..Options::new(clock, 7) });
+        let cluster = cluster::Cluster::new(Options {
+            machines: Some(machines),
+            ..Options::new(clock, 7)
+        });
         let tasks = vec![tokio::spawn(cluster.run())];
-        let mut world = Self { cluster, cloud, tasks, autoscaler: None };
+        let mut world = Self {
+            cluster,
+            cloud,
+            tasks,
+            autoscaler: None,
+        };
         for definition in crds() {
             world.apply(json!(definition));
         }
         world.apply(class());
-        world.apply(pool("default", json!({})));
+        world.apply(pool("default", &json!({})));
         world.start();
         world
     }
@@ -82,17 +98,32 @@ impl World {
     }
 
     fn apply(&self, object: Value) {
-        self.cluster.load(vec![object]).unwrap_or_else(|error| panic!("{error}: {:?}", error.source));
+        self.cluster
+            .load(vec![object])
+            .unwrap_or_else(|error| panic!("{error}: {:?}", error.source));
     }
 
     async fn wait_for(&self, what: &str, condition: impl FnMut(&ApiServer) -> bool) {
         let held = self.cluster.wait_for(Duration::from_secs(1800), condition).await;
-        assert!(held.is_ok(), "{what}: {:#?}\n{:#?}", self.decisions(), self.events());
+        assert!(
+            held.is_ok(),
+            "{what}: {:#?}\n{:#?}",
+            self.decisions(),
+            self.events()
+        );
     }
 
     async fn settle(&self) {
-        let settled = self.cluster.settle(Duration::from_secs(90), Duration::from_secs(3600)).await;
-        assert!(settled.is_ok(), "it does not come to rest: {:#?}\n{:#?}", self.decisions(), self.events());
+        let settled = self
+            .cluster
+            .settle(Duration::from_secs(90), Duration::from_secs(3600))
+            .await;
+        assert!(
+            settled.is_ok(),
+            "it does not come to rest: {:#?}\n{:#?}",
+            self.decisions(),
+            self.events()
+        );
     }
 
     fn list<K: DeserializeOwned>(&self, group: &str, plural: &str) -> Vec<K> {
@@ -116,14 +147,16 @@ impl World {
     }
 
     fn pool(&self, name: &str) -> NodePool {
-        self.list::<NodePool>("karpenter.sh", "nodepools").into_iter().find(|pool| pool.name_any() == name).unwrap()
+        self.list::<NodePool>("karpenter.sh", "nodepools")
+            .into_iter()
+            .find(|pool| pool.name_any() == name)
+            .unwrap()
     }
 
     async fn running(&self) -> Vec<Instance> {
         let mut instances = self.cloud.list().await.unwrap();
-        instances.retain(|instance| {
-            matches!(instance.state, InstanceState::Pending | InstanceState::Running)
-        });
+        instances
+            .retain(|instance| matches!(instance.state, InstanceState::Pending | InstanceState::Running));
         instances
     }
 
@@ -134,8 +167,16 @@ impl World {
         events.sort_by_key(|event| event.first_timestamp.as_ref().map(|time| time.0));
         let tuple = |event: Event| {
             let object = event.involved_object;
-            let name = format!("{}/{}", object.kind.unwrap_or_default(), object.name.unwrap_or_default());
-            (event.reason.unwrap_or_default(), name, event.message.unwrap_or_default())
+            let name = format!(
+                "{}/{}",
+                object.kind.unwrap_or_default(),
+                object.name.unwrap_or_default()
+            );
+            (
+                event.reason.unwrap_or_default(),
+                name,
+                event.message.unwrap_or_default(),
+            )
         };
         events.into_iter().map(tuple).collect()
     }
@@ -156,24 +197,34 @@ impl World {
     }
 
     async fn patch_pool(&self, name: &str, patch: Value) {
-        self.api::<NodePool>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.api::<NodePool>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 
     async fn scale(&self, deployment: &str, replicas: u32) {
-        let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(self.cluster.client("default"), "default");
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.cluster.client("default"), "default");
         let patch = json!({"spec": {"replicas": replicas}});
-        api.patch(deployment, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        api.patch(deployment, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 }
 
 fn list<K: DeserializeOwned>(api: &ApiServer, group: &str, plural: &str) -> Vec<K> {
     let objects = api.objects(group, plural, None).into_iter();
-    objects.map(|object| serde_json::from_value((*object).clone()).unwrap()).collect()
+    objects
+        .map(|object| serde_json::from_value((*object).clone()).unwrap())
+        .collect()
 }
 
 fn bound(api: &ApiServer) -> usize {
     let pods: Vec<Pod> = list(api, "", "pods");
-    pods.iter().filter(|pod| pod::node_name(pod).is_some() && pod::is_active(pod)).count()
+    pods.iter()
+        .filter(|pod| pod::node_name(pod).is_some() && pod::is_active(pod))
+        .count()
 }
 
 fn class() -> Value {
@@ -189,7 +240,7 @@ fn class() -> Value {
 }
 
 /// A pool; `spec` is laid over the usual one.
-fn pool(name: &str, spec: Value) -> Value {
+fn pool(name: &str, spec: &Value) -> Value {
     let mut pool = json!({
         "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name},
         "spec": {
