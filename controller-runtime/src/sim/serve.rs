@@ -256,3 +256,112 @@ pub fn kubeconfig(address: SocketAddr) -> String {
          current-context: embedded\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::TcpStream,
+        sync::Arc,
+    };
+
+    use scaler_api::TokioClock;
+    use serde_json::json;
+
+    use super::*;
+    use crate::sim::api::Options;
+
+    fn server() -> ApiServer {
+        let start = "2026-01-01T00:00:00Z".parse().unwrap();
+        ApiServer::new(Options {
+            clock: Arc::new(TokioClock::starting_at(start)),
+            seed: 1,
+        })
+    }
+
+    /// Runs `client` on a thread of its own beside a paced server.
+    async fn beside<T: Send + 'static>(
+        server: ApiServer,
+        speed: f64,
+        client: impl FnOnce(SocketAddr) -> T + Send + 'static,
+    ) -> T {
+        let (gateway, address) = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (done, finished) = oneshot::channel();
+        let thread = std::thread::spawn(move || drop(done.send(client(address))));
+        let pacer = Pacer::new(server, speed).with_gateway(gateway);
+        let result = tokio::select! {
+            biased;
+            result = finished => result.unwrap(),
+            () = pacer.pace() => unreachable!("a pacer goes on for ever"),
+        };
+        thread.join().unwrap();
+        result
+    }
+
+    fn request(address: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        stream
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_over_a_socket_are_answered_from_the_simulation() {
+        let answer = beside(server(), 1.0, |address| {
+            let mut text = String::new();
+            request(address, "/api/v1/namespaces/default")
+                .read_to_string(&mut text)
+                .unwrap();
+            text
+        });
+        let answer = answer.await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains("\"kind\":\"Namespace\""), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn virtual_time_follows_the_wall_clock_at_the_speed_asked_for() {
+        let start = tokio::time::Instant::now();
+        let wall = beside(server(), 100.0, |address| {
+            let begin = std::time::Instant::now();
+            while begin.elapsed() < Duration::from_millis(300) {
+                request(address, "/readyz")
+                    .read_to_string(&mut String::new())
+                    .unwrap();
+            }
+            begin.elapsed()
+        });
+        let wall = wall.await;
+        let passed = start.elapsed().as_secs_f64();
+        let expected = wall.as_secs_f64() * 100.0;
+        assert!(
+            passed > expected / 3.0 && passed < expected * 3.0,
+            "{passed} s for {expected} s"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_is_passed_on_line_by_line_and_ends_with_its_client() {
+        let server = server();
+        let other = server.clone();
+        tokio::spawn(async move {
+            for name in ["a", "b"] {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+                other.apply_manifest(map).unwrap();
+            }
+        });
+        let seen = beside(server, 1000.0, |address| {
+            let stream = request(address, "/api/v1/configmaps?watch=1");
+            let lines = BufReader::new(stream).lines().map_while(Result::ok);
+            lines
+                .filter(|line| line.contains("\"type\":\"ADDED\""))
+                .take(2)
+                .count()
+        });
+        assert_eq!(seen.await, 2);
+    }
+}
