@@ -157,11 +157,22 @@ impl<P: Provisioner> Context<P> {
     }
 
     /// Publishes an event, unless the same was said a short while ago.
-    pub(crate) fn announce<K>(&self, object: &K, event_type: EventType, reason: &str, message: impl Into<String>)
-    where
+    pub(crate) fn announce<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) where
         K: Resource<DynamicType = ()>,
     {
-        self.announce_once_in(self.config.event_silence, object.object_ref(&()), event_type, reason, message.into());
+        self.announce_once_in(
+            self.config.event_silence,
+            object.object_ref(&()),
+            event_type,
+            reason,
+            message.into(),
+        );
     }
 
     /// Publishes an event, unless the same was said within `silence`.
@@ -174,7 +185,11 @@ impl<P: Provisioner> Context<P> {
         message: String,
     ) {
         let now = self.now();
-        let key = (about.uid.clone().unwrap_or_default(), reason.to_owned(), message.clone());
+        let key = (
+            about.uid.clone().unwrap_or_default(),
+            reason.to_owned(),
+            message.clone(),
+        );
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.get(&key).is_some_and(|until| now < *until) {
             return;
@@ -182,7 +197,9 @@ impl<P: Provisioner> Context<P> {
         said.retain(|_, until| now < *until);
         said.insert(key, now.saturating_add(silence).unwrap_or(Timestamp::MAX));
         drop(said);
-        self.runtime.recorder.publish_about(about, event_type, reason, message);
+        self.runtime
+            .recorder
+            .publish_about(about, event_type, reason, message);
     }
 }
 
@@ -197,7 +214,9 @@ pub struct NodeAutoscaler<P: Provisioner> {
 
 impl<P: Provisioner> fmt::Debug for NodeAutoscaler<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeAutoscaler").field("config", &self.context.config).finish_non_exhaustive()
+        f.debug_struct("NodeAutoscaler")
+            .field("config", &self.context.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,7 +227,10 @@ impl<P: Provisioner> NodeAutoscaler<P> {
     /// A node autoscaler that has not started yet.
     #[must_use]
     pub fn new(runtime: Runtime, provisioner: Arc<P>, config: Config) -> Self {
-        let runtime = Runtime { recorder: runtime.recorder.named(Self::COMPONENT), ..runtime };
+        let runtime = Runtime {
+            recorder: runtime.recorder.named(Self::COMPONENT),
+            ..runtime
+        };
         let cluster = Cluster::default();
         let queues = Queues::new(Batcher::new(config.batch_idle, config.batch_longest));
         let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues);
@@ -222,12 +244,20 @@ impl<P: Provisioner> NodeAutoscaler<P> {
             queues,
             said: Arc::default(),
         };
-        Self { context, feed, classes }
+        Self {
+            context,
+            feed,
+            classes,
+        }
     }
 
     /// Scales nodes until dropped.
     pub async fn run(self) {
-        let Self { context, feed, classes } = self;
+        let Self {
+            context,
+            feed,
+            classes,
+        } = self;
         let (fed, classed) = (feed.synced(), context.classes.clone());
         let controllers = async move {
             fed.await;
@@ -269,20 +299,31 @@ fn classes<P: Provisioner>(runtime: &Runtime, cluster: &Cluster, queues: &Queues
         let class = change.object();
         let name = class.meta().name.clone().unwrap_or_default();
         let names_it = |reference: &NodeClassRef| {
-            reference.name == name && reference.kind == P::Class::kind(&()) && reference.group == P::Class::group(&())
+            reference.name == name
+                && reference.kind == P::Class::kind(&())
+                && reference.group == P::Class::group(&())
         };
         let (pools, claims) = cluster.with(|state| {
-            let pools = state.pools().filter(|pool| names_it(&pool.spec.template.spec.node_class_ref));
+            let pools = state
+                .pools()
+                .filter(|pool| names_it(&pool.spec.template.spec.node_class_ref));
             let pools: Vec<_> = pools.filter_map(|pool| pool.metadata.name.clone()).collect();
-            let claims = state.claims().filter(|claim| names_it(&claim.spec.node_class_ref));
-            (pools, claims.filter_map(|claim| claim.metadata.name.clone()).collect::<Vec<_>>())
+            let claims = state
+                .claims()
+                .filter(|claim| names_it(&claim.spec.node_class_ref));
+            (
+                pools,
+                claims
+                    .filter_map(|claim| claim.metadata.name.clone())
+                    .collect::<Vec<_>>(),
+            )
         });
         queues.classes.add(name.clone());
         pools.into_iter().for_each(|pool| queues.pools.add(pool));
         let generation_changed = match change {
-            Change::Applied { object, previous } => {
-                previous.as_ref().is_none_or(|old| old.meta().generation != object.meta().generation)
-            }
+            Change::Applied { object, previous } => previous
+                .as_ref()
+                .is_none_or(|old| old.meta().generation != object.meta().generation),
             Change::Deleted(_) => false,
         };
         if generation_changed {
@@ -291,3 +332,7 @@ fn classes<P: Provisioner>(runtime: &Runtime, cluster: &Cluster, queues: &Queues
     });
     informer
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

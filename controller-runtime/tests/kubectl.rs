@@ -83,7 +83,7 @@ fn with_cluster(prepare: impl FnOnce(&ApiServer), script: impl FnOnce(&Kubectl) 
         .enable_all()
         .start_paused(true)
         .build()
-        .unwrap();
+        .expect("a runtime");
     runtime.block_on(async move {
         let start = "2026-01-01T00:00:00Z".parse().expect("a timestamp");
         let server = ApiServer::new(Options {
@@ -176,132 +176,137 @@ fn assert_has(text: &str, parts: &[&str]) {
     }
 }
 
+/// Arguments, input, and what the output must contain.
+const STEPS: &[(&str, &str, &[&str])] = &[
+    ("version", "", &["Server Version: v1.35.0"]),
+    ("get nodes", "", &["node-1", "Ready", "<none>", "v1.35.0"]),
+    ("apply -f -", DEPLOYMENT, &["deployment.apps/web created"]),
+    ("apply -f -", DEPLOYMENT, &["deployment.apps/web unchanged"]),
+    (
+        "set image deploy/web main=nginx:2",
+        "",
+        &["deployment.apps/web image updated"],
+    ),
+    (
+        "get hpa,deploy,pods,q -A",
+        "",
+        &[
+            "Deployment/web",
+            "<unknown>/5 (avg)",
+            "deployment.apps/web",
+            "0/2",
+            "pod/lonely",
+            "Pending",
+        ],
+    ),
+    (
+        "scale deploy web --replicas=5",
+        "",
+        &["deployment.apps/web scaled"],
+    ),
+    ("get deploy web -o wide", "", &["0/5", "nginx:2", "app=web"]),
+    ("label pod lonely a=b", "", &["pod/lonely labeled"]),
+    ("annotate pod lonely a=b", "", &["pod/lonely annotated"]),
+    (
+        "describe pod lonely",
+        "",
+        &["lonely", "a=b", "QoS Class:", "BestEffort"],
+    ),
+    (
+        "describe deploy web",
+        "",
+        &["StrategyType:", "RollingUpdate", "25% max unavailable"],
+    ),
+    (
+        "describe hpa web",
+        "",
+        &["s0-queue", "Min replicas:", "Max replicas:"],
+    ),
+    (
+        "describe node node-1",
+        "",
+        &["Capacity:", "cpu:", "29", "KubeletReady"],
+    ),
+    ("delete pod lonely", "", &["pod \"lonely\" deleted"]),
+    ("get pod lonely", "", &["pods \"lonely\" not found"]),
+    (
+        "api-resources --api-group=apps",
+        "",
+        &["deployments", "deploy", "StatefulSet"],
+    ),
+    ("auth can-i create pods", "", &["yes"]),
+    ("create namespace n", "", &["namespace/n created"]),
+    ("delete namespace n", "", &["namespace \"n\" deleted"]),
+    (
+        "rollout status deploy web --timeout=2s",
+        "",
+        &["Waiting for deployment"],
+    ),
+    ("get events -A", "", &["No resources found"]),
+    ("get --raw /readyz", "", &["ok"]),
+    (
+        "create configmap c --from-literal=a=b",
+        "",
+        &["configmap/c created"],
+    ),
+    (
+        "create secret generic s --from-literal=a=b",
+        "",
+        &["secret/s created"],
+    ),
+    (
+        "create deployment d --image=nginx --replicas=3",
+        "",
+        &["deployment.apps/d created"],
+    ),
+    ("get deployment d -o wide", "", &["0/3", "nginx", "app=d"]),
+    ("create job j --image=nginx", "", &["job.batch/j created"]),
+    (
+        "create poddisruptionbudget p --selector=app=web --min-available=1",
+        "",
+        &["poddisruptionbudget.policy/p created"],
+    ),
+    (
+        "get pdb,jobs,secrets,cm",
+        "",
+        &["N/A", "0/1", "Opaque", "configmap/c"],
+    ),
+    (
+        "drain node-1 --ignore-daemonsets",
+        "",
+        &["node/node-1 cordoned", "node/node-1 drained"],
+    ),
+    ("get nodes", "", &["Ready,SchedulingDisabled"]),
+    ("uncordon node-1", "", &["node/node-1 uncordoned"]),
+    ("taint nodes node-1 a=b:NoSchedule", "", &["node/node-1 tainted"]),
+    (
+        "set image deploy/d nginx=nginx:2",
+        "",
+        &["deployment.apps/d image updated"],
+    ),
+    (
+        "patch deploy d -p {\"spec\":{\"replicas\":7}}",
+        "",
+        &["deployment.apps/d patched"],
+    ),
+    ("apply --server-side -f -", DEPLOYMENT, &["conflict"]),
+    (
+        "apply --server-side --force-conflicts -f -",
+        DEPLOYMENT,
+        &["deployment.apps/web serverside-applied"],
+    ),
+    ("replace -f -", DEPLOYMENT, &["deployment.apps/web replaced"]),
+    (
+        "delete crd queues.example.com",
+        "",
+        &["\"queues.example.com\" deleted"],
+    ),
+];
+
 #[test]
 fn kubectl_shows_and_changes_the_cluster() {
     with_cluster(fill, |kubectl| {
-        let changed = DEPLOYMENT.replace("nginx:1", "nginx:2");
-        let steps: &[(&str, &str, &[&str])] = &[
-            ("version", "", &["Server Version: v1.35.0"]),
-            ("get nodes", "", &["node-1", "Ready", "<none>", "v1.35.0"]),
-            ("apply -f -", DEPLOYMENT, &["deployment.apps/web created"]),
-            ("apply -f -", DEPLOYMENT, &["deployment.apps/web unchanged"]),
-            ("apply -f -", &changed, &["deployment.apps/web configured"]),
-            (
-                "get hpa,deploy,pods,q -A",
-                "",
-                &[
-                    "Deployment/web",
-                    "<unknown>/5 (avg)",
-                    "deployment.apps/web",
-                    "0/2",
-                    "pod/lonely",
-                    "Pending",
-                ],
-            ),
-            (
-                "scale deploy web --replicas=5",
-                "",
-                &["deployment.apps/web scaled"],
-            ),
-            ("get deploy web -o wide", "", &["0/5", "nginx:2", "app=web"]),
-            ("label pod lonely a=b", "", &["pod/lonely labeled"]),
-            ("annotate pod lonely a=b", "", &["pod/lonely annotated"]),
-            (
-                "describe pod lonely",
-                "",
-                &["lonely", "a=b", "QoS Class:", "BestEffort"],
-            ),
-            (
-                "describe deploy web",
-                "",
-                &["StrategyType:", "RollingUpdate", "25% max unavailable"],
-            ),
-            (
-                "describe hpa web",
-                "",
-                &["s0-queue", "Min replicas:", "Max replicas:"],
-            ),
-            (
-                "describe node node-1",
-                "",
-                &["Capacity:", "cpu:", "29", "KubeletReady"],
-            ),
-            ("delete pod lonely", "", &["pod \"lonely\" deleted"]),
-            ("get pod lonely", "", &["pods \"lonely\" not found"]),
-            (
-                "api-resources --api-group=apps",
-                "",
-                &["deployments", "deploy", "StatefulSet"],
-            ),
-            ("auth can-i create pods", "", &["yes"]),
-            ("create namespace n", "", &["namespace/n created"]),
-            ("delete namespace n", "", &["namespace \"n\" deleted"]),
-            (
-                "rollout status deploy web --timeout=2s",
-                "",
-                &["Waiting for deployment"],
-            ),
-            ("get events -A", "", &["No resources found"]),
-            ("get --raw /readyz", "", &["ok"]),
-            (
-                "create configmap c --from-literal=a=b",
-                "",
-                &["configmap/c created"],
-            ),
-            (
-                "create secret generic s --from-literal=a=b",
-                "",
-                &["secret/s created"],
-            ),
-            (
-                "create deployment d --image=nginx --replicas=3",
-                "",
-                &["deployment.apps/d created"],
-            ),
-            ("get deployment d -o wide", "", &["0/3", "nginx", "app=d"]),
-            ("create job j --image=nginx", "", &["job.batch/j created"]),
-            (
-                "create poddisruptionbudget p --selector=app=web --min-available=1",
-                "",
-                &["poddisruptionbudget.policy/p created"],
-            ),
-            (
-                "get pdb,jobs,secrets,cm",
-                "",
-                &["N/A", "0/1", "Opaque", "configmap/c"],
-            ),
-            (
-                "drain node-1 --ignore-daemonsets",
-                "",
-                &["node/node-1 cordoned", "node/node-1 drained"],
-            ),
-            ("get nodes", "", &["Ready,SchedulingDisabled"]),
-            ("uncordon node-1", "", &["node/node-1 uncordoned"]),
-            ("taint nodes node-1 a=b:NoSchedule", "", &["node/node-1 tainted"]),
-            (
-                "set image deploy/d nginx=nginx:2",
-                "",
-                &["deployment.apps/d image updated"],
-            ),
-            (
-                "patch deploy d -p {\"spec\":{\"replicas\":7}}",
-                "",
-                &["deployment.apps/d patched"],
-            ),
-            ("apply --server-side -f -", DEPLOYMENT, &["conflict"]),
-            (
-                "apply --server-side --force-conflicts -f -",
-                DEPLOYMENT,
-                &["deployment.apps/web serverside-applied"],
-            ),
-            ("replace -f -", DEPLOYMENT, &["deployment.apps/web replaced"]),
-            (
-                "delete crd queues.example.com",
-                "",
-                &["\"queues.example.com\" deleted"],
-            ),
-        ];
-        for (arguments, input, expected) in steps {
+        for (arguments, input, expected) in STEPS {
             assert_has(&kubectl.run(arguments, input), expected);
         }
     });

@@ -38,7 +38,10 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new(batcher: Batcher) -> Self {
-        let backoff = Backoff { first: std::time::Duration::from_secs(1), last: std::time::Duration::from_secs(60) };
+        let backoff = Backoff {
+            first: std::time::Duration::from_secs(1),
+            last: std::time::Duration::from_secs(60),
+        };
         Self {
             claims: WorkQueue::with_backoff(backoff),
             drift: WorkQueue::with_backoff(backoff),
@@ -86,7 +89,8 @@ impl Feed {
     /// Resolves once every first list has arrived.
     pub(crate) fn synced(&self) -> impl Future<Output = ()> + Send + use<> {
         let (nodes, claims, pools) = (self.nodes.store(), self.claims.store(), self.pools.store());
-        let (pods, daemon_sets, budgets) = (self.pods.store(), self.daemon_sets.store(), self.budgets.store());
+        let (pods, daemon_sets, budgets) =
+            (self.pods.store(), self.daemon_sets.store(), self.budgets.store());
         let namespaces = self.namespaces.store();
         async move {
             namespaces.synced().await;
@@ -128,9 +132,12 @@ fn nodes(client: &Client, cluster: &Cluster, queues: &Queues) -> Informer<Node> 
             }
             claim.or_else(|| state.claim_of(node))
         });
-        match claim {
-            Some(claim) => queues.claim(&claim),
-            None => queues.nodes.add(node.name_any()),
+        // A node that is deleted takes its claim along, or goes if it has none.
+        if claim.is_none() || node.metadata.deletion_timestamp.is_some() {
+            queues.nodes.add(node.name_any());
+        }
+        if let Some(claim) = claim {
+            queues.claim(&claim);
         }
     });
     informer
@@ -185,12 +192,18 @@ fn pools(client: &Client, cluster: &Cluster, queues: &Queues) -> Informer<NodePo
                 Change::Applied { object, .. } => state.apply_pool(object),
                 Change::Deleted(_) => state.delete_pool(&name),
             }
-            state.claims().filter(|claim| claim.pool() == Some(name.as_str())).cloned().collect()
+            state
+                .claims()
+                .filter(|claim| claim.pool() == Some(name.as_str()))
+                .cloned()
+                .collect()
         });
         let (spec_changed, ready_changed) = match change {
             Change::Applied { object, previous } => (
                 previous.as_ref().is_none_or(|old| old.spec != object.spec),
-                previous.as_ref().is_some_and(|old| may_buy(old) != may_buy(object)),
+                previous
+                    .as_ref()
+                    .is_some_and(|old| may_buy(old) != may_buy(object)),
             ),
             Change::Deleted(_) => (true, false),
         };
@@ -212,7 +225,10 @@ fn pools(client: &Client, cluster: &Cluster, queues: &Queues) -> Informer<NodePo
 /// What a change of a pod means to its node's claim: `lastPodEventTime` moves when a pod comes, ends or goes.
 fn is_pod_event(change: &Change<Pod>) -> bool {
     match change {
-        Change::Applied { object, previous: Some(old) } => {
+        Change::Applied {
+            object,
+            previous: Some(old),
+        } => {
             pod::node_name(old) != pod::node_name(object)
                 || pod::is_terminal(old) != pod::is_terminal(object)
                 || pod::is_terminating(old) != pod::is_terminating(object)
@@ -245,7 +261,9 @@ fn pods(client: &Client, clock: &SharedClock, cluster: &Cluster, queues: &Queues
             queues.claims.add(claim.name_any());
         }
         if matches!(change, Change::Applied { .. }) && pod::is_provisionable(pod) {
-            queues.batcher.trigger(pod.metadata.uid.as_deref().unwrap_or_default());
+            queues
+                .batcher
+                .trigger(pod.metadata.uid.as_deref().unwrap_or_default());
         }
     });
     informer

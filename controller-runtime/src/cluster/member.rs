@@ -28,7 +28,8 @@ impl Member {
     #[must_use]
     pub fn name(&self) -> String {
         let node = self.node.as_ref().map(|node| node.name_any());
-        node.or_else(|| self.claim_name().map(str::to_owned)).unwrap_or_default()
+        node.or_else(|| self.claim_name().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     /// The node's name.
@@ -50,7 +51,9 @@ impl Member {
     }
 
     fn has_condition(&self, kind: &str) -> bool {
-        self.claim.as_ref().is_none_or(|claim| condition::is_true(claim.conditions(), kind))
+        self.claim
+            .as_ref()
+            .is_none_or(|claim| condition::is_true(claim.conditions(), kind))
     }
 
     /// Whether an instance stands behind it.
@@ -74,10 +77,13 @@ impl Member {
     /// Whether it is going.
     #[must_use]
     pub fn is_deleting(&self) -> bool {
-        match &self.claim {
-            Some(claim) => claim.metadata.deletion_timestamp.is_some(),
-            None => self.node.as_ref().is_some_and(|node| node.metadata.deletion_timestamp.is_some()),
-        }
+        self.claim
+            .as_ref()
+            .is_some_and(|claim| claim.metadata.deletion_timestamp.is_some())
+            || self
+                .node
+                .as_ref()
+                .is_some_and(|node| node.metadata.deletion_timestamp.is_some())
     }
 
     /// Whether its kubelet says that it is well.
@@ -107,7 +113,9 @@ impl Member {
     #[must_use]
     pub fn is_protected(&self) -> bool {
         let says = |annotations: &BTreeMap<String, String>| {
-            annotations.get(labels::DO_NOT_DISRUPT).is_some_and(|value| value == "true")
+            annotations
+                .get(labels::DO_NOT_DISRUPT)
+                .is_some_and(|value| value == "true")
         };
         self.node.as_ref().is_some_and(|node| says(node.annotations()))
             || self.claim.as_ref().is_some_and(|claim| says(claim.annotations()))
@@ -116,8 +124,14 @@ impl Member {
     /// What the machine has. A claim's expectation stands for what a young node does not report yet.
     #[must_use]
     pub fn capacity(&self) -> ResourceList {
-        let reported = self.node.as_ref().and_then(|node| node.status.as_ref()?.capacity.as_ref());
-        let expected = self.claim.as_ref().and_then(|claim| claim.status.as_ref()?.capacity.as_ref());
+        let reported = self
+            .node
+            .as_ref()
+            .and_then(|node| node.status.as_ref()?.capacity.as_ref());
+        let expected = self
+            .claim
+            .as_ref()
+            .and_then(|claim| claim.status.as_ref()?.capacity.as_ref());
         let mut resources = ResourceList::from_kube_lossy(reported);
         if self.is_initialized() {
             return resources;
@@ -141,6 +155,12 @@ impl Member {
 /// Whether a node's Ready condition is True.
 #[must_use]
 pub fn is_node_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

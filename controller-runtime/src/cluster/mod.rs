@@ -79,7 +79,13 @@ impl Cluster {
 
 /// Whether `known` is at least as new as `object`: watches lag behind what the controllers have written themselves.
 fn is_current<K: Resource>(known: Option<&Arc<K>>, object: &K) -> bool {
-    let version = |object: &K| object.meta().resource_version.as_deref().and_then(|text| text.parse::<u64>().ok());
+    let version = |object: &K| {
+        object
+            .meta()
+            .resource_version
+            .as_deref()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let Some(known) = known else { return false };
     known.meta().uid == object.meta().uid
         && matches!((version(known), version(object)), (Some(known), Some(new)) if known >= new)
@@ -107,7 +113,11 @@ fn node_provider_id(node: &Node) -> Option<&str> {
 
 /// Whether a change of a node can matter to placement; heartbeats do not.
 fn node_changed(old: &Node, new: &Node) -> bool {
-    let status = |node: &Node| node.status.clone().map(|status| (status.capacity, status.allocatable));
+    let status = |node: &Node| {
+        node.status
+            .clone()
+            .map(|status| (status.capacity, status.allocatable))
+    };
     old.metadata.labels != new.metadata.labels
         || old.metadata.annotations != new.metadata.annotations
         || old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
@@ -226,7 +236,11 @@ impl ClusterState {
     #[must_use]
     pub fn nodes_of(&self, claim: &NodeClaim) -> Vec<Arc<Node>> {
         let names = claim.provider_id().and_then(|id| self.nodes_by_provider.get(id));
-        names.into_iter().flatten().filter_map(|name| self.node(name)).collect()
+        names
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.node(name))
+            .collect()
     }
 
     /// The claim that a node was bought for.
@@ -238,7 +252,10 @@ impl ClusterState {
     /// The claim of an instance.
     #[must_use]
     pub fn claim_of_provider(&self, provider_id: &str) -> Option<Arc<NodeClaim>> {
-        self.claims_by_provider.get(provider_id)?.iter().find_map(|name| self.claim(name))
+        self.claims_by_provider
+            .get(provider_id)?
+            .iter()
+            .find_map(|name| self.claim(name))
     }
 
     /// A machine by its claim's name.
@@ -246,7 +263,10 @@ impl ClusterState {
     pub fn member(&self, claim: &str) -> Option<Member> {
         let claim = self.claim(claim)?;
         let node = self.nodes_of(&claim).into_iter().next();
-        Some(Member { node, claim: Some(claim) })
+        Some(Member {
+            node,
+            claim: Some(claim),
+        })
     }
 
     /// Every machine: the bought ones by the claim's name, then the others by the node's.
@@ -254,7 +274,12 @@ impl ClusterState {
     pub fn members(&self) -> Vec<Member> {
         let bought = self.claims.keys().filter_map(|name| self.member(name));
         let unowned = self.nodes.values().filter(|node| self.claim_of(node).is_none());
-        bought.chain(unowned.map(|node| Member { node: Some(Arc::clone(node)), claim: None })).collect()
+        bought
+            .chain(unowned.map(|node| Member {
+                node: Some(Arc::clone(node)),
+                claim: None,
+            }))
+            .collect()
     }
 
     // Pods.
@@ -266,17 +291,30 @@ impl ClusterState {
         if is_current(known.as_ref(), pod) {
             return false;
         }
-        if known.as_ref().is_none_or(|known| pod::changes_placement(known, pod)) {
+        if known
+            .as_ref()
+            .is_none_or(|known| pod::changes_placement(known, pod))
+        {
             self.touch();
         }
         if let Some(known) = &known {
             self.unbind(&key, known);
         }
         match pod::node_name(pod) {
-            Some(node) => self.pods_by_node.entry(node.to_owned()).or_default().insert(key.clone()),
+            Some(node) => self
+                .pods_by_node
+                .entry(node.to_owned())
+                .or_default()
+                .insert(key.clone()),
             None => self.unbound.insert(key.clone()),
         };
-        self.pods.insert(key, Entry { pod: Arc::clone(pod), facts: OnceLock::new() });
+        self.pods.insert(
+            key,
+            Entry {
+                pod: Arc::clone(pod),
+                facts: OnceLock::new(),
+            },
+        );
         true
     }
 
@@ -313,13 +351,22 @@ impl ClusterState {
     /// The pods of a node, by namespace and name.
     #[must_use]
     pub fn pods_on(&self, node: &str) -> Vec<Arc<Pod>> {
-        self.pods_by_node.get(node).into_iter().flatten().filter_map(|key| self.pod(key)).collect()
+        self.pods_by_node
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.pod(key))
+            .collect()
     }
 
     /// The pods that ask for a node.
     #[must_use]
     pub fn provisionable(&self) -> Vec<Arc<Pod>> {
-        self.unbound.iter().filter_map(|key| self.pod(key)).filter(|pod| pod::is_provisionable(pod)).collect()
+        self.unbound
+            .iter()
+            .filter_map(|key| self.pod(key))
+            .filter(|pod| pod::is_provisionable(pod))
+            .collect()
     }
 
     // Pools, daemons, budgets.
@@ -358,7 +405,9 @@ impl ClusterState {
 
     /// Takes over a daemon set.
     pub fn apply_daemon_set(&mut self, daemon_set: &Arc<DaemonSet>) {
-        let known = self.daemon_sets.insert(ObjectKey::of(&**daemon_set), Arc::clone(daemon_set));
+        let known = self
+            .daemon_sets
+            .insert(ObjectKey::of(&**daemon_set), Arc::clone(daemon_set));
         if known.is_none_or(|known| known.spec != daemon_set.spec) {
             self.touch();
         }
@@ -393,7 +442,8 @@ impl ClusterState {
 
     /// Takes over a disruption budget.
     pub fn apply_budget(&mut self, budget: &Arc<PodDisruptionBudget>) {
-        let allowed = |budget: &PodDisruptionBudget| budget.status.as_ref().map(|status| status.disruptions_allowed);
+        let allowed =
+            |budget: &PodDisruptionBudget| budget.status.as_ref().map(|status| status.disruptions_allowed);
         let known = self.budgets.insert(ObjectKey::of(&**budget), Arc::clone(budget));
         if known.is_none_or(|known| known.spec != budget.spec || allowed(&known) != allowed(budget)) {
             self.touch();
@@ -423,13 +473,19 @@ impl ClusterState {
             usage.add(&member.capacity());
             count += 1;
         }
-        usage.0.insert("nodes".to_owned(), scaler_api::Quantity::from_units(count));
+        usage
+            .0
+            .insert("nodes".to_owned(), scaler_api::Quantity::from_units(count));
         usage
     }
 
     /// The machines of a pool, by the claim's name.
     pub fn members_of(&self, pool: &str) -> impl Iterator<Item = Member> {
-        let names = self.claims.iter().filter(move |(_, claim)| claim.pool() == Some(pool)).map(|(name, _)| name);
+        let names = self
+            .claims
+            .iter()
+            .filter(move |(_, claim)| claim.pool() == Some(pool))
+            .map(|(name, _)| name);
         names.filter_map(|name| self.member(name))
     }
 
@@ -444,6 +500,16 @@ impl ClusterState {
     #[must_use]
     pub fn is_nominated(&self, name: &str, now: Timestamp) -> bool {
         self.nominations.get(name).is_some_and(|until| now < *until)
+    }
+
+    /// When the next of the nominations that hold at `now` ends.
+    #[must_use]
+    pub fn nominations_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.nominations
+            .values()
+            .copied()
+            .filter(|until| now < *until)
+            .min()
     }
 
     /// A pod has come to a claim's node, ended there or gone.
@@ -469,6 +535,12 @@ impl ClusterState {
         if self.marked.remove(claim) {
             self.touch();
         }
+    }
+
+    /// Whether a machine is about to go.
+    #[must_use]
+    pub fn is_marked(&self, claim: &str) -> bool {
+        self.marked.contains(claim)
     }
 
     /// Whether a machine is going or about to.

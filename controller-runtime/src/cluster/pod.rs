@@ -54,18 +54,31 @@ pub fn is_mirror(pod: &Pod) -> bool {
 /// The node that it is bound to.
 #[must_use]
 pub fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+    pod.spec
+        .as_ref()?
+        .node_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// Whether the scheduler has found no node for it: only such pods are bought nodes for.
 #[must_use]
 pub fn is_provisionable(pod: &Pod) -> bool {
-    let preempting = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
-    condition(pod, "PodScheduled").is_some_and(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"))
+    let preempting = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.nominated_node_name.as_deref());
+    condition(pod, "PodScheduled")
+        .is_some_and(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"))
         && node_name(pod).is_none()
         && preempting.is_none_or(str::is_empty)
         && is_active(pod)
@@ -81,14 +94,19 @@ pub fn is_reschedulable(pod: &Pod) -> bool {
 }
 
 fn tolerations(pod: &Pod) -> &[Toleration] {
-    pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.tolerations.as_deref())
+        .unwrap_or_default()
 }
 
 /// Whether it stays on nodes that are being drained.
 #[must_use]
 pub fn tolerates_disruption(pod: &Pod) -> bool {
     let disrupted = labels::disrupted_taint();
-    tolerations(pod).iter().any(|toleration| taints::tolerates(toleration, &disrupted))
+    tolerations(pod)
+        .iter()
+        .any(|toleration| taints::tolerates(toleration, &disrupted))
 }
 
 fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
@@ -112,11 +130,15 @@ pub fn is_evictable(pod: &Pod, now: Timestamp) -> bool {
 /// Whether `karpenter.sh/do-not-disrupt` protects it now: `"true"`, or a duration since its start that has not passed.
 #[must_use]
 pub fn is_protected(pod: &Pod, now: Timestamp) -> bool {
-    let Some(value) = pod.annotations().get(labels::DO_NOT_DISRUPT) else { return false };
+    let Some(value) = pod.annotations().get(labels::DO_NOT_DISRUPT) else {
+        return false;
+    };
     if value == "true" {
         return true;
     }
-    let Some(duration) = parse_go_duration(value).filter(|duration| !duration.is_zero()) else { return false };
+    let Some(duration) = parse_go_duration(value).filter(|duration| !duration.is_zero()) else {
+        return false;
+    };
     let start = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
     let Some(start) = start else { return true };
     start.0.saturating_add(duration).is_ok_and(|end| now < end)
@@ -125,7 +147,10 @@ pub fn is_protected(pod: &Pod, now: Timestamp) -> bool {
 /// Whether the system cannot do without it.
 #[must_use]
 pub fn is_critical(pod: &Pod) -> bool {
-    let class = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
+    let class = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.priority_class_name.as_deref());
     matches!(class, Some("system-cluster-critical" | "system-node-critical"))
 }
 
@@ -175,17 +200,34 @@ mod tests {
 
     #[test]
     fn a_pod_asks_for_a_node_once_the_scheduler_gave_up_on_it() {
-        let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
-        let owner = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "o", "uid": "u"});
+        let unschedulable =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
+        let owner =
+            |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "o", "uid": "u"});
         let cases = [
             (json!({"status": unschedulable}), true),
             (json!({}), false),
-            (json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}}), false),
+            (
+                json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}}),
+                false,
+            ),
             (json!({"status": unschedulable, "spec": {"nodeName": "n"}}), false),
-            (json!({"status": unschedulable, "metadata": {"deletionTimestamp": "2026-01-01T11:00:00Z"}}), false),
-            (json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("apps/v1", "DaemonSet")]}}), false),
-            (json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("v1", "Node")]}}), false),
-            (json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("apps/v1", "ReplicaSet")]}}), true),
+            (
+                json!({"status": unschedulable, "metadata": {"deletionTimestamp": "2026-01-01T11:00:00Z"}}),
+                false,
+            ),
+            (
+                json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("apps/v1", "DaemonSet")]}}),
+                false,
+            ),
+            (
+                json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("v1", "Node")]}}),
+                false,
+            ),
+            (
+                json!({"status": unschedulable, "metadata": {"ownerReferences": [owner("apps/v1", "ReplicaSet")]}}),
+                true,
+            ),
         ];
         for (extra, expected) in cases {
             assert_eq!(is_provisionable(&pod(&extra)), expected, "{extra}");
@@ -203,9 +245,15 @@ mod tests {
                 "status": {"startTime": "2026-01-01T11:30:00Z"},
             }))
         };
-        for (value, expected) in
-            [("true", true), ("1h", true), ("30m", false), ("10m", false), ("false", false), ("-1h", false), ("soon", false)]
-        {
+        for (value, expected) in [
+            ("true", true),
+            ("1h", true),
+            ("30m", false),
+            ("10m", false),
+            ("false", false),
+            ("-1h", false),
+            ("soon", false),
+        ] {
             assert_eq!(is_protected(&with(value), now()), expected, "{value}");
         }
         assert!(!is_protected(&pod(&json!({})), now()));
@@ -216,11 +264,23 @@ mod tests {
         let cases = [
             (json!({}), true),
             (json!({"status": {"phase": "Succeeded"}}), false),
-            (json!({"metadata": {"deletionTimestamp": "2026-01-01T11:59:30Z"}}), true),
-            (json!({"metadata": {"deletionTimestamp": "2026-01-01T11:58:00Z"}}), false),
+            (
+                json!({"metadata": {"deletionTimestamp": "2026-01-01T11:59:30Z"}}),
+                true,
+            ),
+            (
+                json!({"metadata": {"deletionTimestamp": "2026-01-01T11:58:00Z"}}),
+                false,
+            ),
             (json!({"spec": {"tolerations": [{"operator": "Exists"}]}}), false),
-            (json!({"spec": {"tolerations": [{"key": "karpenter.sh/disrupted", "operator": "Exists"}]}}), false),
-            (json!({"spec": {"tolerations": [{"key": "other", "operator": "Exists"}]}}), true),
+            (
+                json!({"spec": {"tolerations": [{"key": "karpenter.sh/disrupted", "operator": "Exists"}]}}),
+                false,
+            ),
+            (
+                json!({"spec": {"tolerations": [{"key": "other", "operator": "Exists"}]}}),
+                true,
+            ),
         ];
         for (extra, expected) in cases {
             assert_eq!(holds_up_drain(&pod(&extra), now()), expected, "{extra}");

@@ -45,7 +45,10 @@ fn nodes_join_claims_by_provider_id_in_any_order() {
     state.apply_claim(&claim("c1", 3, Some("fake:///n1")));
     let members = state.members();
     assert_eq!(members.len(), 1);
-    assert_eq!((members[0].node_name(), members[0].claim_name()), (Some("n1"), Some("c1")));
+    assert_eq!(
+        (members[0].node_name(), members[0].claim_name()),
+        (Some("n1"), Some("c1"))
+    );
     assert_eq!(state.claim_of(&node("n1", 1)).unwrap().name_any(), "c1");
     state.delete_node("n1");
     assert!(state.member("c1").unwrap().node.is_none());

@@ -62,10 +62,24 @@ impl ClusterState {
             members.insert(node.name.clone(), member);
             nodes.push(node);
         }
-        let daemons = self.daemon_sets.values().map(|set| Arc::new(daemon(set))).collect();
+        let daemons = self
+            .daemon_sets
+            .values()
+            .map(|set| Arc::new(daemon(set)))
+            .collect();
         let namespaces = self.namespaces.clone();
-        let world = World { pools, nodes, daemons, namespaces, ..World::default() };
-        Snapshot { version: self.version, world, members }
+        let world = World {
+            pools,
+            nodes,
+            daemons,
+            namespaces,
+            ..World::default()
+        };
+        Snapshot {
+            version: self.version,
+            world,
+            members,
+        }
     }
 
     fn cluster_node(&self, member: &Member, catalogs: &Catalogs) -> ClusterNode {
@@ -74,7 +88,9 @@ impl ClusterState {
             Some(node) => ClusterNode::of_node(node, claim, self.facts_on(&node.name_any())),
             None => {
                 let catalog = member.pool().and_then(|pool| catalogs.get(pool));
-                claim.map(|claim| ClusterNode::of_claim(claim, catalog.map(Arc::as_ref))).unwrap_or_default()
+                claim
+                    .map(|claim| ClusterNode::of_claim(claim, catalog.map(Arc::as_ref)))
+                    .unwrap_or_default()
             }
         };
         cluster_node.deleting |= self.is_leaving(member);
@@ -94,29 +110,45 @@ impl ClusterState {
     #[must_use]
     pub fn facts(&self, key: &ObjectKey) -> Option<Arc<PodFacts>> {
         let entry = self.pods.get(key)?;
-        Some(Arc::clone(entry.facts.get_or_init(|| Arc::new(PodFacts::of(&entry.pod)))))
+        Some(Arc::clone(
+            entry.facts.get_or_init(|| Arc::new(PodFacts::of(&entry.pod))),
+        ))
     }
 
     /// The facts of the pods of a node that use it.
     fn facts_on(&self, node: &str) -> Vec<Arc<PodFacts>> {
         let keys = self.pods_by_node.get(node).into_iter().flatten();
-        keys.filter_map(|key| self.facts(key)).filter(|facts| !facts.is_terminal).collect()
+        keys.filter_map(|key| self.facts(key))
+            .filter(|facts| !facts.is_terminal)
+            .collect()
     }
 
     /// The pods that must have a place: those that wait for one, and those whose machine is going.
     #[must_use]
     pub fn to_place(&self) -> Vec<Arc<Pod>> {
-        let leaving = self.members().into_iter().filter(|member| self.is_leaving(member));
+        let leaving = self
+            .members()
+            .into_iter()
+            .filter(|member| self.is_leaving(member));
         let nodes = leaving.filter_map(|member| member.node_name().map(str::to_owned));
-        let moved = nodes.flat_map(|node| self.pods_on(&node)).filter(|pod| pod::is_reschedulable(pod));
-        self.provisionable().into_iter().chain(moved.collect::<Vec<_>>()).collect()
+        let moved = nodes
+            .flat_map(|node| self.pods_on(&node))
+            .filter(|pod| pod::is_reschedulable(pod));
+        self.provisionable()
+            .into_iter()
+            .chain(moved.collect::<Vec<_>>())
+            .collect()
     }
 }
 
 fn daemon(set: &DaemonSet) -> PodFacts {
     let key = PodKey::new(set.namespace().unwrap_or_default(), set.name_any());
     let template = set.spec.as_ref().map(|spec| &spec.template);
-    let labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default();
-    let spec = template.and_then(|template| template.spec.clone()).unwrap_or_default();
+    let labels = template
+        .and_then(|template| template.metadata.as_ref()?.labels.clone())
+        .unwrap_or_default();
+    let spec = template
+        .and_then(|template| template.spec.clone())
+        .unwrap_or_default();
     PodFacts::of_spec(key, labels, &spec)
 }

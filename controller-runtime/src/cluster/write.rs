@@ -44,16 +44,26 @@ pub(crate) async fn merge_patch<K>(api: &Api<K>, object: &Precondition, patch: V
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    api.patch(&object.name, &PatchParams::default(), &Patch::Merge(object.stamp(patch))).await
+    api.patch(
+        &object.name,
+        &PatchParams::default(),
+        &Patch::Merge(object.stamp(patch)),
+    )
+    .await
 }
 
 /// Merges `status` into an object's status; a conflict if the object has changed meanwhile.
-pub(crate) async fn merge_patch_status<K>(api: &Api<K>, object: &Precondition, status: Value) -> kube::Result<K>
+pub(crate) async fn merge_patch_status<K>(
+    api: &Api<K>,
+    object: &Precondition,
+    status: Value,
+) -> kube::Result<K>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let patch = object.stamp(json!({ "status": status }));
-    api.patch_status(&object.name, &PatchParams::default(), &Patch::Merge(patch)).await
+    api.patch_status(&object.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
 }
 
 /// Whether the object was not there any more.

@@ -38,7 +38,10 @@ fn tier(pod: &Pod) -> u8 {
 }
 
 fn grace(pod: &Pod) -> i64 {
-    pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30)
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.termination_grace_period_seconds)
+        .unwrap_or(30)
 }
 
 /// Decides about the pods of a node. `terminate_at` is when the machine goes whatever is on it.
@@ -46,8 +49,13 @@ pub(super) fn drain(pods: &[Arc<Pod>], terminate_at: Option<Timestamp>, now: Tim
     let waiting: Vec<_> = pods.iter().filter(|pod| pod::holds_up_drain(pod, now)).collect();
     let first = waiting.iter().map(|pod| tier(pod)).min();
     let evictable = |pod: &Arc<Pod>| Some(tier(pod)) == first && pod::is_evictable(pod, now);
-    let mut drain = Drain { waiting: waiting.len(), ..Drain::default() };
-    let deadline = |pod: &Pod| terminate_at.and_then(|end| end.checked_sub(jiff::SignedDuration::from_secs(grace(pod))).ok());
+    let mut drain = Drain {
+        waiting: waiting.len(),
+        ..Drain::default()
+    };
+    let deadline = |pod: &Pod| {
+        terminate_at.and_then(|end| end.checked_sub(jiff::SignedDuration::from_secs(grace(pod))).ok())
+    };
     for pod in waiting {
         match deadline(pod) {
             // A pod that is going already is hurried only if it would outlive the machine.
@@ -105,7 +113,9 @@ mod tests {
     }
 
     fn names(pods: &[Arc<Pod>]) -> Vec<&str> {
-        pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect()
+        pods.iter()
+            .filter_map(|pod| pod.metadata.name.as_deref())
+            .collect()
     }
 
     fn daemon() -> serde_json::Value {
@@ -115,8 +125,14 @@ mod tests {
     #[test]
     fn tiers_go_one_after_the_other() {
         let mut pods = vec![
-            pod("critical-daemon", &json!({"metadata": {"ownerReferences": daemon()}, "spec": {"priorityClassName": "system-node-critical"}})),
-            pod("critical", &json!({"spec": {"priorityClassName": "system-cluster-critical"}})),
+            pod(
+                "critical-daemon",
+                &json!({"metadata": {"ownerReferences": daemon()}, "spec": {"priorityClassName": "system-node-critical"}}),
+            ),
+            pod(
+                "critical",
+                &json!({"spec": {"priorityClassName": "system-cluster-critical"}}),
+            ),
             pod("daemon", &json!({"metadata": {"ownerReferences": daemon()}})),
             pod("plain", &json!({})),
         ];
@@ -133,7 +149,10 @@ mod tests {
     fn a_pod_that_is_going_holds_up_the_next_tier() {
         let pods = [
             pod("daemon", &json!({"metadata": {"ownerReferences": daemon()}})),
-            pod("plain", &json!({"metadata": {"deletionTimestamp": "2026-01-01T12:00:20Z"}})),
+            pod(
+                "plain",
+                &json!({"metadata": {"deletionTimestamp": "2026-01-01T12:00:20Z"}}),
+            ),
         ];
         let decided = drain(&pods, None, at("12:00:00"));
         assert!(decided.evict.is_empty());
@@ -153,13 +172,22 @@ mod tests {
         assert_eq!((early.waiting, early.next), (1, Some(at("12:09:00"))));
         let due = drain(&pods, end, at("12:09:00"));
         assert_eq!(due.delete, vec![(pods[0].clone(), 60)]);
-        assert_eq!(drain(&pods, end, at("12:10:30")).delete, vec![(pods[0].clone(), 1)]);
+        assert_eq!(
+            drain(&pods, end, at("12:10:30")).delete,
+            vec![(pods[0].clone(), 1)]
+        );
         assert!(drain(&pods, None, at("12:10:30")).delete.is_empty());
     }
 
     #[test]
     fn force_ignores_tiers() {
-        let pods = [pod("plain", &json!({})), pod("critical", &json!({"spec": {"priorityClassName": "system-cluster-critical"}}))];
+        let pods = [
+            pod("plain", &json!({})),
+            pod(
+                "critical",
+                &json!({"spec": {"priorityClassName": "system-cluster-critical"}}),
+            ),
+        ];
         assert_eq!(drain(&pods, Some(at("12:00:10")), at("12:00:00")).delete.len(), 2);
     }
 }

@@ -26,11 +26,16 @@ const NODE_CLASS_DRIFT: &str = "NodeClassDrift";
 
 /// Looks for drift until dropped.
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
-    cx.queues.drift.run(super::CONCURRENCY, |name| reconcile(&cx, name)).await;
+    cx.queues
+        .drift
+        .run(super::CONCURRENCY, |name| reconcile(&cx, name))
+        .await;
 }
 
 async fn reconcile<P: Provisioner>(cx: &Context<P>, name: String) -> Result<Action, Error> {
-    let Some(claim) = cx.cluster.with(|state| state.claim(&name)) else { return Ok(Action::Await) };
+    let Some(claim) = cx.cluster.with(|state| state.claim(&name)) else {
+        return Ok(Action::Await);
+    };
     if !cx.is_ours(&claim.spec.node_class_ref) || claim.metadata.deletion_timestamp.is_some() {
         return Ok(Action::Await);
     }
@@ -39,8 +44,12 @@ async fn reconcile<P: Provisioner>(cx: &Context<P>, name: String) -> Result<Acti
 
 async fn look<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result<Action, Error> {
     let next = Action::RequeueAfter(cx.config.drift_recheck);
-    let pool = claim.pool().and_then(|pool| cx.cluster.with(|state| state.pool(pool)));
-    let Some(pool) = pool.filter(|_| is_true(claim.conditions(), conditions::LAUNCHED)) else { return Ok(next) };
+    let pool = claim
+        .pool()
+        .and_then(|pool| cx.cluster.with(|state| state.pool(pool)));
+    let Some(pool) = pool.filter(|_| is_true(claim.conditions(), conditions::LAUNCHED)) else {
+        return Ok(next);
+    };
     let class = cx.class(&claim.spec.node_class_ref);
     if let Some(patch) = restamp(claim, &pool, class.as_deref()) {
         write(cx, claim, patch).await?;
@@ -55,8 +64,16 @@ async fn look<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result
     let mut status = lifecycle::initial(claim, cx.now());
     match &reason {
         Some(reason) => {
-            let value = ConditionValue { reason, ..ConditionValue::is_true(conditions::DRIFTED) };
-            set_condition(&mut status.conditions, &value, claim.metadata.generation, cx.now());
+            let value = ConditionValue {
+                reason,
+                ..ConditionValue::is_true(conditions::DRIFTED)
+            };
+            set_condition(
+                &mut status.conditions,
+                &value,
+                claim.metadata.generation,
+                cx.now(),
+            );
         }
         None => {
             clear_condition(&mut status.conditions, conditions::DRIFTED);
@@ -78,9 +95,15 @@ fn restamp<C: NodeClass>(claim: &NodeClaim, pool: &NodePool, class: Option<&C>) 
     }
     let annotation = |key: &str| claim.annotations().get(key).map(String::as_str);
     let mut stamps = serde_json::Map::new();
-    if hash::needs_restamp(annotation(labels::NODEPOOL_HASH_VERSION), hash::NODEPOOL_HASH_VERSION) {
+    if hash::needs_restamp(
+        annotation(labels::NODEPOOL_HASH_VERSION),
+        hash::NODEPOOL_HASH_VERSION,
+    ) {
         stamps.insert(labels::NODEPOOL_HASH.to_owned(), json!(hash::node_pool(pool)));
-        stamps.insert(labels::NODEPOOL_HASH_VERSION.to_owned(), json!(hash::NODEPOOL_HASH_VERSION));
+        stamps.insert(
+            labels::NODEPOOL_HASH_VERSION.to_owned(),
+            json!(hash::NODEPOOL_HASH_VERSION),
+        );
     }
     if let Some((hash, version)) = class.map(NodeClass::drift_hash) {
         let (key, version_key) = class_annotations(claim);
@@ -95,12 +118,18 @@ fn restamp<C: NodeClass>(claim: &NodeClaim, pool: &NodePool, class: Option<&C>) 
 /// Drift that shows in the API alone.
 fn static_drift<C: NodeClass>(claim: &NodeClaim, pool: &NodePool, class: Option<&C>) -> Option<&'static str> {
     let annotations = claim.annotations();
-    if annotations.get(labels::NODEPOOL_HASH).is_some_and(|hash| *hash != hash::node_pool(pool)) {
+    if annotations
+        .get(labels::NODEPOOL_HASH)
+        .is_some_and(|hash| *hash != hash::node_pool(pool))
+    {
         return Some(NODE_POOL_DRIFTED);
     }
     let wanted = Requirements::from_specs(&pool.spec.template.spec.requirements);
     let is = Requirements::from_labels(claim.labels());
-    if wanted.is_ok_and(|wanted| is.compatible(&wanted, provisioner::AllowUndefined::WellKnown).is_err()) {
+    if wanted.is_ok_and(|wanted| {
+        is.compatible(&wanted, provisioner::AllowUndefined::WellKnown)
+            .is_err()
+    }) {
         return Some(REQUIREMENTS_DRIFTED);
     }
     let (key, _) = class_annotations(claim);

@@ -10,11 +10,7 @@ use k8s_openapi::{
     api::{core::v1::Pod, policy::v1::Eviction},
     apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions},
 };
-use kube::{
-    Api, ResourceExt as _,
-    api::PostParams,
-    core::Status,
-};
+use kube::{Api, ResourceExt as _, api::PostParams, core::Status};
 use provisioner::Provisioner;
 
 use crate::{
@@ -45,8 +41,14 @@ impl Evictions {
     const CONCURRENCY: usize = 100;
 
     pub(super) fn new() -> Self {
-        let backoff = Backoff { first: Duration::from_millis(100), last: Duration::from_secs(10) };
-        Self { queue: WorkQueue::with_backoff(backoff), known: Arc::default() }
+        let backoff = Backoff {
+            first: Duration::from_millis(100),
+            last: Duration::from_secs(10),
+        };
+        Self {
+            queue: WorkQueue::with_backoff(backoff),
+            known: Arc::default(),
+        }
     }
 
     fn with<T>(&self, with: impl FnOnce(&mut BTreeSet<Target>) -> T) -> T {
@@ -55,7 +57,11 @@ impl Evictions {
 
     /// Asks for an eviction.
     pub(super) fn add(&self, pod: &Pod, why: &str) {
-        let target = Target { pod: ObjectKey::of(pod), uid: pod.uid().unwrap_or_default(), why: why.to_owned() };
+        let target = Target {
+            pod: ObjectKey::of(pod),
+            uid: pod.uid().unwrap_or_default(),
+            why: why.to_owned(),
+        };
         if self.with(|known| known.insert(target.clone())) {
             self.queue.add(target);
         }
@@ -63,7 +69,9 @@ impl Evictions {
 
     /// Evicts until dropped.
     pub(super) async fn run<P: Provisioner>(&self, cx: &Context<P>) {
-        self.queue.run(Self::CONCURRENCY, |target| self.evict(cx, target)).await;
+        self.queue
+            .run(Self::CONCURRENCY, |target| self.evict(cx, target))
+            .await;
     }
 
     async fn evict<P: Provisioner>(&self, cx: &Context<P>, target: Target) -> kube::Result<Action> {
@@ -75,7 +83,12 @@ impl Evictions {
         };
         match request(cx, &target).await {
             Ok(()) => {
-                cx.announce(&*pod, EventType::Normal, "Evicted", format!("Evicted pod: {}", target.why));
+                cx.announce(
+                    &*pod,
+                    EventType::Normal,
+                    "Evicted",
+                    format!("Evicted pod: {}", target.why),
+                );
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => {
@@ -96,7 +109,10 @@ fn refused<P: Provisioner>(cx: &Context<P>, pod: &Pod, error: &kube::Error) {
     }
     let node = pod::node_name(pod).and_then(|name| cx.cluster.with(|state| state.node(name)));
     if let Some(node) = node {
-        let message = format!("Failed to drain node, evicting pod {} violates a PDB", ObjectKey::of(pod));
+        let message = format!(
+            "Failed to drain node, evicting pod {} violates a PDB",
+            ObjectKey::of(pod)
+        );
         cx.announce(&*node, EventType::Warning, "FailedDraining", message);
     }
 }
@@ -111,11 +127,15 @@ async fn request<P: Provisioner>(cx: &Context<P>, target: &Target) -> kube::Resu
             ..ObjectMeta::default()
         },
         delete_options: Some(DeleteOptions {
-            preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: Some(target.uid.clone()),
+                resource_version: None,
+            }),
             ..DeleteOptions::default()
         }),
     };
-    let _done: Status =
-        api.create_subresource("eviction", &target.pod.name, &PostParams::default(), &eviction).await?;
+    let _done: Status = api
+        .create_subresource("eviction", &target.pod.name, &PostParams::default(), &eviction)
+        .await?;
     Ok(())
 }

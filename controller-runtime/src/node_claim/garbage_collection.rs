@@ -21,7 +21,11 @@ pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
         if let Err(error) = collect(&cx).await {
             tracing::warn!(%error, "garbage was not collected, trying again");
         }
-        let period = if round < EARLY { EARLY_PERIOD } else { cx.config.garbage_collection };
+        let period = if round < EARLY {
+            EARLY_PERIOD
+        } else {
+            cx.config.garbage_collection
+        };
         tokio::time::sleep(period).await;
     }
 }
@@ -30,14 +34,26 @@ async fn collect<P: Provisioner>(cx: &Context<P>) -> Result<(), Error> {
     let instances = cx.provisioner.list().await?;
     for instance in instances.iter().filter(|instance| is_leaked(cx, instance)) {
         let object = format!("Instance/{}", instance.id);
-        cx.runtime.decisions.record("garbage-collection", object, &instance.instance_type, "", "no claim names it");
+        cx.runtime.decisions.record(
+            "garbage-collection",
+            object,
+            &instance.instance_type,
+            "",
+            "no claim names it",
+        );
         cx.provisioner.terminate(&instance.id).await?;
     }
     let known: BTreeSet<&str> = instances.iter().map(|instance| instance.id.as_str()).collect();
     let claims: Vec<_> = cx.cluster.with(|state| state.claims().cloned().collect());
-    for claim in claims.iter().filter(|claim| cx.is_ours(&claim.spec.node_class_ref)) {
+    for claim in claims
+        .iter()
+        .filter(|claim| cx.is_ours(&claim.spec.node_class_ref))
+    {
         let registered = is_true(claim.conditions(), conditions::REGISTERED);
-        let Some(id) = claim.provider_id().filter(|_| registered && claim.metadata.deletion_timestamp.is_none()) else {
+        let Some(id) = claim
+            .provider_id()
+            .filter(|_| registered && claim.metadata.deletion_timestamp.is_none())
+        else {
             continue;
         };
         let member = cx.cluster.with(|state| state.member(&claim.name_any()));
@@ -45,7 +61,13 @@ async fn collect<P: Provisioner>(cx: &Context<P>) -> Result<(), Error> {
             continue;
         }
         let object = format!("NodeClaim/{}", claim.name_any());
-        cx.runtime.decisions.record("garbage-collection", object, "", "deleted", format!("its instance {id} is gone"));
+        cx.runtime.decisions.record(
+            "garbage-collection",
+            object,
+            "",
+            "deleted",
+            format!("its instance {id} is gone"),
+        );
         remove(cx, claim).await?;
     }
     Ok(())
@@ -53,8 +75,14 @@ async fn collect<P: Provisioner>(cx: &Context<P>) -> Result<(), Error> {
 
 /// Whether nothing knows an instance although there was time to write it down.
 fn is_leaked<P: Provisioner>(cx: &Context<P>, instance: &Instance) -> bool {
-    let young = instance.launched_at.saturating_add(cx.config.garbage_collection_age).is_ok_and(|end| cx.now() < end);
-    let going = matches!(instance.state, InstanceState::ShuttingDown | InstanceState::Terminated);
+    let young = instance
+        .launched_at
+        .saturating_add(cx.config.garbage_collection_age)
+        .is_ok_and(|end| cx.now() < end);
+    let going = matches!(
+        instance.state,
+        InstanceState::ShuttingDown | InstanceState::Terminated
+    );
     if young || going {
         return false;
     }
@@ -70,7 +98,10 @@ fn is_leaked<P: Provisioner>(cx: &Context<P>, instance: &Instance) -> bool {
 
 /// Lets nodes go that are being deleted: with their claim, or by themselves if it is gone.
 pub(crate) async fn run_nodes<P: Provisioner>(cx: Context<P>) {
-    cx.queues.nodes.run(super::CONCURRENCY, |name| reconcile_node(&cx, name)).await;
+    cx.queues
+        .nodes
+        .run(super::CONCURRENCY, |name| reconcile_node(&cx, name))
+        .await;
 }
 
 async fn reconcile_node<P: Provisioner>(cx: &Context<P>, name: String) -> Result<Action, Error> {
@@ -79,15 +110,27 @@ async fn reconcile_node<P: Provisioner>(cx: &Context<P>, name: String) -> Result
         let claim = node.as_ref().and_then(|node| state.claim_of(node));
         (node, claim)
     });
-    let Some(node) = node.filter(|node| node.metadata.deletion_timestamp.is_some()) else { return Ok(Action::Await) };
+    let Some(node) = node.filter(|node| node.metadata.deletion_timestamp.is_some()) else {
+        return Ok(Action::Await);
+    };
     let result = match claim {
         Some(claim) if claim.metadata.deletion_timestamp.is_none() => {
             let object = format!("NodeClaim/{}", claim.name_any());
-            cx.runtime.decisions.record("node-claim", object, "", "deleted", format!("node {name} was deleted"));
+            cx.runtime.decisions.record(
+                "node-claim",
+                object,
+                "",
+                "deleted",
+                format!("node {name} was deleted"),
+            );
             remove(cx, &claim).await
         }
         Some(_) => Ok(()),
-        None if node.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) => {
+        None if node
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) =>
+        {
             drop_finalizer(&cx.nodes(), &*node).await
         }
         None => Ok(()),

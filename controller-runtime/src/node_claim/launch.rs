@@ -27,7 +27,11 @@ pub(super) async fn launch<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClai
         return give_up(cx, claim, "NodeClassNotReady", &message).await;
     };
     let token = claim.uid().unwrap_or_default();
-    let request = LaunchRequest { claim, class: &*class, token: &token };
+    let request = LaunchRequest {
+        claim,
+        class: &*class,
+        token: &token,
+    };
     match cx.provisioner.launch(&request).await {
         Ok(instance) => launched(cx, claim, &class, &instance).await,
         Err(error) if error.kind() == ErrorKind::InsufficientCapacity => {
@@ -58,7 +62,13 @@ async fn give_up<P: Provisioner>(
     let text = format!("NodeClaim {} event: {message}", claim.name_any());
     cx.announce(&**claim, EventType::Warning, reason, text);
     let object = format!("NodeClaim/{}", claim.name_any());
-    cx.runtime.decisions.record("node-claim", object, "launching", "given up", format!("{reason}: {message}"));
+    cx.runtime.decisions.record(
+        "node-claim",
+        object,
+        "launching",
+        "given up",
+        format!("{reason}: {message}"),
+    );
     remove(cx, claim).await?;
     Ok(Action::Await)
 }
@@ -80,7 +90,9 @@ async fn launched<P: Provisioner>(
     let (hash, version) = class.drift_hash();
     let label = labels::class_label(&claim.spec.node_class_ref.group, &claim.spec.node_class_ref.kind);
     annotations.entry(format!("{label}-hash")).or_insert(hash);
-    annotations.entry(format!("{label}-hash-version")).or_insert_with(|| version.to_owned());
+    annotations
+        .entry(format!("{label}-hash-version"))
+        .or_insert_with(|| version.to_owned());
     let patch = json!({ "metadata": { "labels": known, "annotations": annotations } });
     let written = cluster::merge_patch(&cx.claims(), &cluster::Precondition::of(&**claim), patch).await?;
     let status = bought(&written, instance, cx.now());
@@ -92,7 +104,13 @@ async fn launched<P: Provisioner>(
         "{} {} in {} at {:.4}/h",
         instance.instance_type, instance.capacity_type, instance.zone, instance.price
     );
-    cx.runtime.decisions.record("node-claim", object, "", what, format!("launched as {}", instance.id));
+    cx.runtime.decisions.record(
+        "node-claim",
+        object,
+        "",
+        what,
+        format!("launched as {}", instance.id),
+    );
     Ok(Action::RequeueAfter(std::time::Duration::ZERO))
 }
 
@@ -102,6 +120,11 @@ fn bought(claim: &NodeClaim, instance: &Instance, now: jiff::Timestamp) -> NodeC
     status.image_id.clone_from(&instance.image_id);
     status.capacity = Some(instance.capacity.clone());
     status.allocatable = Some(instance.allocatable.clone());
-    lifecycle::set(&mut status, claim, &ConditionValue::is_true(conditions::LAUNCHED), now);
+    lifecycle::set(
+        &mut status,
+        claim,
+        &ConditionValue::is_true(conditions::LAUNCHED),
+        now,
+    );
     status
 }

@@ -50,7 +50,11 @@ pub(super) struct Step {
 }
 
 pub(super) fn created(claim: &NodeClaim, now: Timestamp) -> Timestamp {
-    claim.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0)
+    claim
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(now, |time| time.0)
 }
 
 /// The status with every condition that `Ready` depends on; those nobody has set yet are unknown since the creation.
@@ -59,7 +63,11 @@ pub(super) fn initial(claim: &NodeClaim, now: Timestamp) -> NodeClaimStatus {
     let since = created(claim, now);
     for kind in conditions::DEPENDENTS.iter().chain(&[conditions::READY]) {
         if find(&status.conditions, kind).is_none() {
-            let value = ConditionValue::unknown(kind, "AwaitingReconciliation", "object is awaiting reconciliation");
+            let value = ConditionValue::unknown(
+                kind,
+                "AwaitingReconciliation",
+                "object is awaiting reconciliation",
+            );
             set_condition(&mut status.conditions, &value, claim.metadata.generation, since);
         }
     }
@@ -67,7 +75,12 @@ pub(super) fn initial(claim: &NodeClaim, now: Timestamp) -> NodeClaimStatus {
 }
 
 /// Sets a condition and the root.
-pub(super) fn set(status: &mut NodeClaimStatus, claim: &NodeClaim, value: &ConditionValue<'_>, now: Timestamp) {
+pub(super) fn set(
+    status: &mut NodeClaimStatus,
+    claim: &NodeClaim,
+    value: &ConditionValue<'_>,
+    now: Timestamp,
+) {
     let generation = claim.metadata.generation;
     set_condition(&mut status.conditions, value, generation, now);
     set_root(&mut status.conditions, conditions::DEPENDENTS, generation, now);
@@ -76,7 +89,12 @@ pub(super) fn set(status: &mut NodeClaimStatus, claim: &NodeClaim, value: &Condi
 /// Registration, initialisation, consolidatability and pod events of a claim that is launched.
 pub(super) fn advance(seen: &Seen<'_>) -> Step {
     let mut status = initial(seen.claim, seen.now);
-    let mut step = Step { status: NodeClaimStatus::default(), node: None, taint_missing: false, next: None };
+    let mut step = Step {
+        status: NodeClaimStatus::default(),
+        node: None,
+        taint_missing: false,
+        next: None,
+    };
     if is_true(&status.conditions, conditions::LAUNCHED) {
         register(seen, &mut status, &mut step);
     }
@@ -98,11 +116,18 @@ fn register(seen: &Seen<'_>, status: &mut NodeClaimStatus, step: &mut Step) {
     };
     let mut wanted = (**node).clone();
     if !is_true(&status.conditions, conditions::REGISTERED) {
-        step.taint_missing = !node_taints(node).iter().any(|taint| taint.key == labels::UNREGISTERED_TAINT)
+        step.taint_missing = !node_taints(node)
+            .iter()
+            .any(|taint| taint.key == labels::UNREGISTERED_TAINT)
             && node.labels().get(labels::REGISTERED).is_none();
         join(seen.claim, &mut wanted);
         status.node_name = Some(node.name_any());
-        set(status, seen.claim, &ConditionValue::is_true(conditions::REGISTERED), seen.now);
+        set(
+            status,
+            seen.claim,
+            &ConditionValue::is_true(conditions::REGISTERED),
+            seen.now,
+        );
     }
     if !is_true(&status.conditions, conditions::INITIALIZED) {
         match uninitialized(seen.claim, &wanted) {
@@ -111,8 +136,15 @@ fn register(seen: &Seen<'_>, status: &mut NodeClaimStatus, step: &mut Step) {
                 set(status, seen.claim, &value, seen.now);
             }
             None => {
-                wanted.labels_mut().insert(labels::INITIALIZED.to_owned(), "true".to_owned());
-                set(status, seen.claim, &ConditionValue::is_true(conditions::INITIALIZED), seen.now);
+                wanted
+                    .labels_mut()
+                    .insert(labels::INITIALIZED.to_owned(), "true".to_owned());
+                set(
+                    status,
+                    seen.claim,
+                    &ConditionValue::is_true(conditions::INITIALIZED),
+                    seen.now,
+                );
             }
         }
     }
@@ -129,25 +161,42 @@ fn node_missing(seen: &Seen<'_>, status: &mut NodeClaimStatus) {
 }
 
 fn node_taints(node: &Node) -> &[Taint] {
-    node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+    node.spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default()
 }
 
 /// Gives a node what its claim says.
 fn join(claim: &NodeClaim, node: &mut Node) {
     let mut own = node_taints(node).to_vec();
-    if node.labels().get(labels::DO_NOT_SYNC_TAINTS).is_none_or(|value| value != "true") {
+    if node
+        .labels()
+        .get(labels::DO_NOT_SYNC_TAINTS)
+        .is_none_or(|value| value != "true")
+    {
         own = taints::merge(&own, &claim.spec.taints);
         own = taints::merge(&own, &claim.spec.startup_taints);
     }
     own.retain(|taint| taint.key != labels::UNREGISTERED_TAINT);
     node.spec.get_or_insert_default().taints = Some(own);
     node.labels_mut().extend(claim.labels().clone());
-    node.labels_mut().insert(labels::REGISTERED.to_owned(), "true".to_owned());
+    node.labels_mut()
+        .insert(labels::REGISTERED.to_owned(), "true".to_owned());
     node.annotations_mut().extend(claim.annotations().clone());
-    if !node.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) {
-        node.finalizers_mut().push(labels::TERMINATION_FINALIZER.to_owned());
+    if !node
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == labels::TERMINATION_FINALIZER)
+    {
+        node.finalizers_mut()
+            .push(labels::TERMINATION_FINALIZER.to_owned());
     }
-    if !node.owner_references().iter().any(|owner| Some(&owner.uid) == claim.metadata.uid.as_ref()) {
+    if !node
+        .owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == claim.metadata.uid.as_ref())
+    {
         node.owner_references_mut().push(OwnerReference {
             api_version: NodeClaim::api_version(&()).into_owned(),
             kind: NodeClaim::kind(&()).into_owned(),
@@ -165,9 +214,16 @@ fn uninitialized(claim: &NodeClaim, node: &Node) -> Option<(&'static str, String
         return Some(("NodeNotReady", "Node status is NotReady".to_owned()));
     }
     let present = node_taints(node);
-    let startup = claim.spec.startup_taints.iter().find(|start| present.iter().any(|taint| taints::same(taint, start)));
+    let startup = claim
+        .spec
+        .startup_taints
+        .iter()
+        .find(|start| present.iter().any(|taint| taints::same(taint, start)));
     if let Some(taint) = startup {
-        return Some(("StartupTaintsExist", format!("StartupTaint {:?} still exists", taints::display(taint))));
+        return Some((
+            "StartupTaintsExist",
+            format!("StartupTaint {:?} still exists", taints::display(taint)),
+        ));
     }
     if let Some(taint) = present.iter().find(|taint| taints::is_ephemeral(taint)) {
         let message = format!("KnownEphemeralTaint {:?} still exists", taints::display(taint));
@@ -176,8 +232,15 @@ fn uninitialized(claim: &NodeClaim, node: &Node) -> Option<(&'static str, String
     let status = node.status.as_ref();
     let allocatable = ResourceList::from_kube_lossy(status.and_then(|status| status.allocatable.as_ref()));
     let asked = claim.spec.resources.requests.iter();
-    let missing = asked.filter(|(_, amount)| !amount.is_zero()).find(|(name, _)| allocatable.get(name).is_zero());
-    missing.map(|(name, _)| ("ResourceNotRegistered", format!("Resource {name:?} was requested but not registered")))
+    let missing = asked
+        .filter(|(_, amount)| !amount.is_zero())
+        .find(|(name, _)| allocatable.get(name).is_zero());
+    missing.map(|(name, _)| {
+        (
+            "ResourceNotRegistered",
+            format!("Resource {name:?} was requested but not registered"),
+        )
+    })
 }
 
 /// The merge patch from one node to another.
@@ -218,20 +281,32 @@ fn note_pod_event(seen: &Seen<'_>, status: &mut NodeClaimStatus) {
 
 /// Sets or clears `Consolidatable`; says when it is to be looked at again.
 fn consolidatable(seen: &Seen<'_>, status: &mut NodeClaimStatus) -> Option<Timestamp> {
-    let after = seen.pool.and_then(|pool| pool.spec.disruption.consolidate_after.get());
-    let initialized = find(&status.conditions, conditions::INITIALIZED).filter(|found| found.status == "True");
+    let after = seen
+        .pool
+        .and_then(|pool| pool.spec.disruption.consolidate_after.get());
+    let initialized =
+        find(&status.conditions, conditions::INITIALIZED).filter(|found| found.status == "True");
     let (Some(after), Some(initialized)) = (after, initialized) else {
         clear_condition(&mut status.conditions, conditions::CONSOLIDATABLE);
         return None;
     };
-    let since = status.last_pod_event_time.as_ref().unwrap_or(&initialized.last_transition_time).0;
+    let since = status
+        .last_pod_event_time
+        .as_ref()
+        .unwrap_or(&initialized.last_transition_time)
+        .0;
     let due = since.saturating_add(after).unwrap_or(Timestamp::MAX);
     if seen.now < due {
         clear_condition(&mut status.conditions, conditions::CONSOLIDATABLE);
         return Some(due);
     }
     let value = ConditionValue::is_true(conditions::CONSOLIDATABLE);
-    set_condition(&mut status.conditions, &value, seen.claim.metadata.generation, seen.now);
+    set_condition(
+        &mut status.conditions,
+        &value,
+        seen.claim.metadata.generation,
+        seen.now,
+    );
     None
 }
 
@@ -247,20 +322,38 @@ pub(super) enum End {
 }
 
 /// When a claim ends by itself, and why, if it does.
-pub(super) fn end(claim: &NodeClaim, launch: Duration, registration: Duration, now: Timestamp) -> Option<(Timestamp, End)> {
+pub(super) fn end(
+    claim: &NodeClaim,
+    launch: Duration,
+    registration: Duration,
+    now: Timestamp,
+) -> Option<(Timestamp, End)> {
     let since = |kind: &str| {
-        find(claim.conditions(), kind).map_or_else(|| created(claim, now), |condition| condition.last_transition_time.0)
+        find(claim.conditions(), kind).map_or_else(
+            || created(claim, now),
+            |condition| condition.last_transition_time.0,
+        )
     };
     let after = |since: Timestamp, wait: Duration| since.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    let expiry = claim.spec.expire_after.get().map(|wait| (after(created(claim, now), wait), End::Expired));
+    let expiry = claim
+        .spec
+        .expire_after
+        .get()
+        .map(|wait| (after(created(claim, now), wait), End::Expired));
     let stuck = if !is_true(claim.conditions(), conditions::LAUNCHED) {
         Some((after(since(conditions::LAUNCHED), launch), End::LaunchTimeout))
     } else if !is_true(claim.conditions(), conditions::REGISTERED) {
-        Some((after(since(conditions::REGISTERED), registration), End::RegistrationTimeout))
+        Some((
+            after(since(conditions::REGISTERED), registration),
+            End::RegistrationTimeout,
+        ))
     } else {
         None
     };
-    [expiry, stuck].into_iter().flatten().min_by_key(|(when, _)| *when)
+    [expiry, stuck]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(when, _)| *when)
 }
 
 impl End {

@@ -53,7 +53,13 @@ fn node() -> Node {
 
 fn step(claim: &NodeClaim, nodes: &[Node], pool: Option<&NodePool>, now: &str) -> Step {
     let nodes: Vec<_> = nodes.iter().cloned().map(Arc::new).collect();
-    advance(&Seen { claim, nodes: &nodes, pool, pod_event: None, now: at(now) })
+    advance(&Seen {
+        claim,
+        nodes: &nodes,
+        pool,
+        pod_event: None,
+        now: at(now),
+    })
 }
 
 fn reason(step: &Step, kind: &str) -> (String, String) {
@@ -64,7 +70,12 @@ fn reason(step: &Step, kind: &str) -> (String, String) {
 fn merged(node: &Node, patch: &Value) -> Node {
     let mut value = json!(node);
     for section in ["metadata", "spec"] {
-        for (key, part) in patch.get(section).and_then(Value::as_object).into_iter().flatten() {
+        for (key, part) in patch
+            .get(section)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             value[section][key] = part.clone();
         }
     }
@@ -74,9 +85,21 @@ fn merged(node: &Node, patch: &Value) -> Node {
 #[test]
 fn a_claim_whose_node_has_not_joined_waits_since_its_creation() {
     let step = step(&launched(), &[], None, "12:05:00");
-    assert_eq!(reason(&step, "Registered"), ("Unknown".into(), "NodeNotFound".into()));
-    assert_eq!(find(&step.status.conditions, "Registered").unwrap().last_transition_time.0, at("12:00:00"));
-    assert_eq!(reason(&step, "Ready"), ("Unknown".into(), "ReconcilingDependents".into()));
+    assert_eq!(
+        reason(&step, "Registered"),
+        ("Unknown".into(), "NodeNotFound".into())
+    );
+    assert_eq!(
+        find(&step.status.conditions, "Registered")
+            .unwrap()
+            .last_transition_time
+            .0,
+        at("12:00:00")
+    );
+    assert_eq!(
+        reason(&step, "Ready"),
+        ("Unknown".into(), "ReconcilingDependents".into())
+    );
     assert_eq!(step.node, None);
 }
 
@@ -84,11 +107,17 @@ fn a_claim_whose_node_has_not_joined_waits_since_its_creation() {
 fn a_node_that_joins_gets_what_its_claim_says() {
     let step = step(&launched(), &[node()], None, "12:01:00");
     assert_eq!(reason(&step, "Registered"), ("True".into(), "Registered".into()));
-    assert_eq!(reason(&step, "Initialized"), ("Unknown".into(), "NodeNotReady".into()));
+    assert_eq!(
+        reason(&step, "Initialized"),
+        ("Unknown".into(), "NodeNotReady".into())
+    );
     assert_eq!(step.status.node_name.as_deref(), Some("node-1"));
     assert!(!step.taint_missing);
     let node = merged(&node(), &step.node.unwrap());
-    let keys: Vec<_> = node_taints(&node).iter().map(|taint| taint.key.as_str()).collect();
+    let keys: Vec<_> = node_taints(&node)
+        .iter()
+        .map(|taint| taint.key.as_str())
+        .collect();
     assert_eq!(keys, ["node.kubernetes.io/not-ready", "dedicated", "agent"]);
     assert_eq!(node.labels()["team"], "a");
     assert_eq!(node.labels()[labels::REGISTERED], "true");
@@ -100,9 +129,16 @@ fn a_node_that_joins_gets_what_its_claim_says() {
 #[test]
 fn a_node_that_asks_for_it_keeps_its_own_taints() {
     let mut own = node();
-    own.labels_mut().insert(labels::DO_NOT_SYNC_TAINTS.to_owned(), "true".to_owned());
-    let node = merged(&own, &step(&launched(), &[own.clone()], None, "12:01:00").node.unwrap());
-    let keys: Vec<_> = node_taints(&node).iter().map(|taint| taint.key.as_str()).collect();
+    own.labels_mut()
+        .insert(labels::DO_NOT_SYNC_TAINTS.to_owned(), "true".to_owned());
+    let node = merged(
+        &own,
+        &step(&launched(), &[own.clone()], None, "12:01:00").node.unwrap(),
+    );
+    let keys: Vec<_> = node_taints(&node)
+        .iter()
+        .map(|taint| taint.key.as_str())
+        .collect();
     assert_eq!(keys, ["node.kubernetes.io/not-ready"]);
 }
 
@@ -121,25 +157,41 @@ fn two_nodes_of_one_instance_are_a_mistake() {
     let mut other = node();
     other.metadata.name = Some("node-2".to_owned());
     let step = step(&launched(), &[node(), other], None, "12:01:00");
-    assert_eq!(reason(&step, "Registered"), ("False".into(), "MultipleNodesFound".into()));
+    assert_eq!(
+        reason(&step, "Registered"),
+        ("False".into(), "MultipleNodesFound".into())
+    );
     assert_eq!(step.node, None);
 }
 
 #[test]
 fn initialisation_waits_for_one_thing_after_the_other() {
-    let claim = claim(&[("Launched", "True", "12:00:01"), ("Registered", "True", "12:01:00")]);
+    let claim = claim(&[
+        ("Launched", "True", "12:00:01"),
+        ("Registered", "True", "12:01:00"),
+    ]);
     let mut node = node();
-    let taint = |key: &str, effect: &str| Taint { key: key.into(), effect: effect.into(), ..Taint::default() };
+    let taint = |key: &str, effect: &str| Taint {
+        key: key.into(),
+        effect: effect.into(),
+        ..Taint::default()
+    };
     let expect = |node: &Node, expected: &str| {
         let step = step(&claim, std::slice::from_ref(node), None, "12:02:00");
-        assert_eq!(reason(&step, "Initialized"), ("Unknown".to_owned(), expected.to_owned()));
+        assert_eq!(
+            reason(&step, "Initialized"),
+            ("Unknown".to_owned(), expected.to_owned())
+        );
         assert_eq!(step.node, None);
     };
     expect(&node, "NodeNotReady");
     let status = node.status.as_mut().unwrap();
     status.conditions = serde_json::from_value(json!([{"type": "Ready", "status": "True"}])).unwrap();
     let taints = node.spec.as_mut().unwrap().taints.as_mut().unwrap();
-    *taints = vec![taint("agent", "NoExecute"), taint("node.kubernetes.io/not-ready", "NoSchedule")];
+    *taints = vec![
+        taint("agent", "NoExecute"),
+        taint("node.kubernetes.io/not-ready", "NoSchedule"),
+    ];
     expect(&node, "StartupTaintsExist");
     node.spec.as_mut().unwrap().taints.as_mut().unwrap().remove(0);
     expect(&node, "KnownEphemeralTaintsExist");
@@ -148,9 +200,15 @@ fn initialisation_waits_for_one_thing_after_the_other() {
     let allocatable = json!({"cpu": "2", "example.com/gpu": "1"});
     node.status.as_mut().unwrap().allocatable = serde_json::from_value(allocatable).unwrap();
     let done = step(&claim, &[node], None, "12:02:00");
-    assert_eq!(reason(&done, "Initialized"), ("True".into(), "Initialized".into()));
+    assert_eq!(
+        reason(&done, "Initialized"),
+        ("True".into(), "Initialized".into())
+    );
     assert_eq!(reason(&done, "Ready"), ("True".into(), "Ready".into()));
-    assert_eq!(done.node.unwrap()["metadata"]["labels"][labels::INITIALIZED], "true");
+    assert_eq!(
+        done.node.unwrap()["metadata"]["labels"][labels::INITIALIZED],
+        "true"
+    );
 }
 
 fn pool(consolidate_after: &str) -> NodePool {
@@ -176,21 +234,36 @@ fn a_node_is_consolidatable_some_time_after_its_last_pod_event() {
     ]);
     let consolidatable = |claim: &NodeClaim, after: &str, now: &str| {
         let step = step(claim, &[], Some(&pool(after)), now);
-        (is_true(&step.status.conditions, conditions::CONSOLIDATABLE), step.next)
+        (
+            is_true(&step.status.conditions, conditions::CONSOLIDATABLE),
+            step.next,
+        )
     };
     assert_eq!(consolidatable(&claim, "0s", "12:02:00"), (true, None));
-    assert_eq!(consolidatable(&claim, "30s", "12:02:10"), (false, Some(at("12:02:30"))));
+    assert_eq!(
+        consolidatable(&claim, "30s", "12:02:10"),
+        (false, Some(at("12:02:30")))
+    );
     assert_eq!(consolidatable(&claim, "30s", "12:02:30"), (true, None));
     assert_eq!(consolidatable(&claim, "Never", "13:00:00"), (false, None));
     claim.status.as_mut().unwrap().last_pod_event_time = Some(Time(at("12:10:00")));
-    assert_eq!(consolidatable(&claim, "30s", "12:10:20"), (false, Some(at("12:10:30"))));
+    assert_eq!(
+        consolidatable(&claim, "30s", "12:10:20"),
+        (false, Some(at("12:10:30")))
+    );
 }
 
 #[test]
 fn pod_events_are_written_every_ten_seconds_at_most() {
     let mut claim = launched();
     let noted = |claim: &NodeClaim, event: &str| {
-        let seen = Seen { claim, nodes: &[], pool: None, pod_event: Some(at(event)), now: at("12:30:00") };
+        let seen = Seen {
+            claim,
+            nodes: &[],
+            pool: None,
+            pod_event: Some(at(event)),
+            now: at("12:30:00"),
+        };
         advance(&seen).status.last_pod_event_time.map(|time| time.0)
     };
     assert_eq!(noted(&claim, "12:10:00"), Some(at("12:10:00")));
@@ -210,11 +283,26 @@ fn a_status_computed_twice_is_the_same() {
 #[test]
 fn a_claim_ends_by_age_or_when_it_is_stuck() {
     let ends = |claim: &NodeClaim| {
-        end(claim, Duration::from_secs(300), Duration::from_secs(900), at("12:00:00")).unwrap()
+        end(
+            claim,
+            Duration::from_secs(300),
+            Duration::from_secs(900),
+            at("12:00:00"),
+        )
+        .unwrap()
     };
     assert_eq!(ends(&claim(&[])), (at("12:05:00"), End::LaunchTimeout));
-    assert_eq!(ends(&claim(&[("Launched", "Unknown", "12:00:30")])), (at("12:05:30"), End::LaunchTimeout));
+    assert_eq!(
+        ends(&claim(&[("Launched", "Unknown", "12:00:30")])),
+        (at("12:05:30"), End::LaunchTimeout)
+    );
     assert_eq!(ends(&launched()), (at("12:15:00"), End::RegistrationTimeout));
-    let joined = claim(&[("Launched", "True", "12:00:01"), ("Registered", "True", "12:01:00")]);
-    assert_eq!(ends(&joined), ("2026-01-31T12:00:00Z".parse().unwrap(), End::Expired));
+    let joined = claim(&[
+        ("Launched", "True", "12:00:01"),
+        ("Registered", "True", "12:01:00"),
+    ]);
+    assert_eq!(
+        ends(&joined),
+        ("2026-01-31T12:00:00Z".parse().unwrap(), End::Expired)
+    );
 }

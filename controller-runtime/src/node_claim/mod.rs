@@ -72,12 +72,21 @@ pub(crate) fn again_if_stale(result: Result<Action, Error>) -> Result<Action, Er
 /// Runs the life of every claim until dropped.
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
     let evictions = Evictions::new();
-    let claims = cx.queues.claims.run(CONCURRENCY, |name| reconcile(&cx, &evictions, name));
+    let claims = cx
+        .queues
+        .claims
+        .run(CONCURRENCY, |name| reconcile(&cx, &evictions, name));
     futures::join!(claims, evictions.run(&cx));
 }
 
-async fn reconcile<P: Provisioner>(cx: &Context<P>, evictions: &Evictions, name: String) -> Result<Action, Error> {
-    let Some(claim) = cx.cluster.with(|state| state.claim(&name)) else { return Ok(Action::Await) };
+async fn reconcile<P: Provisioner>(
+    cx: &Context<P>,
+    evictions: &Evictions,
+    name: String,
+) -> Result<Action, Error> {
+    let Some(claim) = cx.cluster.with(|state| state.claim(&name)) else {
+        return Ok(Action::Await);
+    };
     if !cx.is_ours(&claim.spec.node_class_ref) {
         return Ok(Action::Await);
     }
@@ -100,11 +109,17 @@ async fn live<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result
         && when <= now
     {
         let object = format!("NodeClaim/{}", claim.name_any());
-        cx.runtime.decisions.record("node-claim", object, "", "deleted", end.reason());
+        cx.runtime
+            .decisions
+            .record("node-claim", object, "", "deleted", end.reason());
         remove(cx, claim).await?;
         return Ok(Action::Await);
     }
-    if !claim.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) {
+    if !claim
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == labels::TERMINATION_FINALIZER)
+    {
         let mut finalizers = claim.finalizers().to_vec();
         finalizers.push(labels::TERMINATION_FINALIZER.to_owned());
         let patch = json!({ "metadata": { "finalizers": finalizers } });
@@ -131,7 +146,13 @@ async fn progress<P: Provisioner>(
         let pool = claim.pool().and_then(|pool| state.pool(pool));
         (state.nodes_of(claim), pool, state.pod_event(&claim.name_any()))
     });
-    let step = advance(&Seen { claim, nodes: &nodes, pool: pool.as_deref(), pod_event, now: cx.now() });
+    let step = advance(&Seen {
+        claim,
+        nodes: &nodes,
+        pool: pool.as_deref(),
+        pod_event,
+        now: cx.now(),
+    });
     if let (Some(patch), [node]) = (step.node, nodes.as_slice()) {
         let written = cluster::merge_patch(&cx.nodes(), &Precondition::of(&**node), patch).await?;
         cx.cluster.with(|state| state.update_node(written));
@@ -175,8 +196,14 @@ pub(crate) async fn write_status<P: Provisioner>(
 
 /// Deletes a claim; its finalizer does the rest.
 pub(crate) async fn remove<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim) -> Result<(), Error> {
-    let precondition = Preconditions { uid: claim.uid(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+    let precondition = Preconditions {
+        uid: claim.uid(),
+        resource_version: None,
+    };
+    let params = DeleteParams {
+        preconditions: Some(precondition),
+        ..DeleteParams::default()
+    };
     match cx.claims().delete(&claim.name_any(), &params).await {
         Ok(response) => {
             // Nothing comes back if nothing held it.

@@ -45,7 +45,11 @@ pub(super) async fn finalize<P: Provisioner>(
     evictions: &Evictions,
     claim: &Arc<NodeClaim>,
 ) -> Result<Action, Error> {
-    if !claim.finalizers().iter().any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) {
+    if !claim
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == labels::TERMINATION_FINALIZER)
+    {
         return Ok(Action::Await);
     }
     let claim = &with_deadline(cx, claim).await?;
@@ -71,14 +75,27 @@ pub(super) async fn finalize<P: Provisioner>(
 
 /// When the machine goes whatever is on it.
 fn deadline(claim: &NodeClaim) -> Option<Timestamp> {
-    claim.annotations().get(labels::TERMINATION_TIMESTAMP)?.parse().ok()
+    claim
+        .annotations()
+        .get(labels::TERMINATION_TIMESTAMP)?
+        .parse()
+        .ok()
 }
 
 /// Writes the end of the grace period down, so that it stays what it was.
-async fn with_deadline<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result<Arc<NodeClaim>, Error> {
-    let grace = claim.spec.termination_grace_period.as_ref().and_then(|grace| grace.get());
+async fn with_deadline<P: Provisioner>(
+    cx: &Context<P>,
+    claim: &Arc<NodeClaim>,
+) -> Result<Arc<NodeClaim>, Error> {
+    let grace = claim
+        .spec
+        .termination_grace_period
+        .as_ref()
+        .and_then(|grace| grace.get());
     let deleted = claim.metadata.deletion_timestamp.as_ref();
-    let (Some(grace), Some(deleted), None) = (grace, deleted, deadline(claim)) else { return Ok(Arc::clone(claim)) };
+    let (Some(grace), Some(deleted), None) = (grace, deleted, deadline(claim)) else {
+        return Ok(Arc::clone(claim));
+    };
     let end = deleted.0.saturating_add(grace).unwrap_or(Timestamp::MAX);
     let patch = json!({ "metadata": { "annotations": { labels::TERMINATION_TIMESTAMP: end.to_string() } } });
     let written = cluster::merge_patch(&cx.claims(), &Precondition::of(&**claim), patch).await?;
@@ -87,7 +104,11 @@ async fn with_deadline<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) 
 }
 
 /// Deletes the node object (its finalizer holds it) and keeps new pods away from it.
-async fn begin<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim, node: &Arc<Node>) -> Result<Arc<Node>, Error> {
+async fn begin<P: Provisioner>(
+    cx: &Context<P>,
+    claim: &NodeClaim,
+    node: &Arc<Node>,
+) -> Result<Arc<Node>, Error> {
     let mut node = Arc::clone(node);
     if let Some(patch) = leaving(&node, deadline(claim)) {
         let written = cluster::merge_patch(&cx.nodes(), &Precondition::of(&*node), patch).await?;
@@ -95,8 +116,14 @@ async fn begin<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim, node: &Arc<No
         node = Arc::new(written);
     }
     if node.metadata.deletion_timestamp.is_none() {
-        let precondition = Preconditions { uid: node.uid(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+        let precondition = Preconditions {
+            uid: node.uid(),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(precondition),
+            ..DeleteParams::default()
+        };
         match cx.nodes().delete(&node.name_any(), &params).await {
             Ok(response) => {
                 if let Some(written) = response.left() {
@@ -114,7 +141,11 @@ async fn begin<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim, node: &Arc<No
 /// The patch that marks a node as leaving, if it is not marked yet.
 fn leaving(node: &Node, end: Option<Timestamp>) -> Option<Value> {
     let disrupted = labels::disrupted_taint();
-    let own = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let own = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.clone())
+        .unwrap_or_default();
     let mut patch = json!({});
     if !own.iter().any(|taint| taints::same(taint, &disrupted)) {
         patch["spec"]["taints"] = json!(taints::merge(&own, &[disrupted]));
@@ -125,7 +156,10 @@ fn leaving(node: &Node, end: Option<Timestamp>) -> Option<Value> {
     if let Some(end) = end.filter(|_| !node.annotations().contains_key(labels::TERMINATION_TIMESTAMP)) {
         patch["metadata"]["annotations"][labels::TERMINATION_TIMESTAMP] = json!(end.to_string());
     }
-    patch.as_object().is_some_and(|patch| !patch.is_empty()).then_some(patch)
+    patch
+        .as_object()
+        .is_some_and(|patch| !patch.is_empty())
+        .then_some(patch)
 }
 
 /// Drains the nodes; what to do meanwhile, or none when they are empty.
@@ -136,12 +170,17 @@ async fn wait_for_pods<P: Provisioner>(
     nodes: &[Arc<Node>],
 ) -> Result<Option<Action>, Error> {
     let now = cx.now();
-    let drained = find(claim.conditions(), conditions::DRAINED).is_some_and(|drained| drained.status == "True");
+    let drained =
+        find(claim.conditions(), conditions::DRAINED).is_some_and(|drained| drained.status == "True");
     if nodes.is_empty() || drained || is_lost(cx, claim, nodes).await? {
         return Ok(None);
     }
-    let pods: Vec<Arc<Pod>> =
-        cx.cluster.with(|state| nodes.iter().flat_map(|node| state.pods_on(&node.name_any())).collect());
+    let pods: Vec<Arc<Pod>> = cx.cluster.with(|state| {
+        nodes
+            .iter()
+            .flat_map(|node| state.pods_on(&node.name_any()))
+            .collect()
+    });
     let end = deadline(claim);
     let step = drain(&pods, end, now);
     let why = disruption_reason(claim);
@@ -154,40 +193,68 @@ async fn wait_for_pods<P: Provisioner>(
     if let Some(end) = end.filter(|_| !step.is_done()) {
         let message = format!("All pods will be deleted by {end}");
         nodes.iter().for_each(|node| {
-            cx.announce(&**node, EventType::Warning, "TerminationGracePeriodExpiring", message.clone());
+            cx.announce(
+                &**node,
+                EventType::Warning,
+                "TerminationGracePeriodExpiring",
+                message.clone(),
+            );
         });
     }
-    let least = deleted_at(claim, now).saturating_add(cx.config.drain_at_least).unwrap_or(now);
+    let least = deleted_at(claim, now)
+        .saturating_add(cx.config.drain_at_least)
+        .unwrap_or(now);
     if step.is_done() && now >= least {
         set(cx, claim, &ConditionValue::is_true(conditions::DRAINED)).await?;
         // The status was written: go on with what it is now.
         return Ok(Some(Action::RequeueAfter(Duration::ZERO)));
     }
-    set(cx, claim, &ConditionValue::unknown(conditions::DRAINED, "Draining", "Draining")).await?;
+    set(
+        cx,
+        claim,
+        &ConditionValue::unknown(conditions::DRAINED, "Draining", "Draining"),
+    )
+    .await?;
     Ok(Some(Action::RequeueAfter(next_look(&step, least, now))))
 }
 
 fn deleted_at(claim: &NodeClaim, now: Timestamp) -> Timestamp {
-    claim.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0)
+    claim
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .map_or(now, |time| time.0)
 }
 
 /// Pods that go wake the drain; time does so here.
 fn next_look(step: &Drain, least: Timestamp, now: Timestamp) -> Duration {
     const LONGEST: Duration = Duration::from_secs(10);
     let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
-    let due = if step.is_done() { Some(until(least)) } else { step.next.map(until) };
+    let due = if step.is_done() {
+        Some(until(least))
+    } else {
+        step.next.map(until)
+    };
     due.unwrap_or(LONGEST).clamp(Duration::from_millis(1), LONGEST)
 }
 
 /// Why the pods of a claim are evicted, in a word.
 fn disruption_reason(claim: &NodeClaim) -> String {
     let reason = find(claim.conditions(), conditions::DISRUPTION_REASON);
-    reason.filter(|reason| reason.status == "True").map_or_else(|| "Forceful Termination".to_owned(), |found| found.reason.clone())
+    reason
+        .filter(|reason| reason.status == "True")
+        .map_or_else(|| "Forceful Termination".to_owned(), |found| found.reason.clone())
 }
 
 /// Whether the instance has gone by itself: then nobody is left who could end the pods.
-async fn is_lost<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim, nodes: &[Arc<Node>]) -> Result<bool, Error> {
-    let Some(id) = claim.provider_id() else { return Ok(true) };
+async fn is_lost<P: Provisioner>(
+    cx: &Context<P>,
+    claim: &NodeClaim,
+    nodes: &[Arc<Node>],
+) -> Result<bool, Error> {
+    let Some(id) = claim.provider_id() else {
+        return Ok(true);
+    };
     if nodes.iter().any(|node| is_node_ready(node)) {
         return Ok(false);
     }
@@ -196,7 +263,10 @@ async fn is_lost<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim, nodes: &[Ar
 
 async fn force<P: Provisioner>(cx: &Context<P>, pod: &Pod, grace: u32) -> Result<(), Error> {
     let api: Api<Pod> = Api::namespaced(cx.runtime.client.clone(), &pod.namespace().unwrap_or_default());
-    let precondition = Preconditions { uid: pod.uid(), resource_version: None };
+    let precondition = Preconditions {
+        uid: pod.uid(),
+        resource_version: None,
+    };
     let params = DeleteParams {
         grace_period_seconds: Some(grace),
         preconditions: Some(precondition),
@@ -224,7 +294,11 @@ async fn wait_for_volumes<P: Provisioner>(
         Err(error) if cluster::is_gone(&error) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let ours = |attachment: &VolumeAttachment| nodes.iter().any(|node| node.name_any() == attachment.spec.node_name);
+    let ours = |attachment: &VolumeAttachment| {
+        nodes
+            .iter()
+            .any(|node| node.name_any() == attachment.spec.node_name)
+    };
     let waiting = attached.iter().filter(|attachment| ours(attachment)).count();
     let late = deadline(claim).is_some_and(|end| cx.now() >= end);
     let value = match (waiting, late) {
@@ -236,14 +310,20 @@ async fn wait_for_volumes<P: Provisioner>(
         _ => {
             let reason = "AwaitingVolumeDetachment";
             let message = format!("Awaiting deletion of {waiting} VolumeAttachments bound to node");
-            nodes.iter().for_each(|node| cx.announce(&**node, EventType::Normal, reason, message.clone()));
+            nodes
+                .iter()
+                .for_each(|node| cx.announce(&**node, EventType::Normal, reason, message.clone()));
             ConditionValue::unknown(conditions::VOLUMES_DETACHED, reason, reason)
         }
     };
     let waits = value.status.is_none();
     set(cx, claim, &value).await?;
     // Either the status has changed, or time has to pass.
-    Ok(Some(Action::RequeueAfter(if waits { cx.config.termination_recheck } else { Duration::ZERO })))
+    Ok(Some(Action::RequeueAfter(if waits {
+        cx.config.termination_recheck
+    } else {
+        Duration::ZERO
+    })))
 }
 
 /// Returns the instance; what to do meanwhile, or none when it is gone.
@@ -256,19 +336,32 @@ async fn give_back<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> R
     let Some(id) = id else { return Ok(None) };
     if cx.provisioner.terminate(&id).await? == Termination::Gone {
         let object = format!("NodeClaim/{}", claim.name_any());
-        let what = claim.label(labels::INSTANCE_TYPE).unwrap_or("instance").to_owned();
+        let what = claim
+            .label(labels::INSTANCE_TYPE)
+            .unwrap_or("instance")
+            .to_owned();
         let reason = format!("{id} returned: {}", disruption_reason(claim));
-        cx.runtime.decisions.record("node-claim", object, what, "", reason);
+        cx.runtime
+            .decisions
+            .record("node-claim", object, what, "", reason);
         return Ok(None);
     }
-    set(cx, claim, &ConditionValue::is_true(conditions::INSTANCE_TERMINATING)).await?;
+    set(
+        cx,
+        claim,
+        &ConditionValue::is_true(conditions::INSTANCE_TERMINATING),
+    )
+    .await?;
     Ok(Some(Action::RequeueAfter(cx.config.termination_recheck)))
 }
 
 async fn unrecorded<P: Provisioner>(cx: &Context<P>, claim: &NodeClaim) -> Result<Option<ProviderId>, Error> {
     let name = claim.metadata.name.as_deref();
     let instances = cx.provisioner.list().await?;
-    Ok(instances.into_iter().find(|instance| instance.claim.as_deref() == name).map(|instance| instance.id))
+    Ok(instances
+        .into_iter()
+        .find(|instance| instance.claim.as_deref() == name)
+        .map(|instance| instance.id))
 }
 
 /// Sets a condition of the claim, if that changes anything.

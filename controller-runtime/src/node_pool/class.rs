@@ -17,11 +17,16 @@ use crate::{
 
 /// Keeps the status of every class until dropped.
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
-    cx.queues.classes.run(super::CONCURRENCY, |name| reconcile(&cx, name)).await;
+    cx.queues
+        .classes
+        .run(super::CONCURRENCY, |name| reconcile(&cx, name))
+        .await;
 }
 
 async fn reconcile<P: Provisioner>(cx: &Context<P>, name: String) -> Result<Action, Error> {
-    let Some(class) = cx.classes.get(&ObjectKey::cluster(name)) else { return Ok(Action::Await) };
+    let Some(class) = cx.classes.get(&ObjectKey::cluster(name)) else {
+        return Ok(Action::Await);
+    };
     let result = if class.meta().deletion_timestamp.is_some() {
         finalize(cx, &class).await.map(|()| Action::Await)
     } else {
@@ -38,8 +43,13 @@ async fn resolve<P: Provisioner>(cx: &Context<P>, class: &Arc<P::Class>) -> Resu
     let api: Api<P::Class> = Api::all(cx.runtime.client.clone());
     let label = labels::class_label(&P::Class::group(&()), &P::Class::kind(&()));
     let (hash, version) = class.drift_hash();
-    let stamps = [(format!("{label}-hash"), hash), (format!("{label}-hash-version"), version.to_owned())];
-    let stamped = stamps.iter().all(|(key, value)| class.annotations().get(key) == Some(value));
+    let stamps = [
+        (format!("{label}-hash"), hash),
+        (format!("{label}-hash-version"), version.to_owned()),
+    ];
+    let stamped = stamps
+        .iter()
+        .all(|(key, value)| class.annotations().get(key) == Some(value));
     let mut finalizers = class.finalizers().to_vec();
     let held = finalizers.contains(&finalizer::<P>());
     let mut class = (**class).clone();
@@ -61,9 +71,19 @@ async fn resolve<P: Provisioner>(cx: &Context<P>, class: &Arc<P::Class>) -> Resu
 
 /// Whether a merge of `wanted` would change the status.
 fn differs<C: serde::Serialize>(class: &C, wanted: &Value) -> bool {
-    let Ok(current) = serde_json::to_value(class) else { return true };
-    let Some(wanted) = wanted.as_object() else { return false };
-    wanted.iter().any(|(key, value)| current.pointer("/status").and_then(|status| status.get(key)).unwrap_or(&Value::Null) != value)
+    let Ok(current) = serde_json::to_value(class) else {
+        return true;
+    };
+    let Some(wanted) = wanted.as_object() else {
+        return false;
+    };
+    wanted.iter().any(|(key, value)| {
+        current
+            .pointer("/status")
+            .and_then(|status| status.get(key))
+            .unwrap_or(&Value::Null)
+            != value
+    })
 }
 
 /// Lets a class go when nothing bought by it is left.
@@ -82,7 +102,12 @@ async fn finalize<P: Provisioner>(cx: &Context<P>, class: &Arc<P::Class>) -> Res
     });
     if !names.is_empty() {
         let message = format!("Waiting on NodeClaim termination for {}", names.join(", "));
-        cx.announce(&**class, EventType::Normal, "WaitingOnNodeClaimTermination", message);
+        cx.announce(
+            &**class,
+            EventType::Normal,
+            "WaitingOnNodeClaimTermination",
+            message,
+        );
         return Ok(());
     }
     let api: Api<P::Class> = Api::all(cx.runtime.client.clone());

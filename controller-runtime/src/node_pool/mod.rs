@@ -36,11 +36,16 @@ const ALWAYS: [&str; 5] = ["cpu", "memory", "pods", "ephemeral-storage", "nodes"
 
 /// Keeps the status of every pool until dropped.
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
-    cx.queues.pools.run(CONCURRENCY, |name| reconcile(&cx, name)).await;
+    cx.queues
+        .pools
+        .run(CONCURRENCY, |name| reconcile(&cx, name))
+        .await;
 }
 
 async fn reconcile<P: Provisioner>(cx: &Context<P>, name: String) -> Result<Action, Error> {
-    let Some(pool) = cx.cluster.with(|state| state.pool(&name)) else { return Ok(Action::Await) };
+    let Some(pool) = cx.cluster.with(|state| state.pool(&name)) else {
+        return Ok(Action::Await);
+    };
     if !cx.is_ours(&pool.spec.template.spec.node_class_ref) || pool.metadata.deletion_timestamp.is_some() {
         return Ok(Action::Await);
     }
@@ -51,9 +56,15 @@ async fn update<P: Provisioner>(cx: &Context<P>, pool: &Arc<NodePool>) -> Result
     let mut pool = (**pool).clone();
     let stamps = [
         (labels::NODEPOOL_HASH, hash::node_pool(&pool)),
-        (labels::NODEPOOL_HASH_VERSION, hash::NODEPOOL_HASH_VERSION.to_owned()),
+        (
+            labels::NODEPOOL_HASH_VERSION,
+            hash::NODEPOOL_HASH_VERSION.to_owned(),
+        ),
     ];
-    if stamps.iter().any(|(key, value)| pool.annotations().get(*key) != Some(value)) {
+    if stamps
+        .iter()
+        .any(|(key, value)| pool.annotations().get(*key) != Some(value))
+    {
         let patch = json!({ "metadata": { "annotations": std::collections::BTreeMap::from(stamps) } });
         pool = cluster::merge_patch(&cx.pools(), &Precondition::of(&pool), patch).await?;
     }
@@ -67,15 +78,28 @@ async fn update<P: Provisioner>(cx: &Context<P>, pool: &Arc<NodePool>) -> Result
 }
 
 /// A pool's status as it is to be.
-fn status<C: NodeClass>(pool: &NodePool, class: Option<&C>, usage: ResourceList, now: Timestamp) -> NodePoolStatus {
+fn status<C: NodeClass>(
+    pool: &NodePool,
+    class: Option<&C>,
+    usage: ResourceList,
+    now: Timestamp,
+) -> NodePoolStatus {
     let mut status = pool.status.clone().unwrap_or_default();
     let generation = pool.metadata.generation;
     let problems = validate::node_pool(pool);
-    let words = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let words = problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
     let validated = if problems.is_empty() {
         ConditionValue::is_true(conditions::VALIDATION_SUCCEEDED)
     } else {
-        ConditionValue::is_false(conditions::VALIDATION_SUCCEEDED, "NodePoolValidationFailed", &words)
+        ConditionValue::is_false(
+            conditions::VALIDATION_SUCCEEDED,
+            "NodePoolValidationFailed",
+            &words,
+        )
     };
     set_condition(&mut status.conditions, &validated, generation, now);
     let class_ready = class_ready(class);
@@ -101,7 +125,9 @@ fn class_ready<C: NodeClass>(class: Option<&C>) -> ConditionValue<'_> {
     }
     match find(class.conditions(), READY) {
         Some(ready) if ready.status == "True" => ConditionValue::is_true(KIND),
-        Some(ready) if ready.status == "False" => ConditionValue::is_false(KIND, &ready.reason, &ready.message),
+        Some(ready) if ready.status == "False" => {
+            ConditionValue::is_false(KIND, &ready.reason, &ready.message)
+        }
         _ => ConditionValue::unknown(KIND, "NodeClassReadinessUnknown", "Node Class Readiness Unknown"),
     }
 }
@@ -164,7 +190,10 @@ mod tests {
         let first = status(&pool, Some(&class(Some("True"))), ResourceList::default(), now());
         pool.status = Some(first.clone());
         let later = now().saturating_add(std::time::Duration::from_secs(60)).unwrap();
-        assert_eq!(status(&pool, Some(&class(Some("True"))), ResourceList::default(), later), first);
+        assert_eq!(
+            status(&pool, Some(&class(Some("True"))), ResourceList::default(), later),
+            first
+        );
         assert_eq!(first.nodes, Some(0));
         assert_eq!(first.resources.unwrap().0.len(), ALWAYS.len());
     }

@@ -37,7 +37,10 @@ struct Seen {
 
 impl fmt::Debug for Batcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batcher").field("idle", &self.idle).field("longest", &self.longest).finish_non_exhaustive()
+        f.debug_struct("Batcher")
+            .field("idle", &self.idle)
+            .field("longest", &self.longest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +48,11 @@ impl Batcher {
     /// A batch ends `idle` after its last new pod, and `longest` after its first.
     #[must_use]
     pub fn new(idle: Duration, longest: Duration) -> Self {
-        Self { shared: Arc::default(), idle, longest }
+        Self {
+            shared: Arc::default(),
+            idle,
+            longest,
+        }
     }
 
     fn with<T>(&self, with: impl FnOnce(&mut Seen) -> T) -> T {
@@ -88,7 +95,12 @@ impl Batcher {
                 break;
             }
         }
-        self.with(|seen| *seen = Seen { arrivals: seen.arrivals, ..Seen::default() });
+        self.with(|seen| {
+            *seen = Seen {
+                arrivals: seen.arrivals,
+                ..Seen::default()
+            }
+        });
     }
 
     async fn first(&self, until: Option<Instant>) {

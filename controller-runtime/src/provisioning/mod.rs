@@ -52,7 +52,10 @@ struct Limiter {
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self { tokens: Self::BURST, at: None }
+        Self {
+            tokens: Self::BURST,
+            at: None,
+        }
     }
 }
 
@@ -86,18 +89,32 @@ pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
 
 /// What can be bought now, by pool.
 pub(crate) async fn catalogs<P: Provisioner>(cx: &Context<P>) -> Catalogs {
-    let pools: Vec<_> = cx.cluster.with(|state| state.pools().filter(|pool| may_buy(pool)).cloned().collect());
+    let pools: Vec<_> = cx
+        .cluster
+        .with(|state| state.pools().filter(|pool| may_buy(pool)).cloned().collect());
     let mut catalogs = Catalogs::new();
     for pool in pools {
-        let Some(class) = cx.class(&pool.spec.template.spec.node_class_ref) else { continue };
+        let Some(class) = cx.class(&pool.spec.template.spec.node_class_ref) else {
+            continue;
+        };
         match cx.provisioner.catalog(&pool, &class).await {
             Ok(catalog) => {
                 catalogs.insert(pool.name_any(), catalog);
             }
-            Err(error) => tracing::warn!(pool = pool.name_any(), %error, "nothing is known of what can be bought"),
+            Err(error) => {
+                tracing::warn!(pool = pool.name_any(), %error, "nothing is known of what can be bought")
+            }
         }
     }
     catalogs
+}
+
+/// The versions of catalogues, by pool.
+pub(crate) fn versions(catalogs: &Catalogs) -> Vec<(String, u64)> {
+    catalogs
+        .iter()
+        .map(|(pool, catalog)| (pool.clone(), catalog.version))
+        .collect()
 }
 
 /// One pass; says whether pods still wait or machines still have to be emptied.
@@ -107,16 +124,23 @@ async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
         return false;
     }
     let catalogs = catalogs(cx).await;
-    let (snapshot, pods) = cx.cluster.with(|state| (state.snapshot(&catalogs), state.to_place()));
-    let seen = (snapshot.version, catalogs.iter().map(|(pool, catalog)| (pool.clone(), catalog.version)).collect());
+    let (snapshot, pods) = cx
+        .cluster
+        .with(|state| (state.snapshot(&catalogs), state.to_place()));
+    let seen = (snapshot.version, versions(&catalogs));
     let now = cx.now();
     let again = cx.config.failed_scheduling_silence;
-    let recent = memo.at.is_some_and(|at| at.saturating_add(again).is_ok_and(|due| now < due));
+    let recent = memo
+        .at
+        .is_some_and(|at| at.saturating_add(again).is_ok_and(|due| now < due));
     if recent && memo.seen.as_ref() == Some(&seen) {
         return true;
     }
-    let facts: Vec<Arc<PodFacts>> =
-        cx.cluster.with(|state| pods.iter().filter_map(|pod| state.facts(&ObjectKey::of(&**pod))).collect());
+    let facts: Vec<Arc<PodFacts>> = cx.cluster.with(|state| {
+        pods.iter()
+            .filter_map(|pod| state.facts(&ObjectKey::of(&**pod)))
+            .collect()
+    });
     let plan = Prepared::new(snapshot.world.clone()).solve(&facts, &Overlay::default(), Budget::default());
     let pods: BTreeMap<PodKey, Arc<Pod>> = pods.into_iter().map(|pod| (key(&pod), pod)).collect();
     let done = carry_out(cx, memo, &snapshot, &plan, &pods).await;
@@ -137,12 +161,20 @@ async fn carry_out<P: Provisioner>(
     plan: &Plan,
     pods: &BTreeMap<PodKey, Arc<Pod>>,
 ) -> bool {
-    let until = cx.now().saturating_add(cx.config.nomination()).unwrap_or(Timestamp::MAX);
+    let until = cx
+        .now()
+        .saturating_add(cx.config.nomination())
+        .unwrap_or(Timestamp::MAX);
     for (node, placed) in &plan.existing {
-        cx.cluster.with(|state| state.nominate(&snapshot.nomination_of(node), until));
+        cx.cluster
+            .with(|state| state.nominate(&snapshot.nomination_of(node), until));
         let member = snapshot.members.get(node);
-        let claim = member.and_then(|member| member.claim_name()).map(|claim| format!("nodeclaim/{claim}"));
-        let node = member.and_then(|member| member.node_name()).map(|node| format!("node/{node}"));
+        let claim = member
+            .and_then(|member| member.claim_name())
+            .map(|claim| format!("nodeclaim/{claim}"));
+        let node = member
+            .and_then(|member| member.node_name())
+            .map(|node| format!("node/{node}"));
         let place = [claim, node].into_iter().flatten().collect::<Vec<_>>().join(", ");
         nominated(cx, memo, placed, pods, &place);
     }
@@ -162,7 +194,11 @@ async fn carry_out<P: Provisioner>(
 /// Why a machine is bought, in words.
 fn why(node: &provisioner::schedule::PlannedNode, pods: &BTreeMap<PodKey, Arc<Pod>>) -> String {
     const NAMED: usize = 3;
-    let waiting = node.pods.iter().filter(|key| pods.get(*key).is_some_and(|pod| pod::node_name(pod).is_none())).count();
+    let waiting = node
+        .pods
+        .iter()
+        .filter(|key| pods.get(*key).is_some_and(|pod| pod::node_name(pod).is_none()))
+        .count();
     let mut names: Vec<_> = node.pods.iter().take(NAMED).map(ToString::to_string).collect();
     if node.pods.len() > NAMED {
         names.push(format!("{} more", node.pods.len() - NAMED));
@@ -183,9 +219,18 @@ fn nominated<P: Provisioner>(
     pods: &BTreeMap<PodKey, Arc<Pod>>,
     place: &str,
 ) {
-    for pod in placed.iter().filter_map(|key| pods.get(key)).filter(|pod| pod::node_name(pod).is_none()) {
+    for pod in placed
+        .iter()
+        .filter_map(|key| pods.get(key))
+        .filter(|pod| pod::node_name(pod).is_none())
+    {
         if memo.nominations.allow() {
-            cx.announce(&**pod, EventType::Normal, "Nominated", format!("Pod should schedule on: {place}"));
+            cx.announce(
+                &**pod,
+                EventType::Normal,
+                "Nominated",
+                format!("Pod should schedule on: {place}"),
+            );
         }
     }
 }
@@ -194,22 +239,36 @@ fn nominated<P: Provisioner>(
 fn refused<P: Provisioner>(cx: &Context<P>, memo: &mut Memo, plan: &Plan, pods: &BTreeMap<PodKey, Arc<Pod>>) {
     let mut by_reason: BTreeMap<String, Vec<&PodKey>> = BTreeMap::new();
     for (key, reason) in &plan.unschedulable {
-        let Some(pod) = pods.get(key).filter(|pod| pod::node_name(pod).is_none()) else { continue };
+        let Some(pod) = pods.get(key).filter(|pod| pod::node_name(pod).is_none()) else {
+            continue;
+        };
         if *reason == Reason::NotTried || is_none_of_ours(reason) {
             continue;
         }
         let message = format!("Failed to schedule pod, {reason}");
         let silence = cx.config.failed_scheduling_silence;
-        cx.announce_once_in(silence, pod.object_ref(&()), EventType::Warning, "FailedScheduling", message);
+        cx.announce_once_in(
+            silence,
+            pod.object_ref(&()),
+            EventType::Warning,
+            "FailedScheduling",
+            message,
+        );
         by_reason.entry(reason.to_string()).or_default().push(key);
     }
     for (reason, keys) in &by_reason {
         if memo.refused.contains(reason) {
             continue;
         }
-        let more = if keys.len() > 1 { format!(" and {} more", keys.len() - 1) } else { String::new() };
+        let more = if keys.len() > 1 {
+            format!(" and {} more", keys.len() - 1)
+        } else {
+            String::new()
+        };
         let object = format!("Pod/{}{more}", keys[0]);
-        cx.runtime.decisions.record("provisioning", object, "pending", "no node", reason.as_str());
+        cx.runtime
+            .decisions
+            .record("provisioning", object, "pending", "no node", reason.as_str());
     }
     memo.refused = by_reason.into_keys().collect();
 }

@@ -261,31 +261,35 @@ pub(crate) fn apply_manifest(state: &mut State, object: Value) -> Result<Arc<Val
     };
     let mut call = Call::new(resource, version, target);
     call.manager = "kubectl".to_owned();
-    if call.target.name.is_none() || call.resource.store.is_none() {
-        return create::create(state, &call, object).map(|entry| entry.value.clone());
-    }
+    let known = call.target.name.is_some() && call.resource.store.is_some() && call.existing(state).is_ok();
     // A new node registers with its status; other kinds get theirs apart.
-    let registers = call.resource.is("", "nodes") && call.existing(state).is_err();
-    if value::at(&object, &["status"]).is_some() && call.version.status && !registers {
-        return with_status(state, &call, object);
+    let apart = call.version.status && (known || !call.resource.is("", "nodes"));
+    let mut object = object;
+    let status = if apart {
+        value::remove(&mut object, &["status"])
+    } else {
+        None
+    };
+    let entry = if known {
+        patch::apply(state, &call, Part::Main, object, true)?.entry
+    } else {
+        create::create(state, &call, object)?
+    };
+    match status {
+        Some(status) => with_status(state, &call, &entry, status),
+        None => Ok(entry.value.clone()),
     }
-    patch::apply(state, &call, Part::Main, object, true).map(|written| written.entry.value.clone())
 }
 
-/// A manifest that brings its status (a fixed node, say): the object first, then its status.
-fn with_status(state: &mut State, call: &Call, mut object: Value) -> Result<Arc<Value>, ApiError> {
-    let status = value::remove(&mut object, &["status"]).unwrap_or_default();
-    patch::apply(state, call, Part::Main, object, true)?;
-    let existing = call.existing(state)?;
-    let mut object = Value::clone(&existing.value);
+/// Writes the status that a manifest brings.
+fn with_status(
+    state: &mut State,
+    call: &Call,
+    entry: &Arc<Entry>,
+    status: Value,
+) -> Result<Arc<Value>, ApiError> {
+    let mut object = Value::clone(&entry.value);
     value::set(&mut object, &["status"], status);
-    let written = update::write(
-        state,
-        call,
-        &existing,
-        object,
-        Part::Status,
-        &Manager::update(call),
-    )?;
+    let written = update::write(state, call, entry, object, Part::Status, &Manager::update(call))?;
     Ok(written.entry.value.clone())
 }

@@ -183,36 +183,7 @@ fn shape(call: &Call, existing: &Entry, object: &mut Value, part: Part) {
                 value::copy(old, object, &["status"]);
             }
         }
-        Part::Status => {
-            let status = value::remove(object, &["status"]);
-            let metadata = value::remove(object, &["metadata"]);
-            *object = Value::clone(old);
-            match status {
-                Some(status) => value::set(object, &["status"], status),
-                None => {
-                    value::remove(object, &["status"]);
-                }
-            }
-            let keeps_labels = matches!(
-                call.resource.group.as_str(),
-                "apps" | "batch" | "autoscaling" | "policy"
-            );
-            match metadata {
-                // A custom resource's metadata does not change with its status.
-                Some(metadata) if call.resource.extension.is_none() => {
-                    value::set(object, &["metadata"], metadata);
-                    if keeps_labels {
-                        value::copy(old, object, &["metadata", "labels"]);
-                    }
-                }
-                Some(mut metadata) => {
-                    if let Some(fields) = value::remove(&mut metadata, &["managedFields"]) {
-                        value::set(object, &["metadata", "managedFields"], fields);
-                    }
-                }
-                None => {}
-            }
-        }
+        Part::Status => shape_status(call, old, object),
         Part::Finalize => {
             let finalizers = value::at(object, &["spec", "finalizers"]).cloned();
             *object = Value::clone(old);
@@ -223,6 +194,32 @@ fn shape(call: &Call, existing: &Entry, object: &mut Value, part: Part) {
                 }
             }
         }
+    }
+}
+
+/// A write of the status leaves everything else as it was; of a built-in's metadata it may change what its strategy lets.
+fn shape_status(call: &Call, old: &Value, object: &mut Value) {
+    let names = |object: &Value| -> Vec<String> {
+        let members = object.as_object().into_iter().flatten().map(|(key, _)| key);
+        members
+            .filter(|key| !matches!(key.as_str(), "status" | "metadata"))
+            .cloned()
+            .collect()
+    };
+    for key in names(object).iter().chain(&names(old)) {
+        value::copy(old, object, &[key]);
+    }
+    if call.resource.extension.is_some() {
+        let fields = value::remove(object, &["metadata", "managedFields"]);
+        value::copy(old, object, &["metadata"]);
+        if let Some(fields) = fields {
+            value::set(object, &["metadata", "managedFields"], fields);
+        }
+    } else if matches!(
+        call.resource.group.as_str(),
+        "apps" | "batch" | "autoscaling" | "policy"
+    ) {
+        value::copy(old, object, &["metadata", "labels"]);
     }
 }
 
