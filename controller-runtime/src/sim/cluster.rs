@@ -24,11 +24,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    StreamExt as _,
-    future::BoxFuture,
-    stream::FuturesUnordered,
-};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use provisioner::Machines;
 use scaler_api::SharedClock;
 use serde_json::Value;
@@ -89,7 +85,9 @@ pub struct Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,9 +95,17 @@ impl Cluster {
     /// An empty cluster. Call it inside a tokio runtime.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let api = ApiServer::new(api::Options { clock: options.clock.clone(), seed: options.seed });
+        let api = ApiServer::new(api::Options {
+            clock: options.clock.clone(),
+            seed: options.seed,
+        });
         let (runtime, events) = Runtime::new(api.client("default"), options.clock.clone(), "embedded");
-        Self { api, runtime, events: Mutex::new(Some(Box::pin(events))), options }
+        Self {
+            api,
+            runtime,
+            events: Mutex::new(Some(Box::pin(events))),
+            options,
+        }
     }
 
     /// The API server, e.g. to look at objects without a request.
@@ -127,8 +133,16 @@ impl Cluster {
         tasks.extend(self.events.lock().unwrap_or_else(PoisonError::into_inner).take());
         tasks.extend(controllers::all(&self.runtime, &mut informers));
         let hpa = self.options.hpa.clone();
-        tasks.push(horizontal_pod_autoscaler::controller(&self.runtime, informers.pods.store(), hpa));
-        tasks.push(scheduler::scheduler(&self.runtime, &mut informers, self.options.seed));
+        tasks.push(horizontal_pod_autoscaler::controller(
+            &self.runtime,
+            informers.pods.store(),
+            hpa,
+        ));
+        tasks.push(scheduler::scheduler(
+            &self.runtime,
+            &mut informers,
+            self.options.seed,
+        ));
         let kubelets = kubelet::Config {
             machines: self.options.machines.clone(),
             programs: Arc::clone(&self.options.programs),
@@ -157,7 +171,9 @@ impl Cluster {
         objects.sort_by_key(rank);
         for object in objects {
             let name = describe(&object);
-            self.api.apply_manifest(object).map_err(|source| LoadError { object: name, source })?;
+            self.api
+                .apply_manifest(object)
+                .map_err(|source| LoadError { object: name, source })?;
         }
         Ok(())
     }
@@ -169,14 +185,20 @@ impl Cluster {
     pub async fn settle(&self, quiet: Duration, limit: Duration) -> Result<(), TimedOut> {
         let mut changes = self.api.observe();
         let settled = async { while let Ok(Some(_)) = tokio::time::timeout(quiet, changes.recv()).await {} };
-        tokio::time::timeout(limit, settled).await.map_err(|_| TimedOut { limit })
+        tokio::time::timeout(limit, settled)
+            .await
+            .map_err(|_| TimedOut { limit })
     }
 
     /// Waits until `condition` holds; it is looked at after every change of an object.
     ///
     /// # Errors
     /// If it does not hold within `limit`.
-    pub async fn wait_for(&self, limit: Duration, mut condition: impl FnMut(&ApiServer) -> bool) -> Result<(), TimedOut> {
+    pub async fn wait_for(
+        &self,
+        limit: Duration,
+        mut condition: impl FnMut(&ApiServer) -> bool,
+    ) -> Result<(), TimedOut> {
         let mut changes = self.api.observe();
         let holds = async {
             while !condition(&self.api) {
@@ -185,7 +207,9 @@ impl Cluster {
                 }
             }
         };
-        tokio::time::timeout(limit, holds).await.map_err(|_| TimedOut { limit })
+        tokio::time::timeout(limit, holds)
+            .await
+            .map_err(|_| TimedOut { limit })
     }
 }
 
@@ -211,7 +235,13 @@ pub struct TimedOut {
 /// The items of a `List` one by one.
 fn flatten(manifest: Value, objects: &mut Vec<Value>) {
     match manifest {
-        Value::Object(mut list) if list.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) && list.contains_key("items") => {
+        Value::Object(mut list)
+            if list
+                .get("kind")
+                .and_then(Value::as_str)
+                .is_some_and(|kind| kind.ends_with("List"))
+                && list.contains_key("items") =>
+        {
             if let Some(Value::Array(items)) = list.remove("items") {
                 for item in items {
                     flatten(item, objects);
@@ -239,7 +269,10 @@ fn rank(object: &Value) -> usize {
         "Node",
     ];
     let kind = object["kind"].as_str().unwrap_or_default();
-    FIRST.iter().position(|first| *first == kind).unwrap_or(FIRST.len())
+    FIRST
+        .iter()
+        .position(|first| *first == kind)
+        .unwrap_or(FIRST.len())
 }
 
 fn describe(object: &Value) -> String {

@@ -10,7 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::{Api, ResourceExt as _, api::{Patch, PatchParams}};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
 use provisioner::{Machine, Machines, ProviderId, ResourceList};
 use scaler_api::TokioClock;
 use serde::de::DeserializeOwned;
@@ -45,15 +48,23 @@ impl World {
     }
 
     fn apply(&self, object: Value) {
-        self.cluster.load(vec![object]).unwrap_or_else(|error| panic!("{error}: {:?}", error.source));
+        self.cluster
+            .load(vec![object])
+            .unwrap_or_else(|error| panic!("{error}: {:?}", error.source));
     }
 
     async fn settle(&self) {
-        self.cluster.settle(Duration::from_secs(60), Duration::from_secs(3600)).await.unwrap();
+        self.cluster
+            .settle(Duration::from_secs(60), Duration::from_secs(3600))
+            .await
+            .unwrap();
     }
 
     async fn wait_for(&self, condition: impl FnMut(&ApiServer) -> bool) {
-        self.cluster.wait_for(Duration::from_secs(600), condition).await.unwrap();
+        self.cluster
+            .wait_for(Duration::from_secs(600), condition)
+            .await
+            .unwrap();
     }
 
     fn pods(&self) -> Vec<Pod> {
@@ -73,7 +84,10 @@ impl World {
             .into_iter()
             .map(|event| {
                 (
-                    event.source.and_then(|source| source.component).unwrap_or_default(),
+                    event
+                        .source
+                        .and_then(|source| source.component)
+                        .unwrap_or_default(),
                     event.reason.unwrap_or_default(),
                     event.involved_object.name.unwrap_or_default(),
                     event.message.unwrap_or_default(),
@@ -83,26 +97,41 @@ impl World {
     }
 
     fn messages(&self, reason: &str) -> Vec<String> {
-        self.events().into_iter().filter(|event| event.1 == reason).map(|event| event.3).collect()
+        self.events()
+            .into_iter()
+            .filter(|event| event.1 == reason)
+            .map(|event| event.3)
+            .collect()
     }
 
     async fn scale(&self, deployment: &str, replicas: i32) {
-        let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(self.cluster.client("default"), "default");
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.cluster.client("default"), "default");
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        api.patch_scale(deployment, &PatchParams::default(), &patch).await.unwrap();
+        api.patch_scale(deployment, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     async fn patch<K>(&self, name: &str, patch: Value)
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let api: Api<K> = Api::namespaced(self.cluster.client("default"), "default");
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 }
 
 fn list<K: DeserializeOwned>(api: &ApiServer, group: &str, plural: &str) -> Vec<K> {
-    api.objects(group, plural, None).iter().map(|object| serde_json::from_value((**object).clone()).unwrap()).collect()
+    api.objects(group, plural, None)
+        .iter()
+        .map(|object| serde_json::from_value((**object).clone()).unwrap())
+        .collect()
 }
 
 fn object<K: DeserializeOwned>(api: &ApiServer, group: &str, plural: &str, name: &str) -> K {
@@ -179,13 +208,20 @@ fn the_same_seed_gives_the_same_events_and_another_one_does_not() {
     async fn feed(seed: u64) -> Vec<String> {
         let fleet = Arc::new(Fleet::default());
         let machines: Arc<dyn Machines> = fleet.clone();
-        let world = World::with(|options| Options { seed, machines: Some(machines), ..options });
+        let world = World::with(|options| Options {
+            seed,
+            machines: Some(machines),
+            ..options
+        });
         let mut changes = world.cluster.api().observe();
         for name in ["a", "b", "c"] {
             world.apply(node(name, "2"));
         }
         world.apply(nodes::agent());
-        world.apply(workloads::job("batch", &json!({"completions": 3, "parallelism": 2})));
+        world.apply(workloads::job(
+            "batch",
+            &json!({"completions": 3, "parallelism": 2}),
+        ));
         world.apply(deployment("web", 16, "500m"));
         world.settle().await;
         fleet.start("m1", "4");
@@ -196,13 +232,20 @@ fn the_same_seed_gives_the_same_events_and_another_one_does_not() {
         world.settle().await;
         let mut feed = Vec::new();
         while let Ok(change) = changes.try_recv() {
-            feed.push(format!("{} {:?} {} {}", change.resource_version, change.verb, change.kind, change.object));
+            feed.push(format!(
+                "{} {:?} {} {}",
+                change.resource_version, change.verb, change.kind, change.object
+            ));
         }
         feed
     }
     // A runtime each, as processes have.
     let feed = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(feed(seed))
     };
     let (first, again) = (feed(1), feed(1));
@@ -232,7 +275,10 @@ async fn a_manifest_that_is_refused_is_named() {
     broken["spec"]["selector"] = json!({"matchLabels": {"app": "another"}});
     let error = world.cluster.load(vec![node("a", "4"), broken]).unwrap_err();
     assert_eq!(error.object, "Deployment default/web");
-    assert!(error.to_string().contains("spec.template.metadata.labels"), "{error}");
+    assert!(
+        error.to_string().contains("spec.template.metadata.labels"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

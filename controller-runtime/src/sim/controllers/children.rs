@@ -69,13 +69,20 @@ where
                 match result {
                     Ok(pod) => {
                         let message = format!("Created pod: {}", pod.name_any());
-                        self.cx.recorder.publish(self.owner, EventType::Normal, "SuccessfulCreate", message);
+                        self.cx
+                            .recorder
+                            .publish(self.owner, EventType::Normal, "SuccessfulCreate", message);
                     }
                     Err(error) => {
                         self.expectations.created(self.key);
                         let message = format!("Error creating: {}", said(&error));
-                        self.cx.recorder.publish(self.owner, EventType::Warning, "FailedCreate", message);
-                        failure = Err(Failure { reason: "FailedCreate", message: said(&error) });
+                        self.cx
+                            .recorder
+                            .publish(self.owner, EventType::Warning, "FailedCreate", message);
+                        failure = Err(Failure {
+                            reason: "FailedCreate",
+                            message: said(&error),
+                        });
                     }
                 }
             }
@@ -96,14 +103,21 @@ where
             match api.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => {
                     let message = format!("Deleted pod: {name}");
-                    self.cx.recorder.publish(self.owner, EventType::Normal, "SuccessfulDelete", message);
+                    self.cx
+                        .recorder
+                        .publish(self.owner, EventType::Normal, "SuccessfulDelete", message);
                 }
                 Err(error) => {
                     self.expectations.deleted(self.key, &uid);
                     if !matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
                         let message = format!("Error deleting: {}", said(&error));
-                        self.cx.recorder.publish(self.owner, EventType::Warning, "FailedDelete", message);
-                        failure = Err(Failure { reason: "FailedDelete", message: said(&error) });
+                        self.cx
+                            .recorder
+                            .publish(self.owner, EventType::Warning, "FailedDelete", message);
+                        failure = Err(Failure {
+                            reason: "FailedDelete",
+                            message: said(&error),
+                        });
                     }
                 }
             }

@@ -38,11 +38,17 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     let queue = WorkQueue::new();
     let stores = informers.stores();
     let adding = queue.clone();
-    informers.budgets.subscribe(move |change| adding.add(ObjectKey::of(&**change.object())));
+    informers
+        .budgets
+        .subscribe(move |change| adding.add(ObjectKey::of(&**change.object())));
     let (adding, budgets) = (queue.clone(), stores.budgets.clone());
     informers.pods.subscribe(move |change| {
         let mut seen = vec![change.object()];
-        if let Change::Applied { previous: Some(previous), .. } = change {
+        if let Change::Applied {
+            previous: Some(previous),
+            ..
+        } = change
+        {
             seen.push(previous);
         }
         for budget in budgets.list_namespace(&change.object().namespace().unwrap_or_default()) {
@@ -63,7 +69,10 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
         })+};
     }
     owners!(deployments, replica_sets, stateful_sets);
-    let controller = Controller { cx: cx.clone(), stores: stores.clone() };
+    let controller = Controller {
+        cx: cx.clone(),
+        stores: stores.clone(),
+    };
     work(stores, queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -83,16 +92,27 @@ struct Controller {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let Some(budget) = self.stores.budgets.get(&key) else { return Ok(Action::Await) };
+        let Some(budget) = self.stores.budgets.get(&key) else {
+            return Ok(Action::Await);
+        };
         let mut pods = self.stores.pods.list_namespace(&key.namespace);
         pods.retain(|pod| is_selected(&budget, pod) && !pods::is_finished(pod));
         let now = self.cx.clock.now();
         let status = status(&budget, &pods, &|pods| self.owners_replicas(pods), now);
-        let next = status.disrupted_pods.iter().flatten().map(|(_, since)| since.0 + EVICTION_TIMEOUT).min();
+        let next = status
+            .disrupted_pods
+            .iter()
+            .flatten()
+            .map(|(_, since)| since.0 + EVICTION_TIMEOUT)
+            .min();
         if budget.status.as_ref() != Some(&status) {
             let api: Api<PodDisruptionBudget> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-            let changed = PodDisruptionBudget { status: Some(status), ..(*budget).clone() };
-            api.replace_status(&key.name, &PostParams::default(), &changed).await?;
+            let changed = PodDisruptionBudget {
+                status: Some(status),
+                ..(*budget).clone()
+            };
+            api.replace_status(&key.name, &PostParams::default(), &changed)
+                .await?;
         }
         Ok(next.map_or(Action::Await, |next| {
             let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
@@ -105,20 +125,32 @@ impl Controller {
         let mut owners: BTreeMap<String, i32> = BTreeMap::new();
         for pod in pods {
             let namespace = pod.namespace().unwrap_or_default();
-            let Some(owner) = controller_of(&pod.metadata) else { continue };
+            let Some(owner) = controller_of(&pod.metadata) else {
+                continue;
+            };
             let key = ObjectKey::new(namespace.clone(), owner.name.clone());
             let (uid, replicas) = match owner.kind.as_str() {
                 "ReplicaSet" => {
-                    let Some(set) = self.stores.replica_sets.get(&key) else { continue };
-                    let deployment = controller_of(&set.metadata)
-                        .and_then(|owner| self.stores.deployments.get(&ObjectKey::new(namespace, owner.name.clone())));
+                    let Some(set) = self.stores.replica_sets.get(&key) else {
+                        continue;
+                    };
+                    let deployment = controller_of(&set.metadata).and_then(|owner| {
+                        self.stores
+                            .deployments
+                            .get(&ObjectKey::new(namespace, owner.name.clone()))
+                    });
                     match deployment {
-                        Some(deployment) => (deployment.uid(), deployment.spec.as_ref().and_then(|spec| spec.replicas)),
+                        Some(deployment) => (
+                            deployment.uid(),
+                            deployment.spec.as_ref().and_then(|spec| spec.replicas),
+                        ),
                         None => (set.uid(), set.spec.as_ref().and_then(|spec| spec.replicas)),
                     }
                 }
                 "StatefulSet" => {
-                    let Some(set) = self.stores.stateful_sets.get(&key) else { continue };
+                    let Some(set) = self.stores.stateful_sets.get(&key) else {
+                        continue;
+                    };
                     (set.uid(), set.spec.as_ref().and_then(|spec| spec.replicas))
                 }
                 _ => continue,
@@ -139,21 +171,28 @@ fn status(
     let old = budget.status.clone().unwrap_or_default();
     let mut disrupted = BTreeMap::new();
     for (name, since) in old.disrupted_pods.unwrap_or_default() {
-        let waits = pods.iter().any(|pod| pod.name_any() == name && !pods::is_terminating(pod));
+        let waits = pods
+            .iter()
+            .any(|pod| pod.name_any() == name && !pods::is_terminating(pod));
         if waits && since.0 + EVICTION_TIMEOUT > now {
             disrupted.insert(name, since);
         }
     }
     let healthy = pods
         .iter()
-        .filter(|pod| pods::is_ready(pod) && !pods::is_terminating(pod) && !disrupted.contains_key(&pod.name_any()))
+        .filter(|pod| {
+            pods::is_ready(pod) && !pods::is_terminating(pod) && !disrupted.contains_key(&pod.name_any())
+        })
         .count();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let spec = budget.spec.clone().unwrap_or_default();
     let (expected, desired) = match (&spec.max_unavailable, &spec.min_available) {
         (Some(unavailable), _) => {
             let expected = wanted(pods);
-            (expected, (expected - scaled_value(unavailable, expected, true)).max(0))
+            (
+                expected,
+                (expected - scaled_value(unavailable, expected, true)).max(0),
+            )
         }
         (None, Some(IntOrString::Int(available))) => (count(pods.len()), *available),
         (None, Some(available)) => {
@@ -162,9 +201,18 @@ fn status(
         }
         (None, None) => (count(pods.len()), 0),
     };
-    let allowed = if expected <= 0 { 0 } else { (count(healthy) - desired).max(0) };
+    let allowed = if expected <= 0 {
+        0
+    } else {
+        (count(healthy) - desired).max(0)
+    };
     PodDisruptionBudgetStatus {
-        conditions: Some(vec![condition(old.conditions.as_deref(), allowed > 0, budget.metadata.generation, now)]),
+        conditions: Some(vec![condition(
+            old.conditions.as_deref(),
+            allowed > 0,
+            budget.metadata.generation,
+            now,
+        )]),
         current_healthy: count(healthy),
         desired_healthy: desired,
         disrupted_pods: (!disrupted.is_empty()).then_some(disrupted),
@@ -176,8 +224,15 @@ fn status(
 
 fn condition(old: Option<&[Condition]>, allowed: bool, generation: Option<i64>, now: Timestamp) -> Condition {
     const TYPE: &str = "DisruptionAllowed";
-    let (status, reason) = if allowed { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let same = old.into_iter().flatten().find(|old| old.type_ == TYPE && old.status == status);
+    let (status, reason) = if allowed {
+        ("True", "SufficientPods")
+    } else {
+        ("False", "InsufficientPods")
+    };
+    let same = old
+        .into_iter()
+        .flatten()
+        .find(|old| old.type_ == TYPE && old.status == status);
     let since: Time = same.map_or_else(|| time(now), |same| same.last_transition_time.clone());
     Condition {
         type_: TYPE.to_owned(),
@@ -214,7 +269,12 @@ mod tests {
         .unwrap();
         let status = status(&budget, pods, &|_| 10, now());
         assert_eq!(status.observed_generation, Some(3));
-        (status.expected_pods, status.current_healthy, status.desired_healthy, status.disruptions_allowed)
+        (
+            status.expected_pods,
+            status.current_healthy,
+            status.desired_healthy,
+            status.disruptions_allowed,
+        )
     }
 
     #[test]

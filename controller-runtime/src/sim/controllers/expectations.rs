@@ -103,7 +103,12 @@ impl Expectations {
     }
 
     /// Keeps the expectations of the owners of kind `kind` and enqueues an owner whenever one of its pods changes.
-    pub(crate) fn watch_pods(&self, pods: &mut Informer<Pod>, kind: &'static str, queue: &WorkQueue<ObjectKey>) {
+    pub(crate) fn watch_pods(
+        &self,
+        pods: &mut Informer<Pod>,
+        kind: &'static str,
+        queue: &WorkQueue<ObjectKey>,
+    ) {
         let (expectations, queue) = (self.clone(), queue.clone());
         let owner = move |pod: &Pod| {
             controller_of(&pod.metadata)
@@ -126,7 +131,10 @@ impl Expectations {
                 }
                 queue.add(key.clone());
             }
-            if let Some(previous) = before.and_then(|pod| owner(pod)).filter(|previous| key.as_ref() != Some(previous)) {
+            if let Some(previous) = before
+                .and_then(|pod| owner(pod))
+                .filter(|previous| key.as_ref() != Some(previous))
+            {
                 queue.add(previous);
             }
         });

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    apimachinery::pkg::{
-        apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time},
-        util::intstr::IntOrString,
-    },
+use k8s_openapi::apimachinery::pkg::{
+    apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time},
+    util::intstr::IntOrString,
 };
 use kube::{Resource, ResourceExt as _};
 
 /// The owner that manages an object.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    meta.owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// Whether `owner` manages the object.
@@ -36,11 +37,21 @@ pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> 
 /// Whether `selector` selects `labels`; an empty selector selects everything.
 pub(crate) fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
     let value = |key: &str| labels.and_then(|labels| labels.get(key));
-    let by_label = selector.match_labels.iter().flatten().all(|(key, wanted)| value(key) == Some(wanted));
+    let by_label = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(key, wanted)| value(key) == Some(wanted));
     by_label
         && selector.match_expressions.iter().flatten().all(|requirement| {
             let found = value(&requirement.key);
-            let listed = || requirement.values.iter().flatten().any(|wanted| Some(wanted) == found);
+            let listed = || {
+                requirement
+                    .values
+                    .iter()
+                    .flatten()
+                    .any(|wanted| Some(wanted) == found)
+            };
             match requirement.operator.as_str() {
                 "In" => listed(),
                 "NotIn" => !listed(),
@@ -69,7 +80,11 @@ pub(crate) fn scaled_value(value: &IntOrString, total: i32, round_up: bool) -> i
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
             let product = percent * i64::from(total);
-            let quotient = if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
+            let quotient = if round_up {
+                (product + 99).div_euclid(100)
+            } else {
+                product.div_euclid(100)
+            };
             i32::try_from(quotient).unwrap_or(i32::MAX)
         }
     }
@@ -79,8 +94,13 @@ pub(crate) fn scaled_value(value: &IntOrString, total: i32, round_up: bool) -> i
 /// make no words.
 pub(crate) fn safe_hash(content: &[u8]) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let hash = content.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    hash.to_string().bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
+    let hash = content.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    hash.to_string()
+        .bytes()
+        .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -99,7 +119,12 @@ mod tests {
     #[test]
     fn hashes_use_the_safe_alphabet_and_differ_by_content() {
         let hash = safe_hash(b"template");
-        assert!(hash.len() <= 10 && hash.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte)));
+        assert!(
+            hash.len() <= 10
+                && hash
+                    .bytes()
+                    .all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
+        );
         assert_eq!(hash, safe_hash(b"template"));
         assert_ne!(hash, safe_hash(b"another"));
     }
@@ -116,7 +141,10 @@ mod tests {
         }))
         .unwrap();
         let labels = |text: &str| -> BTreeMap<String, String> {
-            text.split(',').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+            text.split(',')
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect()
         };
         for (text, expected) in [
             ("app=web,tier=a", true),

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus,
+    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus,
 };
 
 use super::program::Exit;
 use crate::{queue::Backoff, sim::controllers::meta::time};
 
 /// The wait before the second restart, doubling from there.
-const CRASH_LOOP: Backoff = Backoff { first: Duration::from_secs(10), last: Duration::from_secs(300) };
+const CRASH_LOOP: Backoff = Backoff {
+    first: Duration::from_secs(10),
+    last: Duration::from_secs(300),
+};
 /// A container that ran this long starts with a clean slate.
 const FORGIVEN_AFTER: i64 = 600;
 
@@ -66,12 +69,20 @@ impl Container {
             (true, Some("Always")) => Role::Sidecar,
             (true, _) => Role::Init,
         };
-        let delay = spec.readiness_probe.as_ref().and_then(|probe| probe.initial_delay_seconds).unwrap_or_default();
+        let delay = spec
+            .readiness_probe
+            .as_ref()
+            .and_then(|probe| probe.initial_delay_seconds)
+            .unwrap_or_default();
         Self {
             name: spec.name.clone(),
             image: spec.image.clone().unwrap_or_default(),
             role,
-            state: State::Waiting(if init { "PodInitializing" } else { "ContainerCreating" }),
+            state: State::Waiting(if init {
+                "PodInitializing"
+            } else {
+                "ContainerCreating"
+            }),
             last: None,
             restarts: 0,
             crashes: 0,
@@ -103,7 +114,11 @@ impl Container {
             State::Running { since } => since,
             _ => now,
         };
-        self.state = State::Ended(End { exit, started, finished: now });
+        self.state = State::Ended(End {
+            exit,
+            started,
+            finished: now,
+        });
     }
 
     /// It ended and will start again after the time that is returned.
@@ -115,7 +130,11 @@ impl Container {
             }
             self.last = Some(end.clone());
         }
-        let delay = if self.crashes == 0 { Duration::ZERO } else { CRASH_LOOP.after(self.crashes) };
+        let delay = if self.crashes == 0 {
+            Duration::ZERO
+        } else {
+            CRASH_LOOP.after(self.crashes)
+        };
         self.crashes += 1;
         self.restarts += 1;
         self.state = State::Waiting("CrashLoopBackOff");
@@ -134,7 +153,9 @@ impl Container {
                 ..ContainerState::default()
             },
             State::Running { since } => ContainerState {
-                running: Some(ContainerStateRunning { started_at: Some(time(*since)) }),
+                running: Some(ContainerStateRunning {
+                    started_at: Some(time(*since)),
+                }),
                 ..ContainerState::default()
             },
             State::Ended(end) => terminated(end),
@@ -142,7 +163,11 @@ impl Container {
         ContainerStatus {
             name: self.name.clone(),
             image: self.image.clone(),
-            image_id: if matches!(self.state, State::Waiting(_)) { String::new() } else { self.image.clone() },
+            image_id: if matches!(self.state, State::Waiting(_)) {
+                String::new()
+            } else {
+                self.image.clone()
+            },
             container_id: (!matches!(self.state, State::Waiting(_))).then_some(id),
             ready: self.ready || (self.role == Role::Init && self.ended() == Some(Exit::SUCCESS)),
             started: Some(self.is_running()),
@@ -155,7 +180,11 @@ impl Container {
 }
 
 fn terminated(end: &End) -> ContainerState {
-    let reason = if end.exit == Exit::SUCCESS { "Completed" } else { "Error" };
+    let reason = if end.exit == Exit::SUCCESS {
+        "Completed"
+    } else {
+        "Error"
+    };
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: end.exit.code,
@@ -174,7 +203,13 @@ mod tests {
 
     #[test]
     fn a_crashing_container_restarts_at_once_and_then_ever_later_until_it_has_run_long() {
-        let mut container = Container::new(&Spec { name: "main".to_owned(), ..Spec::default() }, false);
+        let mut container = Container::new(
+            &Spec {
+                name: "main".to_owned(),
+                ..Spec::default()
+            },
+            false,
+        );
         let mut now = Timestamp::UNIX_EPOCH;
         let mut delays = Vec::new();
         for ran in [1, 1, 1, 1, 1, 1, 1, 1, FORGIVEN_AFTER, 1] {

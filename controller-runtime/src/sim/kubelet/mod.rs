@@ -31,8 +31,8 @@ use rand_chacha::{
 };
 use tokio::sync::{mpsc, watch};
 
-pub use self::program::{DefaultPrograms, EXIT_CODE, Exit, Program, Programs, RUN_SECONDS, Stop, StopSender};
 use self::node::Health;
+pub use self::program::{DefaultPrograms, EXIT_CODE, Exit, Program, Programs, RUN_SECONDS, Stop, StopSender};
 use super::controllers::{Informers, Stores, pods};
 use crate::{runtime::Runtime, store::Change};
 
@@ -63,7 +63,9 @@ enum Seen {
 pub(crate) fn kubelets(cx: &Runtime, informers: &mut Informers, config: Config) -> BoxFuture<'static, ()> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let nodes = sender.clone();
-    informers.nodes.subscribe(move |change| drop(nodes.send(Seen::Node(change.clone()))));
+    informers
+        .nodes
+        .subscribe(move |change| drop(nodes.send(Seen::Node(change.clone()))));
     informers.pods.subscribe(move |change| {
         if pods::node_name(change.object()).is_some() {
             drop(sender.send(Seen::Pod(change.clone())));
@@ -124,7 +126,9 @@ struct Kubelets {
 
 impl fmt::Debug for Kubelets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kubelets").field("kubelets", &self.kubelets.len()).finish_non_exhaustive()
+        f.debug_struct("Kubelets")
+            .field("kubelets", &self.kubelets.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,9 +162,14 @@ impl Kubelets {
     }
 
     fn see_machines(&mut self) {
-        let Some(machines) = &self.config.machines else { return };
-        let mut running: BTreeMap<String, Machine> =
-            machines.running().into_iter().map(|machine| (machine.node_name.clone(), machine)).collect();
+        let Some(machines) = &self.config.machines else {
+            return;
+        };
+        let mut running: BTreeMap<String, Machine> = machines
+            .running()
+            .into_iter()
+            .map(|machine| (machine.node_name.clone(), machine))
+            .collect();
         let gone: Vec<_> = self
             .kubelets
             .iter()
@@ -169,7 +178,12 @@ impl Kubelets {
             .collect();
         for name in gone {
             if let Some(kubelet) = self.kubelets.remove(&name) {
-                let task = node::lose(self.cx.clone(), name.clone(), kubelet.ip.clone(), self.config.node_grace);
+                let task = node::lose(
+                    self.cx.clone(),
+                    name.clone(),
+                    kubelet.ip.clone(),
+                    self.config.node_grace,
+                );
                 kubelet.end();
                 self.spawn(task);
                 self.departed.insert(name);
@@ -199,8 +213,14 @@ impl Kubelets {
                 if self.kubelets.contains_key(&name) || self.departed.contains(&name) {
                     return;
                 }
-                let addresses = object.status.as_ref().and_then(|status| status.addresses.as_ref());
-                let internal = addresses.into_iter().flatten().find(|address| address.type_ == "InternalIP");
+                let addresses = object
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.addresses.as_ref());
+                let internal = addresses
+                    .into_iter()
+                    .flatten()
+                    .find(|address| address.type_ == "InternalIP");
                 let ip = internal.map_or_else(|| self.address(), |address| address.address.clone());
                 let (cx, node, address) = (self.cx.clone(), name.clone(), ip.clone());
                 let task = async move { node::set_health(&cx, &node, Health::Ready, &address).await };
@@ -209,11 +229,25 @@ impl Kubelets {
         }
     }
 
-    fn begin(&mut self, name: String, ip: String, machine: bool, task: impl Future<Output = ()> + Send + 'static) {
+    fn begin(
+        &mut self,
+        name: String,
+        ip: String,
+        machine: bool,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let registration = self.spawn(task);
         let mut bound = self.stores.pods.list();
         bound.retain(|pod| pods::node_name(pod) == Some(&name));
-        self.kubelets.insert(name, Kubelet { ip, machine, registration, pods: BTreeMap::new() });
+        self.kubelets.insert(
+            name,
+            Kubelet {
+                ip,
+                machine,
+                registration,
+                pods: BTreeMap::new(),
+            },
+        );
         for pod in bound {
             self.run_pod(&pod);
         }
@@ -224,7 +258,8 @@ impl Kubelets {
             Change::Applied { object, .. } => self.run_pod(object),
             Change::Deleted(pod) => {
                 let kubelet = pods::node_name(pod).and_then(|node| self.kubelets.get_mut(node));
-                let running = kubelet.and_then(|kubelet| kubelet.pods.remove(pod.uid().as_deref().unwrap_or_default()));
+                let running =
+                    kubelet.and_then(|kubelet| kubelet.pods.remove(pod.uid().as_deref().unwrap_or_default()));
                 if let Some(running) = running {
                     running.worker.abort();
                 }
@@ -234,15 +269,27 @@ impl Kubelets {
 
     /// Starts a pod, or tells its worker of a change.
     fn run_pod(&mut self, pod: &Arc<Pod>) {
-        let (node, uid) = (pods::node_name(pod).unwrap_or_default().to_owned(), pod.uid().unwrap_or_default());
-        let Some(kubelet) = self.kubelets.get(&node) else { return };
+        let (node, uid) = (
+            pods::node_name(pod).unwrap_or_default().to_owned(),
+            pod.uid().unwrap_or_default(),
+        );
+        let Some(kubelet) = self.kubelets.get(&node) else {
+            return;
+        };
         if let Some(running) = kubelet.pods.get(&uid) {
             running.pod.send_replace(Arc::clone(pod));
             return;
         }
         let host_ip = kubelet.ip.clone();
-        let own_network = pod.spec.as_ref().is_none_or(|spec| spec.host_network != Some(true));
-        let pod_ip = if own_network { self.pod_address() } else { host_ip.clone() };
+        let own_network = pod
+            .spec
+            .as_ref()
+            .is_none_or(|spec| spec.host_network != Some(true));
+        let pod_ip = if own_network {
+            self.pod_address()
+        } else {
+            host_ip.clone()
+        };
         let (sender, receiver) = watch::channel(Arc::clone(pod));
         let start_delay = self.start_delay();
         let worker = self.spawn(worker::run(worker::Assignment {
@@ -271,7 +318,11 @@ impl Kubelets {
 
     fn pod_address(&mut self) -> String {
         self.pod_addresses += 1;
-        format!("10.244.{}.{}", self.pod_addresses / 250 % 250, self.pod_addresses % 250 + 1)
+        format!(
+            "10.244.{}.{}",
+            self.pod_addresses / 250 % 250,
+            self.pod_addresses % 250 + 1
+        )
     }
 }
 

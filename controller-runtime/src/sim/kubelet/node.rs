@@ -33,13 +33,21 @@ pub(super) enum Health {
 /// The object with which the kubelet of a machine registers.
 pub(super) fn of_machine(machine: &Machine, ip: &str, now: Timestamp) -> Node {
     let mut labels = machine.labels.clone();
-    for (key, value) in [(HOSTNAME, machine.node_name.as_str()), (ARCHITECTURE, "amd64"), (SYSTEM, "linux")] {
+    for (key, value) in [
+        (HOSTNAME, machine.node_name.as_str()),
+        (ARCHITECTURE, "amd64"),
+        (SYSTEM, "linux"),
+    ] {
         labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     let mut taints = machine.taints.clone();
     let not_ready = "node.kubernetes.io/not-ready";
     if !taints.iter().any(|taint| taint.key == not_ready) {
-        taints.push(Taint { key: not_ready.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() });
+        taints.push(Taint {
+            key: not_ready.to_owned(),
+            effect: "NoSchedule".to_owned(),
+            ..Taint::default()
+        });
     }
     let mut node = Node {
         metadata: ObjectMeta {
@@ -71,7 +79,10 @@ pub(super) fn status(node: &Node, health: Health, ip: &str, now: Timestamp) -> N
         let size: BTreeMap<_, _> = size
             .into_iter()
             .map(|(name, amount)| {
-                (name.to_owned(), k8s_openapi::apimachinery::pkg::api::resource::Quantity(amount.to_owned()))
+                (
+                    name.to_owned(),
+                    k8s_openapi::apimachinery::pkg::api::resource::Quantity(amount.to_owned()),
+                )
             })
             .collect();
         status.capacity = Some(size);
@@ -79,8 +90,14 @@ pub(super) fn status(node: &Node, health: Health, ip: &str, now: Timestamp) -> N
     status.allocatable = status.allocatable.or_else(|| status.capacity.clone());
     status.capacity = status.capacity.or_else(|| status.allocatable.clone());
     if status.addresses.as_ref().is_none_or(Vec::is_empty) {
-        let address = |type_: &str, address: &str| NodeAddress { type_: type_.to_owned(), address: address.to_owned() };
-        status.addresses = Some(vec![address("InternalIP", ip), address("Hostname", &node.name_any())]);
+        let address = |type_: &str, address: &str| NodeAddress {
+            type_: type_.to_owned(),
+            address: address.to_owned(),
+        };
+        status.addresses = Some(vec![
+            address("InternalIP", ip),
+            address("Hostname", &node.name_any()),
+        ]);
     }
     if status.node_info.is_none() {
         status.node_info = Some(system_info(node));
@@ -93,16 +110,46 @@ fn conditions(node: &Node, health: Health, now: Timestamp) -> Vec<NodeCondition>
     let ready = match health {
         Health::NotReady => ("False", "KubeletNotReady", NOT_READY),
         Health::Ready => ("True", "KubeletReady", READY),
-        Health::Unknown => ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."),
+        Health::Unknown => (
+            "Unknown",
+            "NodeStatusUnknown",
+            "Kubelet stopped posting node status.",
+        ),
     };
     let fine = |status| if health == Health::Unknown { ready } else { status };
     let all = [
-        ("MemoryPressure", fine(("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"))),
-        ("DiskPressure", fine(("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"))),
-        ("PIDPressure", fine(("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"))),
+        (
+            "MemoryPressure",
+            fine((
+                "False",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            )),
+        ),
+        (
+            "DiskPressure",
+            fine((
+                "False",
+                "KubeletHasNoDiskPressure",
+                "kubelet has no disk pressure",
+            )),
+        ),
+        (
+            "PIDPressure",
+            fine((
+                "False",
+                "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available",
+            )),
+        ),
         ("Ready", ready),
     ];
-    let old = node.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+    let old = node
+        .status
+        .clone()
+        .unwrap_or_default()
+        .conditions
+        .unwrap_or_default();
     let mut conditions: Vec<_> = all
         .into_iter()
         .map(|(type_, (status, reason, message))| {
@@ -112,18 +159,30 @@ fn conditions(node: &Node, health: Health, now: Timestamp) -> Vec<NodeCondition>
                 status: status.to_owned(),
                 reason: Some(reason.to_owned()),
                 message: Some(message.to_owned()),
-                last_heartbeat_time: same.and_then(|old| old.last_heartbeat_time.clone()).or_else(|| Some(time(now))),
-                last_transition_time: same.and_then(|old| old.last_transition_time.clone()).or_else(|| Some(time(now))),
+                last_heartbeat_time: same
+                    .and_then(|old| old.last_heartbeat_time.clone())
+                    .or_else(|| Some(time(now))),
+                last_transition_time: same
+                    .and_then(|old| old.last_transition_time.clone())
+                    .or_else(|| Some(time(now))),
             }
         })
         .collect();
-    let known: Vec<_> = conditions.iter().map(|condition| condition.type_.clone()).collect();
+    let known: Vec<_> = conditions
+        .iter()
+        .map(|condition| condition.type_.clone())
+        .collect();
     conditions.extend(old.into_iter().filter(|old| !known.contains(&old.type_)));
     conditions
 }
 
 fn system_info(node: &Node) -> NodeSystemInfo {
-    let label = |key: &str, default: &str| node.labels().get(key).cloned().unwrap_or_else(|| default.to_owned());
+    let label = |key: &str, default: &str| {
+        node.labels()
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| default.to_owned())
+    };
     NodeSystemInfo {
         architecture: label(ARCHITECTURE, "amd64"),
         operating_system: label(SYSTEM, "linux"),
@@ -155,7 +214,9 @@ pub(super) async fn register(cx: Runtime, machine: Machine, ip: String, delay: D
 pub(super) async fn set_health(cx: &Runtime, name: &str, health: Health, ip: &str) {
     let api: Api<Node> = Api::all(cx.client.clone());
     retry(|| async {
-        let Some(node) = api.get_opt(name).await? else { return Ok(()) };
+        let Some(node) = api.get_opt(name).await? else {
+            return Ok(());
+        };
         let status = status(&node, health, ip, cx.clock.now());
         if node.status.as_ref() == Some(&status) {
             return Ok(());
@@ -164,10 +225,13 @@ pub(super) async fn set_health(cx: &Runtime, name: &str, health: Health, ip: &st
             "metadata": {"resourceVersion": node.resource_version()},
             "status": status,
         });
-        let node = api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        let node = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
         if health == Health::Ready {
             let message = format!("Node {name} status is now: NodeReady");
-            cx.recorder.publish(&node, EventType::Normal, "NodeReady", message);
+            cx.recorder
+                .publish(&node, EventType::Normal, "NodeReady", message);
         }
         Ok(())
     })
@@ -184,12 +248,19 @@ pub(super) async fn lose(cx: Runtime, name: String, ip: String, grace: Duration)
     tokio::time::sleep(PERIOD).await;
     let api: Api<Node> = Api::all(cx.client.clone());
     retry(|| async {
-        let Some(node) = api.get_opt(&name).await? else { return Ok(()) };
+        let Some(node) = api.get_opt(&name).await? else {
+            return Ok(());
+        };
         if node.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
         let message = format!("Deleting node {name} because it does not exist in the cloud provider");
-        cx.named("cloud-node-lifecycle-controller").recorder.publish(&node, EventType::Normal, "DeletingNode", message);
+        cx.named("cloud-node-lifecycle-controller").recorder.publish(
+            &node,
+            EventType::Normal,
+            "DeletingNode",
+            message,
+        );
         match api.delete(&name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             result => result.map(drop),

@@ -73,7 +73,12 @@ impl Stop {
     #[must_use]
     pub fn channel() -> (StopSender, Self) {
         let requested = Latch::default();
-        (StopSender { requested: requested.clone() }, Self { requested })
+        (
+            StopSender {
+                requested: requested.clone(),
+            },
+            Self { requested },
+        )
     }
 
     /// Waits for SIGTERM; returns at once after it.
@@ -117,7 +122,11 @@ pub(super) struct Task {
 #[async_trait]
 impl Program for Task {
     async fn run(&self, pod: Arc<Pod>, stop: Stop) -> Exit {
-        let annotation = |name: &str| pod.annotations().get(name).and_then(|text| text.parse::<f64>().ok());
+        let annotation = |name: &str| {
+            pod.annotations()
+                .get(name)
+                .and_then(|text| text.parse::<f64>().ok())
+        };
         let seconds = annotation(RUN_SECONDS)
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or(Duration::from_secs(self.seconds));

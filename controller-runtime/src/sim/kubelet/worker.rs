@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, ResourceExt as _,
-    Resource as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use tokio::{sync::watch, time::Instant};
@@ -60,10 +59,23 @@ struct Worker {
 /// Runs the pod until it is gone.
 pub(super) async fn run(assignment: Assignment) {
     let latest = Arc::clone(&assignment.pod.borrow());
-    let api = Api::namespaced(assignment.cx.client.clone(), &latest.namespace().unwrap_or_default());
+    let api = Api::namespaced(
+        assignment.cx.client.clone(),
+        &latest.namespace().unwrap_or_default(),
+    );
     let spec = latest.spec.clone().unwrap_or_default();
-    let init = spec.init_containers.iter().flatten().map(|container| Container::new(container, true));
-    let containers: Vec<_> = init.chain(spec.containers.iter().map(|container| Container::new(container, false))).collect();
+    let init = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|container| Container::new(container, true));
+    let containers: Vec<_> = init
+        .chain(
+            spec.containers
+                .iter()
+                .map(|container| Container::new(container, false)),
+        )
+        .collect();
     let (stops, signals) = containers.iter().map(|_| Stop::channel()).unzip();
     let worker = Worker {
         started: assignment.cx.clock.now(),
@@ -147,7 +159,11 @@ impl Worker {
     fn see(&mut self) {
         self.latest = Arc::clone(&self.assignment.pod.borrow_and_update());
         if pods::is_terminating(&self.latest) {
-            let grace = self.latest.metadata.deletion_grace_period_seconds.unwrap_or_default();
+            let grace = self
+                .latest
+                .metadata
+                .deletion_grace_period_seconds
+                .unwrap_or_default();
             let stopped = *self.stopped.get_or_insert_with(Instant::now);
             self.deadline = Some(stopped + Duration::from_secs(u64::try_from(grace).unwrap_or_default()));
             self.stop();
@@ -167,7 +183,11 @@ impl Worker {
         }
         self.stops.iter().for_each(StopSender::send);
         let now = self.assignment.cx.clock.now();
-        for container in self.containers.iter_mut().filter(|one| matches!(one.state, State::Waiting(_))) {
+        for container in self
+            .containers
+            .iter_mut()
+            .filter(|one| matches!(one.state, State::Waiting(_)))
+        {
             container.end(Exit::KILLED, now);
         }
     }
@@ -187,7 +207,11 @@ impl Worker {
     }
 
     fn restart_policy(&self) -> &str {
-        self.latest.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
+        self.latest
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.restart_policy.as_deref())
+            .unwrap_or("Always")
     }
 
     fn phase(&self) -> &'static str {
@@ -217,7 +241,10 @@ impl Worker {
     fn advance(&mut self) {
         for index in 0..self.containers.len() {
             let container = &self.containers[index];
-            let fresh = matches!(container.state, State::Waiting("ContainerCreating" | "PodInitializing"));
+            let fresh = matches!(
+                container.state,
+                State::Waiting("ContainerCreating" | "PodInitializing")
+            );
             if fresh {
                 self.start(index);
             }
@@ -249,24 +276,36 @@ impl Worker {
         let name = self.containers[index].name.clone();
         let (program, pod) = (self.program(&name, role), Arc::clone(&self.latest));
         let stop = self.signals[index].clone();
-        self.steps.push(Box::pin(async move { Step::Exited(index, program.run(pod, stop).await) }));
+        self.steps.push(Box::pin(async move {
+            Step::Exited(index, program.run(pod, stop).await)
+        }));
     }
 
     /// Publishes an event about a container.
     fn tell(&self, index: usize, event_type: EventType, reason: &str, message: &str) {
         let container = &self.containers[index];
-        let list = if container.role == Role::Main { "containers" } else { "initContainers" };
+        let list = if container.role == Role::Main {
+            "containers"
+        } else {
+            "initContainers"
+        };
         let mut regarding = self.latest.object_ref(&());
         regarding.field_path = Some(format!("spec.{list}{{{}}}", container.name));
-        self.assignment.cx.recorder.publish_about(regarding, event_type, reason, message);
+        self.assignment
+            .cx
+            .recorder
+            .publish_about(regarding, event_type, reason, message);
     }
 
     fn program(&self, name: &str, role: Role) -> Arc<dyn Program> {
-        self.assignment.programs.program(&self.latest, name).unwrap_or_else(|| match role {
-            Role::Init => Arc::new(Task { seconds: 0 }),
-            Role::Main if self.restart_policy() != "Always" => Arc::new(Task { seconds: 10 }),
-            Role::Main | Role::Sidecar => Arc::new(Service),
-        })
+        self.assignment
+            .programs
+            .program(&self.latest, name)
+            .unwrap_or_else(|| match role {
+                Role::Init => Arc::new(Task { seconds: 0 }),
+                Role::Main if self.restart_policy() != "Always" => Arc::new(Task { seconds: 10 }),
+                Role::Main | Role::Sidecar => Arc::new(Service),
+            })
     }
 
     fn exited(&mut self, index: usize, exit: Exit) {
@@ -277,13 +316,25 @@ impl Worker {
             (_, "Never") => false,
             (Role::Init | Role::Main, _) => exit != Exit::SUCCESS,
         };
-        let main_over = || self.containers.iter().all(|one| one.role != Role::Main || one.ended().is_some());
+        let main_over = || {
+            self.containers
+                .iter()
+                .all(|one| one.role != Role::Main || one.ended().is_some())
+        };
         let pod_over = self.stopping() || (self.containers[index].role == Role::Sidecar && main_over());
         if restart && !pod_over {
             let delay = self.containers[index].restart_after(exit, now);
             if !delay.is_zero() {
-                let pod = format!("{}_{}({})", self.latest.name_any(), self.latest.namespace().unwrap_or_default(), self.latest.uid().unwrap_or_default());
-                let message = format!("Back-off restarting failed container {} in pod {pod}", self.containers[index].name);
+                let pod = format!(
+                    "{}_{}({})",
+                    self.latest.name_any(),
+                    self.latest.namespace().unwrap_or_default(),
+                    self.latest.uid().unwrap_or_default()
+                );
+                let message = format!(
+                    "Back-off restarting failed container {} in pod {pod}",
+                    self.containers[index].name
+                );
                 self.tell(index, EventType::Warning, "BackOff", &message);
             }
             self.after(delay, Step::Start(index));
@@ -294,7 +345,11 @@ impl Worker {
             return self.advance();
         }
         // Sidecars go after what they were for.
-        if self.containers.iter().all(|one| one.role != Role::Main || one.ended().is_some()) {
+        if self
+            .containers
+            .iter()
+            .all(|one| one.role != Role::Main || one.ended().is_some())
+        {
             for (container, stop) in self.containers.iter().zip(&self.stops) {
                 if container.role == Role::Sidecar {
                     stop.send();
@@ -319,7 +374,11 @@ impl Worker {
                 "status": status,
             });
             let name = self.latest.name_any();
-            match self.api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            match self
+                .api
+                .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+            {
                 Ok(pod) => {
                     self.latest = Arc::new(pod);
                     return true;
@@ -339,7 +398,10 @@ impl Worker {
     async fn remove(self) {
         let parameters = DeleteParams {
             grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions { uid: self.latest.uid(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: self.latest.uid(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         loop {

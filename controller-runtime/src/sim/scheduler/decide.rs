@@ -32,12 +32,18 @@ pub(crate) fn place(
     seed: u64,
 ) -> Result<(String, usize), Unschedulable> {
     if snapshot.nodes.is_empty() {
-        return Err(Unschedulable { message: "no nodes available to schedule pods".to_owned(), plugins: BTreeSet::new() });
+        return Err(Unschedulable {
+            message: "no nodes available to schedule pods".to_owned(),
+            plugins: BTreeSet::new(),
+        });
     }
     let named = pod.spec().and_then(node_affinity::named_nodes);
     let filters = Filters::new(pod, snapshot);
-    let all: Vec<&NodeInfo> =
-        snapshot.nodes.values().filter(|node| named.as_ref().is_none_or(|named| named.contains(node.name()))).collect();
+    let all: Vec<&NodeInfo> = snapshot
+        .nodes
+        .values()
+        .filter(|node| named.as_ref().is_none_or(|named| named.contains(node.name())))
+        .collect();
     let enough = enough_nodes(all.len());
     let mut refusals = Refusals::new(snapshot.nodes.len());
     let mut feasible = Vec::new();
@@ -53,13 +59,23 @@ pub(crate) fn place(
             break;
         }
     }
-    let next = if all.is_empty() { 0 } else { (start + looked_at) % all.len() };
+    let next = if all.is_empty() {
+        0
+    } else {
+        (start + looked_at) % all.len()
+    };
     match feasible.as_slice() {
         [] => {
             for _ in all.len()..snapshot.nodes.len() {
-                refusals.add(Plugin::NodeAffinity, &["node(s) didn't satisfy plugin(s) [NodeAffinity]".to_owned()], false);
+                refusals.add(
+                    Plugin::NodeAffinity,
+                    &["node(s) didn't satisfy plugin(s) [NodeAffinity]".to_owned()],
+                    false,
+                );
             }
-            let never = pod.spec().is_some_and(|spec| spec.preemption_policy.as_deref() == Some("Never"));
+            let never = pod
+                .spec()
+                .is_some_and(|spec| spec.preemption_policy.as_deref() == Some("Never"));
             Err(refusals.explain(never))
         }
         [only] => Ok((only.name().to_owned(), next)),
@@ -71,7 +87,8 @@ pub(crate) fn place(
                 .zip(scores)
                 .max_by_key(|(node, score)| (*score, lot(seed, &pod.uid, node.name())))
                 .map(|(node, _)| node.name().to_owned());
-            best.map(|name| (name, next)).ok_or_else(|| refusals.explain(false))
+            best.map(|name| (name, next))
+                .ok_or_else(|| refusals.explain(false))
         }
     }
 }
@@ -105,7 +122,13 @@ struct Refusals {
 
 impl Refusals {
     fn new(nodes: usize) -> Self {
-        Self { nodes, by_reason: BTreeMap::new(), plugins: BTreeSet::new(), resolvable: 0, hopeless: 0 }
+        Self {
+            nodes,
+            by_reason: BTreeMap::new(),
+            plugins: BTreeSet::new(),
+            resolvable: 0,
+            hopeless: 0,
+        }
     }
 
     fn add(&mut self, plugin: Plugin, reasons: &[String], resolvable: bool) {
@@ -113,7 +136,11 @@ impl Refusals {
         for reason in reasons {
             *self.by_reason.entry(reason.clone()).or_default() += 1;
         }
-        if resolvable { self.resolvable += 1 } else { self.hopeless += 1 }
+        if resolvable {
+            self.resolvable += 1
+        } else {
+            self.hopeless += 1
+        }
     }
 
     /// The real scheduler's words: why not, and why making room by force does not help either.
@@ -122,8 +149,14 @@ impl Refusals {
             "not eligible due to preemptionPolicy=Never.".to_owned()
         } else {
             let counts = [
-                ("No preemption victims found for incoming pod".to_owned(), self.resolvable),
-                ("Preemption is not helpful for scheduling".to_owned(), self.hopeless),
+                (
+                    "No preemption victims found for incoming pod".to_owned(),
+                    self.resolvable,
+                ),
+                (
+                    "Preemption is not helpful for scheduling".to_owned(),
+                    self.hopeless,
+                ),
             ];
             format!("0/{} nodes are available: {}", self.nodes, histogram(counts))
         };
@@ -139,8 +172,11 @@ impl Refusals {
 }
 
 fn histogram(counts: impl IntoIterator<Item = (String, usize)>) -> String {
-    let mut words: Vec<String> =
-        counts.into_iter().filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut words: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     words.sort();
     format!("{}.", words.join(", "))
 }

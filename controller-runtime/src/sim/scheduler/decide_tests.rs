@@ -24,7 +24,9 @@ fn pod(name: &str, cpu: &str, more: &Value) -> Value {
 }
 
 fn info(pod: &Value) -> Arc<PodInfo> {
-    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod.clone()).unwrap())))
+    Arc::new(PodInfo::new(Arc::new(
+        serde_json::from_value(pod.clone()).unwrap(),
+    )))
 }
 
 fn snapshot(nodes: &[Value], placed: &[(&str, Value)]) -> Snapshot {
@@ -39,7 +41,9 @@ fn snapshot(nodes: &[Value], placed: &[(&str, Value)]) -> Snapshot {
 }
 
 fn try_place(pod: &Value, snapshot: &Snapshot) -> Result<String, String> {
-    place(&info(pod), &[], snapshot, 0, 7).map(|(node, _)| node).map_err(|refused| refused.message)
+    place(&info(pod), &[], snapshot, 0, 7)
+        .map(|(node, _)| node)
+        .map_err(|refused| refused.message)
 }
 
 fn zone(zone: &str) -> Value {
@@ -50,7 +54,11 @@ fn zone(zone: &str) -> Value {
 fn the_message_counts_reasons_as_the_real_scheduler_does() {
     let none = json!({});
     let tainted = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
-    let nodes = [node("a", "1", &none), node("b", "4", &tainted), node("c", "4", &tainted)];
+    let nodes = [
+        node("a", "1", &none),
+        node("b", "4", &tainted),
+        node("c", "4", &tainted),
+    ];
     let snapshot = snapshot(&nodes, &[("a", pod("other", "800m", &none))]);
     assert_eq!(
         try_place(&pod("p", "500m", &none), &snapshot).unwrap_err(),
@@ -63,51 +71,117 @@ fn the_message_counts_reasons_as_the_real_scheduler_does() {
         "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to deallocate, \
          preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     );
-    assert_eq!(try_place(&pod("p", "1", &none), &Snapshot::default()).unwrap_err(), "no nodes available to schedule pods");
+    assert_eq!(
+        try_place(&pod("p", "1", &none), &Snapshot::default()).unwrap_err(),
+        "no nodes available to schedule pods"
+    );
+}
+
+/// A node, what a pod on it has, and what another pod has that is refused there.
+type Case = (Value, Option<Value>, Value, &'static str);
+
+fn assert_refused(cases: Vec<Case>) {
+    for (node_more, placed, pod_more, reason) in cases {
+        let placed: Vec<_> = placed
+            .iter()
+            .map(|more| ("a", pod("other", "100m", more)))
+            .collect();
+        let snapshot = snapshot(&[node("a", "4", &node_more)], &placed);
+        let refused = try_place(&pod("p", "100m", &pod_more), &snapshot).unwrap_err();
+        let start = format!("0/1 nodes are available: 1 {reason}. ");
+        assert!(refused.starts_with(&start), "{reason}: {refused}");
+    }
+}
+
+fn by_hostname(kind: &str, app: &str) -> Value {
+    json!({"spec": {"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}}]}}}})
 }
 
 #[test]
-fn each_filter_refuses_with_its_reason() {
+fn the_filters_that_look_at_the_node_refuse_with_their_reasons() {
+    let cordoned = json!({"spec": {"unschedulable": true}});
+    let by_name = json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["z"]}]}]}}}}});
+    let by_label = json!({"spec": {"nodeSelector": {"disk": "ssd"}}});
     let none = json!({});
-    let other = |more: &Value| vec![("a", pod("other", "100m", more))];
-    let far = |selector: &str| {
-        json!({"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": selector}}}]}}}})
-    };
-    let near = |selector: &str| {
-        json!({"spec": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": selector}}}]}}}})
-    };
-    let port = json!({"spec": {"containers": [{"name": "main", "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
+    let tolerated = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
+    let world = snapshot(&[node("a", "4", &cordoned)], &[]);
+    assert!(try_place(&pod("p", "1", &tolerated), &world).is_ok());
+    assert_refused(vec![
+        (cordoned, None, none.clone(), "node(s) were unschedulable"),
+        (
+            none.clone(),
+            None,
+            json!({"spec": {"nodeName": "z"}}),
+            "node(s) didn't match the requested node name",
+        ),
+        (
+            none.clone(),
+            None,
+            by_label,
+            "node(s) didn't match Pod's node affinity/selector",
+        ),
+        (
+            none,
+            None,
+            by_name,
+            "node(s) didn't satisfy plugin(s) [NodeAffinity]",
+        ),
+    ]);
+}
+
+#[test]
+fn the_filters_that_look_at_other_pods_refuse_with_their_reasons() {
+    let port =
+        json!({"spec": {"containers": [{"name": "main", "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
+    let full = json!({"status": {"allocatable": {"pods": "1"}}});
     let spread = |key: &str| {
         json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 1, "minDomains": 2, "topologyKey": key,
             "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]}})
     };
-    let by_name = json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
-        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["z"]}]}]}}}}});
-    let cordoned = json!({"spec": {"unschedulable": true}});
-    let full = json!({"status": {"allocatable": {"pods": "1"}}});
-    let cases = vec![
-        (cordoned.clone(), vec![], none.clone(), "node(s) were unschedulable"),
-        (none.clone(), vec![], json!({"spec": {"nodeName": "z"}}), "node(s) didn't match the requested node name"),
-        (none.clone(), vec![], json!({"spec": {"nodeSelector": {"disk": "ssd"}}}), "node(s) didn't match Pod's node affinity/selector"),
-        (none.clone(), vec![], by_name, "node(s) didn't satisfy plugin(s) [NodeAffinity]"),
-        (none.clone(), other(&port), port.clone(), "node(s) didn't have free ports for the requested pod ports"),
-        (full, other(&none), none.clone(), "Too many pods"),
-        (none.clone(), other(&none), spread("kubernetes.io/hostname"), "node(s) didn't match pod topology spread constraints"),
-        (none.clone(), vec![], spread("zone"), "node(s) didn't match pod topology spread constraints (missing required label)"),
-        (none.clone(), other(&none), near("db"), "node(s) didn't match pod affinity rules"),
-        (none.clone(), other(&none), far("web"), "node(s) didn't match pod anti-affinity rules"),
-        (none.clone(), other(&far("web")), none.clone(), "node(s) didn't satisfy existing pods anti-affinity rules"),
-    ];
-    for (node_more, placed, pod_more, reason) in cases {
-        let snapshot = snapshot(&[node("a", "4", &node_more)], &placed);
-        let refused = try_place(&pod("p", "100m", &pod_more), &snapshot).unwrap_err();
-        assert!(refused.starts_with(&format!("0/1 nodes are available: 1 {reason}. ")), "{reason}: {refused}");
-    }
-    let tolerated = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
-    assert!(try_place(&pod("p", "1", &tolerated), &snapshot(&[node("a", "4", &cordoned)], &[])).is_ok());
-    assert!(try_place(&pod("p", "1", &near("web")), &snapshot(&[node("a", "4", &none)], &[])).is_ok(), "first of its kind");
+    let (near, far) = (
+        |app| by_hostname("podAffinity", app),
+        |app| by_hostname("podAntiAffinity", app),
+    );
+    let none = || json!({});
+    let other = || Some(json!({}));
+    let skew = "node(s) didn't match pod topology spread constraints";
+    let unlabelled = "node(s) didn't match pod topology spread constraints (missing required label)";
+    assert_refused(vec![
+        (
+            none(),
+            Some(port.clone()),
+            port,
+            "node(s) didn't have free ports for the requested pod ports",
+        ),
+        (full, other(), none(), "Too many pods"),
+        (none(), other(), spread("kubernetes.io/hostname"), skew),
+        (none(), None, spread("zone"), unlabelled),
+        (
+            none(),
+            other(),
+            near("db"),
+            "node(s) didn't match pod affinity rules",
+        ),
+        (
+            none(),
+            other(),
+            far("web"),
+            "node(s) didn't match pod anti-affinity rules",
+        ),
+        (
+            none(),
+            Some(far("web")),
+            none(),
+            "node(s) didn't satisfy existing pods anti-affinity rules",
+        ),
+    ]);
+    let world = snapshot(&[node("a", "4", &none())], &[]);
+    assert!(
+        try_place(&pod("p", "1", &near("web")), &world).is_ok(),
+        "the first of its kind"
+    );
 }
 
 #[test]
@@ -117,7 +191,10 @@ fn init_containers_and_sidecars_count_as_the_greatest_step() {
         {"name": "init", "resources": {"requests": {"cpu": "3"}}},
     ]}});
     let none = json!({});
-    let refused = try_place(&pod("p", "1", &more), &snapshot(&[node("a", "3900m", &none)], &[]));
+    let refused = try_place(
+        &pod("p", "1", &more),
+        &snapshot(&[node("a", "3900m", &none)], &[]),
+    );
     assert!(refused.is_err());
     assert!(try_place(&pod("p", "1", &more), &snapshot(&[node("a", "4", &none)], &[])).is_ok());
 }
@@ -145,9 +222,16 @@ fn the_pods_of_a_workload_are_spread_by_default() {
     let nodes = [node("a", "4", &none), node("b", "4", &none)];
     let other = json!({"metadata": {"labels": {"app": "other"}}});
     // b is fuller but has none of the workload's pods.
-    let world = snapshot(&nodes, &[("a", pod("x", "100m", &none)), ("b", pod("y", "1", &other))]);
+    let world = snapshot(
+        &nodes,
+        &[("a", pod("x", "100m", &none)), ("b", pod("y", "1", &other))],
+    );
     let workload: LabelSelector = serde_json::from_value(json!({"matchLabels": {"app": "web"}})).unwrap();
-    let placed = |workload: &[LabelSelector]| place(&info(&pod("p", "100m", &none)), workload, &world, 0, 7).unwrap().0;
+    let placed = |workload: &[LabelSelector]| {
+        place(&info(&pod("p", "100m", &none)), workload, &world, 0, 7)
+            .unwrap()
+            .0
+    };
     assert_eq!(placed(&[]), "a");
     assert_eq!(placed(&[workload]), "b");
 }
@@ -167,7 +251,11 @@ fn ties_are_broken_by_the_seed_and_not_always_alike() {
     let none = json!({});
     let nodes = [node("a", "4", &none), node("b", "4", &none)];
     let world = snapshot(&nodes, &[]);
-    let placed = |name: &str, seed: u64| place(&info(&pod(name, "1", &none)), &[], &world, 0, seed).unwrap().0;
+    let placed = |name: &str, seed: u64| {
+        place(&info(&pod(name, "1", &none)), &[], &world, 0, seed)
+            .unwrap()
+            .0
+    };
     let names: Vec<String> = (0..20).map(|index| format!("p{index}")).collect();
     let once: Vec<_> = names.iter().map(|name| placed(name, 1)).collect();
     assert_eq!(once, names.iter().map(|name| placed(name, 1)).collect::<Vec<_>>());

@@ -34,7 +34,11 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn new(plugin: Plugin, reason: &str, resolvable: bool) -> Self {
-        Self { plugin, reasons: vec![reason.to_owned()], resolvable }
+        Self {
+            plugin,
+            reasons: vec![reason.to_owned()],
+            resolvable,
+        }
     }
 }
 
@@ -60,7 +64,12 @@ impl<'a> Filters<'a> {
     /// The first filter that refuses the node, in the order of the real scheduler.
     pub(crate) fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         check_node(&self.spec, &node.node)?;
-        let taken = |port| node.pods.values().flat_map(|other| &other.ports).any(|other| other.conflicts(port));
+        let taken = |port| {
+            node.pods
+                .values()
+                .flat_map(|other| &other.ports)
+                .any(|other| other.conflicts(port))
+        };
         if self.pod.ports.iter().any(taken) {
             return Err(Refusal::new(
                 Plugin::NodePorts,
@@ -69,33 +78,48 @@ impl<'a> Filters<'a> {
             ));
         }
         self.check_resources(node)?;
-        self.spread.check(self.pod, node).map_err(|refusal| match refusal {
-            spread::Refusal::Skew => {
-                Refusal::new(Plugin::PodTopologySpread, "node(s) didn't match pod topology spread constraints", true)
-            }
-            spread::Refusal::MissingLabel => Refusal::new(
-                Plugin::PodTopologySpread,
-                "node(s) didn't match pod topology spread constraints (missing required label)",
-                false,
-            ),
-        })?;
+        self.spread
+            .check(self.pod, node)
+            .map_err(|refusal| match refusal {
+                spread::Refusal::Skew => Refusal::new(
+                    Plugin::PodTopologySpread,
+                    "node(s) didn't match pod topology spread constraints",
+                    true,
+                ),
+                spread::Refusal::MissingLabel => Refusal::new(
+                    Plugin::PodTopologySpread,
+                    "node(s) didn't match pod topology spread constraints (missing required label)",
+                    false,
+                ),
+            })?;
         self.inter_pod.check(self.pod, node).map_err(|refusal| {
             let (reason, resolvable) = match refusal {
                 inter_pod::Refusal::Affinity => ("node(s) didn't match pod affinity rules", false),
                 inter_pod::Refusal::AntiAffinity => ("node(s) didn't match pod anti-affinity rules", true),
-                inter_pod::Refusal::Existing => ("node(s) didn't satisfy existing pods anti-affinity rules", true),
+                inter_pod::Refusal::Existing => {
+                    ("node(s) didn't satisfy existing pods anti-affinity rules", true)
+                }
             };
             Refusal::new(Plugin::InterPodAffinity, reason, resolvable)
         })
     }
 
     fn check_resources(&self, node: &NodeInfo) -> Result<(), Refusal> {
-        let mut refusal = Refusal { plugin: Plugin::NodeResourcesFit, reasons: Vec::new(), resolvable: true };
+        let mut refusal = Refusal {
+            plugin: Plugin::NodeResourcesFit,
+            reasons: Vec::new(),
+            resolvable: true,
+        };
         if node.requested.get("pods") + self.pod.requests.get("pods") > node.allocatable.get("pods") {
             refusal.reasons.push("Too many pods".to_owned());
         }
         const FIRST: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-        let others = self.pod.requests.iter().map(|(name, _)| name).filter(|name| *name != "pods" && !FIRST.contains(name));
+        let others = self
+            .pod
+            .requests
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| *name != "pods" && !FIRST.contains(name));
         for name in FIRST.into_iter().chain(others) {
             let (asked, all) = (self.pod.requests.get(name), node.allocatable.get(name));
             if !asked.is_zero() && asked > all - node.requested.get(name) {
@@ -103,30 +127,59 @@ impl<'a> Filters<'a> {
                 refusal.resolvable &= asked <= all;
             }
         }
-        if refusal.reasons.is_empty() { Ok(()) } else { Err(refusal) }
+        if refusal.reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(refusal)
+        }
     }
 }
 
 /// The filters that look at the node alone.
 pub(crate) fn check_node(spec: &PodSpec, node: &Node) -> Result<(), Refusal> {
-    let cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    let cordoned = node
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.unschedulable == Some(true));
     let cordon = Taint {
         key: "node.kubernetes.io/unschedulable".to_owned(),
         effect: "NoSchedule".to_owned(),
         ..Taint::default()
     };
-    if cordoned && !spec.tolerations.iter().flatten().any(|toleration| tolerates(toleration, &cordon)) {
-        return Err(Refusal::new(Plugin::NodeUnschedulable, "node(s) were unschedulable", false));
+    if cordoned
+        && !spec
+            .tolerations
+            .iter()
+            .flatten()
+            .any(|toleration| tolerates(toleration, &cordon))
+    {
+        return Err(Refusal::new(
+            Plugin::NodeUnschedulable,
+            "node(s) were unschedulable",
+            false,
+        ));
     }
     let named = spec.node_name.as_deref().filter(|name| !name.is_empty());
     if named.is_some_and(|name| node.metadata.name.as_deref() != Some(name)) {
-        return Err(Refusal::new(Plugin::NodeName, "node(s) didn't match the requested node name", false));
+        return Err(Refusal::new(
+            Plugin::NodeName,
+            "node(s) didn't match the requested node name",
+            false,
+        ));
     }
     if untolerated(spec, node).is_some() {
-        return Err(Refusal::new(Plugin::TaintToleration, "node(s) had untolerated taint(s)", false));
+        return Err(Refusal::new(
+            Plugin::TaintToleration,
+            "node(s) had untolerated taint(s)",
+            false,
+        ));
     }
     if !node_affinity::allows(spec, node) {
-        return Err(Refusal::new(Plugin::NodeAffinity, "node(s) didn't match Pod's node affinity/selector", false));
+        return Err(Refusal::new(
+            Plugin::NodeAffinity,
+            "node(s) didn't match Pod's node affinity/selector",
+            false,
+        ));
     }
     Ok(())
 }
@@ -136,6 +189,10 @@ pub(crate) fn untolerated<'a>(spec: &PodSpec, node: &'a Node) -> Option<&'a Tain
     let taints = node.spec.as_ref()?.taints.as_ref()?;
     taints.iter().find(|taint| {
         taint.effect != "PreferNoSchedule"
-            && !spec.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint))
+            && !spec
+                .tolerations
+                .iter()
+                .flatten()
+                .any(|toleration| tolerates(toleration, taint))
     })
 }

@@ -36,7 +36,10 @@ impl InterPod {
         let mut state = Self {
             near: vec![BTreeMap::new(); pod.affinity.len()],
             far: vec![BTreeMap::new(); pod.anti_affinity.len()],
-            may_be_first: pod.affinity.iter().all(|term| term.matches(&pod.pod, &snapshot.namespaces)),
+            may_be_first: pod
+                .affinity
+                .iter()
+                .all(|term| term.matches(&pod.pod, &snapshot.namespaces)),
             ..Self::default()
         };
         for node in snapshot.nodes.values() {
@@ -53,10 +56,18 @@ impl InterPod {
             if let Some(value) = node.label(&term.topology_key)
                 && term.matches(&pod.pod, namespaces)
             {
-                *self.unwelcome.entry((term.topology_key.clone(), value.to_owned())).or_default() += 1;
+                *self
+                    .unwelcome
+                    .entry((term.topology_key.clone(), value.to_owned()))
+                    .or_default() += 1;
             }
         }
-        for (term, counts) in pod.affinity.iter().zip(&mut self.near).chain(pod.anti_affinity.iter().zip(&mut self.far)) {
+        for (term, counts) in pod
+            .affinity
+            .iter()
+            .zip(&mut self.near)
+            .chain(pod.anti_affinity.iter().zip(&mut self.far))
+        {
             if let Some(value) = node.label(&term.topology_key)
                 && term.matches(&other.pod, namespaces)
             {
@@ -68,31 +79,61 @@ impl InterPod {
                 *self.scores.entry((key.to_owned(), value.to_owned())).or_default() += weight;
             }
         };
-        for (weight, term) in pod.preferred.iter().filter(|(_, term)| term.matches(&other.pod, namespaces)) {
+        for (weight, term) in pod
+            .preferred
+            .iter()
+            .filter(|(_, term)| term.matches(&other.pod, namespaces))
+        {
             score(&term.topology_key, *weight);
         }
-        for (weight, term) in other.preferred.iter().filter(|(_, term)| term.matches(&pod.pod, namespaces)) {
+        for (weight, term) in other
+            .preferred
+            .iter()
+            .filter(|(_, term)| term.matches(&pod.pod, namespaces))
+        {
             score(&term.topology_key, *weight);
         }
-        for term in other.affinity.iter().filter(|term| term.matches(&pod.pod, namespaces)) {
+        for term in other
+            .affinity
+            .iter()
+            .filter(|term| term.matches(&pod.pod, namespaces))
+        {
             score(&term.topology_key, HARD_AFFINITY_WEIGHT);
         }
     }
 
     pub(crate) fn check(&self, pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
         let counted = |key: &str, counts: &BTreeMap<String, usize>| {
-            node.label(key).and_then(|value| counts.get(value)).is_some_and(|count| *count > 0)
+            node.label(key)
+                .and_then(|value| counts.get(value))
+                .is_some_and(|count| *count > 0)
         };
-        let labelled = pod.affinity.iter().all(|term| node.label(&term.topology_key).is_some());
-        let near = pod.affinity.iter().zip(&self.near).all(|(term, counts)| counted(&term.topology_key, counts));
+        let labelled = pod
+            .affinity
+            .iter()
+            .all(|term| node.label(&term.topology_key).is_some());
+        let near = pod
+            .affinity
+            .iter()
+            .zip(&self.near)
+            .all(|(term, counts)| counted(&term.topology_key, counts));
         let first = self.may_be_first && self.near.iter().all(BTreeMap::is_empty);
         if !labelled || !(near || first) {
             return Err(Refusal::Affinity);
         }
-        if pod.anti_affinity.iter().zip(&self.far).any(|(term, counts)| counted(&term.topology_key, counts)) {
+        if pod
+            .anti_affinity
+            .iter()
+            .zip(&self.far)
+            .any(|(term, counts)| counted(&term.topology_key, counts))
+        {
             return Err(Refusal::AntiAffinity);
         }
-        if self.unwelcome.keys().any(|(key, value)| node.label(key) == Some(value)) {
+        if self
+            .unwelcome
+            .keys()
+            .any(|(key, value)| node.label(key) == Some(value))
+        {
             return Err(Refusal::Existing);
         }
         Ok(())
@@ -106,12 +147,21 @@ impl InterPod {
         let raw: Vec<i64> = nodes
             .iter()
             .map(|node| {
-                let of = self.scores.iter().filter(|((key, value), _)| node.label(key) == Some(value));
+                let of = self
+                    .scores
+                    .iter()
+                    .filter(|((key, value), _)| node.label(key) == Some(value));
                 of.map(|(_, score)| *score).sum()
             })
             .collect();
         let (low, high) = (raw.iter().copied().min()?, raw.iter().copied().max()?);
-        let scale = |score: i64| if high > low { 100 * (score - low) / (high - low) } else { 0 };
+        let scale = |score: i64| {
+            if high > low {
+                100 * (score - low) / (high - low)
+            } else {
+                0
+            }
+        };
         Some(raw.into_iter().map(scale).collect())
     }
 }

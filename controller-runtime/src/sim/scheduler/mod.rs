@@ -55,10 +55,16 @@ enum Seen {
 pub(crate) fn scheduler(cx: &Runtime, informers: &mut Informers, seed: u64) -> BoxFuture<'static, ()> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let pods = sender.clone();
-    informers.pods.subscribe(move |change| drop(pods.send(Seen::Pod(change.clone()))));
+    informers
+        .pods
+        .subscribe(move |change| drop(pods.send(Seen::Pod(change.clone()))));
     let nodes = sender.clone();
-    informers.nodes.subscribe(move |change| drop(nodes.send(Seen::Node(change.clone()))));
-    informers.namespaces.subscribe(move |change| drop(sender.send(Seen::Namespace(change.clone()))));
+    informers
+        .nodes
+        .subscribe(move |change| drop(nodes.send(Seen::Node(change.clone()))));
+    informers
+        .namespaces
+        .subscribe(move |change| drop(sender.send(Seen::Namespace(change.clone()))));
     let scheduler = Scheduler {
         cx: cx.named(NAME),
         stores: informers.stores(),
@@ -123,7 +129,9 @@ impl Scheduler {
                 self.snapshot.namespaces.remove(&namespace.name_any());
             }
             Seen::Namespace(Change::Applied { object, .. }) => {
-                self.snapshot.namespaces.insert(object.name_any(), object.labels().clone());
+                self.snapshot
+                    .namespaces
+                    .insert(object.name_any(), object.labels().clone());
             }
         }
     }
@@ -143,7 +151,8 @@ impl Scheduler {
             self.queue.remove(&key);
             let known = self.snapshot.placed(&uid);
             let same = known.is_some_and(|known| {
-                known.pod.metadata.labels == pod.metadata.labels && pods::is_terminating(&known.pod) == pods::is_terminating(pod)
+                known.pod.metadata.labels == pod.metadata.labels
+                    && pods::is_terminating(&known.pod) == pods::is_terminating(pod)
             });
             self.snapshot.place(Arc::new(PodInfo::new(Arc::clone(pod))), node);
             if !same {
@@ -153,7 +162,11 @@ impl Scheduler {
         }
         let spec = pod.spec.as_ref();
         let ours = spec.is_none_or(|spec| spec.scheduler_name.as_deref().is_none_or(|name| name == NAME));
-        let gated = spec.is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()));
+        let gated = spec.is_some_and(|spec| {
+            spec.scheduling_gates
+                .as_ref()
+                .is_some_and(|gates| !gates.is_empty())
+        });
         // A pod that was just bound may still be seen without its node.
         let bound = self.snapshot.placed(&uid).is_some();
         if ours && !gated && !bound && !pods::is_terminating(pod) {
@@ -173,7 +186,9 @@ impl Scheduler {
                     Ok(()) => {
                         self.queue.remove(&pod.key);
                         let message = format!("Successfully assigned {} to {node}", pod.key);
-                        self.cx.recorder.publish(&*pod.pod, EventType::Normal, "Scheduled", message);
+                        self.cx
+                            .recorder
+                            .publish(&*pod.pod, EventType::Normal, "Scheduled", message);
                     }
                     Err(error) => {
                         self.snapshot.remove(&pod.uid);
@@ -209,22 +224,29 @@ impl Scheduler {
                 ..ObjectReference::default()
             },
         };
-        let _status: serde_json::Value =
-            api.create_subresource("binding", &pod.key.name, &PostParams::default(), &binding).await?;
+        let _status: serde_json::Value = api
+            .create_subresource("binding", &pod.key.name, &PostParams::default(), &binding)
+            .await?;
         Ok(())
     }
 
     /// Says why the pod has no node, in an event and in its condition.
     async fn report(&self, pod: &PodInfo, reason: &str, message: &str) {
-        self.cx.recorder.publish(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+        self.cx
+            .recorder
+            .publish(&*pod.pod, EventType::Warning, "FailedScheduling", message);
         const TYPE: &str = "PodScheduled";
         let known = pods::condition(&pod.pod, TYPE);
         if known.is_some_and(|known| {
-            known.status == "False" && known.reason.as_deref() == Some(reason) && known.message.as_deref() == Some(message)
+            known.status == "False"
+                && known.reason.as_deref() == Some(reason)
+                && known.message.as_deref() == Some(message)
         }) {
             return;
         }
-        let since = known.filter(|known| known.status == "False").and_then(|known| known.last_transition_time.clone());
+        let since = known
+            .filter(|known| known.status == "False")
+            .and_then(|known| known.last_transition_time.clone());
         let condition = PodCondition {
             type_: TYPE.to_owned(),
             status: "False".to_owned(),
@@ -234,12 +256,21 @@ impl Scheduler {
             observed_generation: pod.pod.metadata.generation,
             last_probe_time: None,
         };
-        let mut conditions = pod.pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+        let mut conditions = pod
+            .pod
+            .status
+            .clone()
+            .unwrap_or_default()
+            .conditions
+            .unwrap_or_default();
         conditions.retain(|condition| condition.type_ != TYPE);
         conditions.push(condition);
         let patch = serde_json::json!({"metadata": {"uid": pod.uid}, "status": {"conditions": conditions}});
         let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &pod.key.namespace);
-        if let Err(error) = api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        if let Err(error) = api
+            .patch_status(&pod.key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
             tracing::debug!(pod = %pod.key, %error, "condition was not written");
         }
     }
@@ -248,21 +279,30 @@ impl Scheduler {
     fn workload(&self, pod: &Pod) -> Vec<LabelSelector> {
         let namespace = pod.namespace().unwrap_or_default();
         let services = self.stores.services.list_namespace(&namespace);
-        let by_service = services.iter().filter_map(|service| service.spec.as_ref()?.selector.clone());
+        let by_service = services
+            .iter()
+            .filter_map(|service| service.spec.as_ref()?.selector.clone());
         let mut selectors: Vec<LabelSelector> = by_service
             .filter(|labels| !labels.is_empty())
-            .map(|labels| LabelSelector { match_labels: Some(labels), match_expressions: None })
+            .map(|labels| LabelSelector {
+                match_labels: Some(labels),
+                match_expressions: None,
+            })
             .filter(|selector| selects(selector, pod.metadata.labels.as_ref()))
             .collect();
         if let Some(owner) = controller_of(&pod.metadata) {
             let key = ObjectKey::new(namespace, owner.name.clone());
             selectors.extend(match owner.kind.as_str() {
-                "ReplicaSet" => {
-                    self.stores.replica_sets.get(&key).and_then(|set| Some(set.spec.as_ref()?.selector.clone()))
-                }
-                "StatefulSet" => {
-                    self.stores.stateful_sets.get(&key).and_then(|set| Some(set.spec.as_ref()?.selector.clone()))
-                }
+                "ReplicaSet" => self
+                    .stores
+                    .replica_sets
+                    .get(&key)
+                    .and_then(|set| Some(set.spec.as_ref()?.selector.clone())),
+                "StatefulSet" => self
+                    .stores
+                    .stateful_sets
+                    .get(&key)
+                    .and_then(|set| Some(set.spec.as_ref()?.selector.clone())),
                 _ => None,
             });
         }
@@ -274,7 +314,12 @@ impl Scheduler {
 fn matters(before: &Node, after: &Node) -> bool {
     let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
     let spec = |node: &Node| {
-        node.spec.as_ref().map(|spec| (spec.taints.clone().unwrap_or_default(), spec.unschedulable.unwrap_or_default()))
+        node.spec.as_ref().map(|spec| {
+            (
+                spec.taints.clone().unwrap_or_default(),
+                spec.unschedulable.unwrap_or_default(),
+            )
+        })
     };
     before.metadata.labels != after.metadata.labels
         || allocatable(before) != allocatable(after)

@@ -12,14 +12,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    filter::Plugin,
-    snapshot::PodInfo,
-};
+use super::{filter::Plugin, snapshot::PodInfo};
 use crate::{queue::Backoff, store::ObjectKey};
 
 /// How long a pod is kept back after failures.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(10) };
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    last: Duration::from_secs(10),
+};
 /// An unschedulable pod is tried again after this time even if nothing happens.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -40,7 +40,10 @@ impl Hint {
             Self::Node => true,
             Self::PodGone => matches!(
                 plugin,
-                Plugin::NodePorts | Plugin::NodeResourcesFit | Plugin::PodTopologySpread | Plugin::InterPodAffinity
+                Plugin::NodePorts
+                    | Plugin::NodeResourcesFit
+                    | Plugin::PodTopologySpread
+                    | Plugin::InterPodAffinity
             ),
             Self::PodPlaced => matches!(plugin, Plugin::PodTopologySpread | Plugin::InterPodAffinity),
         }
@@ -61,8 +64,13 @@ pub(crate) struct Waiting {
 enum Place {
     Active,
     /// Goes first only when no pod is active; after an error not even then.
-    BackingOff { error: bool },
-    Unschedulable { plugins: BTreeSet<Plugin>, until: Instant },
+    BackingOff {
+        error: bool,
+    },
+    Unschedulable {
+        plugins: BTreeSet<Plugin>,
+        until: Instant,
+    },
     BeingScheduled,
 }
 
@@ -79,7 +87,11 @@ pub(crate) struct Queue {
 }
 
 fn rank(waiting: &Waiting) -> Rank {
-    (Reverse(waiting.pod.priority()), waiting.since, waiting.pod.key.clone())
+    (
+        Reverse(waiting.pod.priority()),
+        waiting.since,
+        waiting.pod.key.clone(),
+    )
 }
 
 /// When the pod becomes active by the mere passing of time.
@@ -108,7 +120,13 @@ impl Queue {
                 }
             }
             _ => {
-                self.put(Waiting { pod, since: now, attempts: 0, ready_at: now, place: Place::Active });
+                self.put(Waiting {
+                    pod,
+                    since: now,
+                    attempts: 0,
+                    ready_at: now,
+                    place: Place::Active,
+                });
             }
         }
     }
@@ -147,7 +165,11 @@ impl Queue {
         let now = Instant::now();
         let place = match self.pods.get(key) {
             Some(waiting) if matches!(waiting.place, Place::Unschedulable { .. }) => {
-                if waiting.ready_at <= now { Place::Active } else { Place::BackingOff { error: false } }
+                if waiting.ready_at <= now {
+                    Place::Active
+                } else {
+                    Place::BackingOff { error: false }
+                }
             }
             _ => return,
         };
@@ -185,7 +207,11 @@ impl Queue {
             None => self
                 .timers
                 .iter()
-                .find(|(_, key)| self.pods.get(key).is_some_and(|one| one.place == Place::BackingOff { error: false }))
+                .find(|(_, key)| {
+                    self.pods
+                        .get(key)
+                        .is_some_and(|one| one.place == Place::BackingOff { error: false })
+                })
                 .map(|(_, key)| key.clone())?,
         };
         let mut waiting = self.take(&key)?;
@@ -199,7 +225,13 @@ impl Queue {
     /// The pod goes nowhere for now.
     pub(crate) fn unschedulable(&mut self, key: &ObjectKey, plugins: BTreeSet<Plugin>) {
         let now = Instant::now();
-        self.back(key, Place::Unschedulable { plugins, until: now + PATIENCE });
+        self.back(
+            key,
+            Place::Unschedulable {
+                plugins,
+                until: now + PATIENCE,
+            },
+        );
     }
 
     /// Something went wrong.
@@ -295,7 +327,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.add(pod("a", 0));
         assert!(pop(&mut queue).is_some());
-        queue.unschedulable(&ObjectKey::new("default", "a"), BTreeSet::from([Plugin::NodeResourcesFit]));
+        queue.unschedulable(
+            &ObjectKey::new("default", "a"),
+            BTreeSet::from([Plugin::NodeResourcesFit]),
+        );
         queue.hint(Hint::Node);
         queue.add(pod("b", 0));
         assert_eq!(pop(&mut queue).as_deref(), Some("b"));

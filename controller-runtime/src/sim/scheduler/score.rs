@@ -26,22 +26,40 @@ pub(crate) fn scores(
             *sum += weight * score;
         }
     };
-    let intolerable: Vec<i64> = nodes.iter().map(|node| intolerable_preferences(spec, node)).collect();
+    let intolerable: Vec<i64> = nodes
+        .iter()
+        .map(|node| intolerable_preferences(spec, node))
+        .collect();
     add(3, Some(normalise(&intolerable, true)));
     if node_affinity::preferred_terms(spec).next().is_some() {
-        let preferred: Vec<i64> = nodes.iter().map(|node| node_affinity::preference(spec, &node.node)).collect();
+        let preferred: Vec<i64> = nodes
+            .iter()
+            .map(|node| node_affinity::preference(spec, &node.node))
+            .collect();
         add(2, Some(normalise(&preferred, false)));
     }
     add(2, spread::scores(pod, workload, nodes, snapshot));
     add(2, inter_pod.scores(nodes));
-    add(1, Some(nodes.iter().map(|node| least_allocated(pod, node)).collect()));
-    let best_effort = ["cpu", "memory"].iter().all(|name| pod.requests.get(name).is_zero());
-    add(1, (!best_effort).then(|| nodes.iter().map(|node| balanced(pod, node)).collect()));
+    add(
+        1,
+        Some(nodes.iter().map(|node| least_allocated(pod, node)).collect()),
+    );
+    let best_effort = ["cpu", "memory"]
+        .iter()
+        .all(|name| pod.requests.get(name).is_zero());
+    add(
+        1,
+        (!best_effort).then(|| nodes.iter().map(|node| balanced(pod, node)).collect()),
+    );
     total
 }
 
 fn intolerable_preferences(spec: &PodSpec, node: &NodeInfo) -> i64 {
-    let taints = node.node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let taints = node
+        .node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
     let mut tolerations = spec.tolerations.iter().flatten();
     let count = taints
         .filter(|taint| taint.effect == "PreferNoSchedule")
@@ -65,19 +83,34 @@ fn normalise(raw: &[i64], reverse: bool) -> Vec<i64> {
 
 /// CPU and memory: what would be used, and what there is.
 fn use_of(pod: &PodInfo, node: &NodeInfo) -> [(i64, i64); 2] {
-    let all = [node.allocatable.get("cpu").milli_value(), node.allocatable.get("memory").value()];
-    std::array::from_fn(|index| (node.scored_requested[index] + pod.scored_requests[index], all[index]))
+    let all = [
+        node.allocatable.get("cpu").milli_value(),
+        node.allocatable.get("memory").value(),
+    ];
+    std::array::from_fn(|index| {
+        (
+            node.scored_requested[index] + pod.scored_requests[index],
+            all[index],
+        )
+    })
 }
 
 fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let scores = use_of(pod, node).map(|(used, all)| (all > 0).then(|| if used > all { 0 } else { (all - used) * 100 / all }));
+    let scores = use_of(pod, node)
+        .map(|(used, all)| (all > 0).then(|| if used > all { 0 } else { (all - used) * 100 / all }));
     let counted = scores.iter().flatten().count();
     let sum: i64 = scores.iter().flatten().sum();
-    i64::try_from(counted).ok().filter(|count| *count > 0).map_or(0, |count| sum / count)
+    i64::try_from(counted)
+        .ok()
+        .filter(|count| *count > 0)
+        .map_or(0, |count| sum / count)
 }
 
 fn balanced(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let all = [node.allocatable.get("cpu").milli_value(), node.allocatable.get("memory").value()];
+    let all = [
+        node.allocatable.get("cpu").milli_value(),
+        node.allocatable.get("memory").value(),
+    ];
     let used = [
         node.requested.get("cpu").milli_value() + pod.requests.get("cpu").milli_value(),
         node.requested.get("memory").value() + pod.requests.get("memory").value(),

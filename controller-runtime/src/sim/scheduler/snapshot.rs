@@ -70,10 +70,15 @@ impl Term {
     }
 
     pub(crate) fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
-        let Some(selector) = &self.selector else { return false };
+        let Some(selector) = &self.selector else {
+            return false;
+        };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let here = self.namespaces.contains(namespace)
-            || self.namespace_selector.as_ref().is_some_and(|by| selects(by, namespaces.get(namespace)));
+            || self
+                .namespace_selector
+                .as_ref()
+                .is_some_and(|by| selects(by, namespaces.get(namespace)));
         here && selects(selector, pod.metadata.labels.as_ref())
     }
 }
@@ -93,8 +98,16 @@ impl PodInfo {
             key: ObjectKey::of(&*pod),
             uid: pod.uid().unwrap_or_default(),
             scored_requests: [
-                if requests.get("cpu").is_zero() { 100 } else { requests.get("cpu").milli_value() },
-                if requests.get("memory").is_zero() { 200 << 20 } else { requests.get("memory").value() },
+                if requests.get("cpu").is_zero() {
+                    100
+                } else {
+                    requests.get("cpu").milli_value()
+                },
+                if requests.get("memory").is_zero() {
+                    200 << 20
+                } else {
+                    requests.get("memory").value()
+                },
             ],
             requests,
             ports: host_ports(spec),
@@ -118,16 +131,28 @@ type Terms = (Vec<Term>, Vec<Term>, Vec<(i64, Term)>);
 
 fn terms(affinity: &Affinity, namespace: &str) -> Terms {
     let all = |terms: Option<&Vec<PodAffinityTerm>>| -> Vec<Term> {
-        terms.into_iter().flatten().map(|term| Term::new(term, namespace)).collect()
+        terms
+            .into_iter()
+            .flatten()
+            .map(|term| Term::new(term, namespace))
+            .collect()
     };
     let weighted = |terms: Option<&Vec<WeightedPodAffinityTerm>>, sign: i64| -> Vec<(i64, Term)> {
         terms
             .into_iter()
             .flatten()
-            .map(|weighted| (sign * i64::from(weighted.weight), Term::new(&weighted.pod_affinity_term, namespace)))
+            .map(|weighted| {
+                (
+                    sign * i64::from(weighted.weight),
+                    Term::new(&weighted.pod_affinity_term, namespace),
+                )
+            })
             .collect()
     };
-    let (near, far) = (affinity.pod_affinity.as_ref(), affinity.pod_anti_affinity.as_ref());
+    let (near, far) = (
+        affinity.pod_affinity.as_ref(),
+        affinity.pod_anti_affinity.as_ref(),
+    );
     let mut preferred = weighted(
         near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref()),
         1,
@@ -144,13 +169,20 @@ fn terms(affinity: &Affinity, namespace: &str) -> Terms {
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let ports = spec
+        .containers
+        .iter()
+        .flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
             Some(HostPort {
                 port: port.host_port.filter(|port| *port > 0)?,
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-                address: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned()),
+                address: port
+                    .host_ip
+                    .clone()
+                    .filter(|ip| !ip.is_empty())
+                    .unwrap_or_else(|| "0.0.0.0".to_owned()),
             })
         })
         .collect()
@@ -244,7 +276,9 @@ impl Snapshot {
 
     /// A pod is on no node any more. Whether it was on one.
     pub(crate) fn remove(&mut self, uid: &str) -> bool {
-        let Some((node, _)) = self.placed.remove(uid) else { return false };
+        let Some((node, _)) = self.placed.remove(uid) else {
+            return false;
+        };
         if let Some(info) = self.nodes.get_mut(&node) {
             info.remove(uid);
         }

@@ -41,7 +41,10 @@ impl Constraint {
             .filter_map(|key| Some((key.clone(), pod.pod.labels().get(key)?.clone())))
             .collect();
         if !keyed.is_empty() {
-            selectors.push(LabelSelector { match_labels: Some(keyed), match_expressions: None });
+            selectors.push(LabelSelector {
+                match_labels: Some(keyed),
+                match_expressions: None,
+            });
         }
         Self {
             max_skew: constraint.max_skew,
@@ -65,7 +68,9 @@ impl Constraint {
     }
 
     fn selects(&self, pod: &PodInfo) -> bool {
-        self.selectors.iter().all(|selector| selects(selector, pod.pod.metadata.labels.as_ref()))
+        self.selectors
+            .iter()
+            .all(|selector| selects(selector, pod.pod.metadata.labels.as_ref()))
     }
 
     /// The pods on a node that count; those that are going do not.
@@ -86,8 +91,13 @@ impl Constraint {
 }
 
 fn constraints(pod: &PodInfo, action: &str) -> Vec<Constraint> {
-    let all = pod.spec().into_iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
-    all.filter(|constraint| constraint.when_unsatisfiable == action).map(|one| Constraint::new(one, pod)).collect()
+    let all = pod
+        .spec()
+        .into_iter()
+        .flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
+    all.filter(|constraint| constraint.when_unsatisfiable == action)
+        .map(|one| Constraint::new(one, pod))
+        .collect()
 }
 
 /// The hard constraints of a pod and how many pods each domain has.
@@ -106,13 +116,18 @@ impl Hard {
     pub(crate) fn new(pod: &PodInfo, snapshot: &Snapshot) -> Self {
         let default = PodSpec::default();
         let spec = pod.spec().unwrap_or(&default);
-        let mut constraints: Vec<_> =
-            constraints(pod, "DoNotSchedule").into_iter().map(|constraint| (constraint, BTreeMap::new())).collect();
+        let mut constraints: Vec<_> = constraints(pod, "DoNotSchedule")
+            .into_iter()
+            .map(|constraint| (constraint, BTreeMap::new()))
+            .collect();
         if constraints.is_empty() {
             return Self { constraints };
         }
         for node in snapshot.nodes.values() {
-            if !constraints.iter().all(|(constraint, _)| node.label(&constraint.key).is_some()) {
+            if !constraints
+                .iter()
+                .all(|(constraint, _)| node.label(&constraint.key).is_some())
+            {
                 continue;
             }
             for (constraint, counts) in &mut constraints {
@@ -127,9 +142,14 @@ impl Hard {
 
     pub(crate) fn check(&self, pod: &PodInfo, node: &NodeInfo) -> Result<(), Refusal> {
         for (constraint, counts) in &self.constraints {
-            let Some(value) = node.label(&constraint.key) else { return Err(Refusal::MissingLabel) };
-            let least =
-                if counts.len() < constraint.min_domains { 0 } else { counts.values().copied().min().unwrap_or_default() };
+            let Some(value) = node.label(&constraint.key) else {
+                return Err(Refusal::MissingLabel);
+            };
+            let least = if counts.len() < constraint.min_domains {
+                0
+            } else {
+                counts.values().copied().min().unwrap_or_default()
+            };
             let here = counts.get(value).copied().unwrap_or_default() + usize::from(constraint.selects(pod));
             let allowed = least + usize::try_from(constraint.max_skew).unwrap_or_default();
             if here > allowed {
@@ -150,13 +170,19 @@ pub(crate) fn scores(
 ) -> Option<Vec<i64>> {
     let default = PodSpec::default();
     let spec = pod.spec().unwrap_or(&default);
-    let own = spec.topology_spread_constraints.as_ref().is_some_and(|constraints| !constraints.is_empty());
+    let own = spec
+        .topology_spread_constraints
+        .as_ref()
+        .is_some_and(|constraints| !constraints.is_empty());
     let constraints = if own {
         constraints(pod, "ScheduleAnyway")
     } else if workload.iter().all(selects_all) {
         return None;
     } else {
-        vec![Constraint::by_default(HOSTNAME, 3, workload), Constraint::by_default(ZONE, 5, workload)]
+        vec![
+            Constraint::by_default(HOSTNAME, 3, workload),
+            Constraint::by_default(ZONE, 5, workload),
+        ]
     };
     if constraints.is_empty() {
         return None;
@@ -170,8 +196,19 @@ pub(crate) fn scores(
         }
     }
     for constraint in &constraints {
-        let counts = domain_counts(constraint, pod, spec, nodes.iter().filter(|node| complete(node)), snapshot, &complete);
-        let domains = if constraint.key == HOSTNAME { raw.iter().flatten().count() } else { counts.len() };
+        let counts = domain_counts(
+            constraint,
+            pod,
+            spec,
+            nodes.iter().filter(|node| complete(node)),
+            snapshot,
+            &complete,
+        );
+        let domains = if constraint.key == HOSTNAME {
+            raw.iter().flatten().count()
+        } else {
+            counts.len()
+        };
         let weight = ((domains + 2) as f64).ln();
         for (score, node) in raw.iter_mut().zip(nodes) {
             if let (Some(score), Some(value)) = (score, node.label(&constraint.key)) {
@@ -202,7 +239,11 @@ fn domain_counts<'a>(
         return counts;
     }
     counts.extend(candidates.map(|node| (value(node), 0)));
-    for node in snapshot.nodes.values().filter(|node| complete(node) && constraint.includes(spec, node)) {
+    for node in snapshot
+        .nodes
+        .values()
+        .filter(|node| complete(node) && constraint.includes(spec, node))
+    {
         if let Some(count) = counts.get_mut(&value(node)) {
             *count += constraint.count(node, &pod.key.namespace);
         }
@@ -213,7 +254,10 @@ fn domain_counts<'a>(
 /// Fewer pods are better; nodes out of the question get 0.
 fn normalise(raw: &[Option<f64>]) -> Vec<i64> {
     // Scores are small and not negative.
-    let rounded: Vec<Option<i64>> = raw.iter().map(|score| score.map(|score| score.round() as i64)).collect();
+    let rounded: Vec<Option<i64>> = raw
+        .iter()
+        .map(|score| score.map(|score| score.round() as i64))
+        .collect();
     let low = rounded.iter().flatten().copied().min().unwrap_or_default();
     let high = rounded.iter().flatten().copied().max().unwrap_or_default();
     rounded

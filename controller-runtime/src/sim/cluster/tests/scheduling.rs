@@ -17,7 +17,11 @@ async fn pods_wait_with_the_real_message_and_go_to_a_node_that_comes() {
                    1 Preemption is not helpful for scheduling.";
     let condition = pods::condition(&pending[0], "PodScheduled").unwrap();
     assert_eq!(
-        (condition.status.as_str(), condition.reason.as_deref(), condition.message.as_deref()),
+        (
+            condition.status.as_str(),
+            condition.reason.as_deref(),
+            condition.message.as_deref()
+        ),
         ("False", Some("Unschedulable"), Some(message))
     );
     assert_eq!(world.messages("FailedScheduling"), [message]);
@@ -25,7 +29,11 @@ async fn pods_wait_with_the_real_message_and_go_to_a_node_that_comes() {
     world.settle().await;
     assert_eq!(world.pods_in("Running").len(), 2);
     let name = pending[0].name_any();
-    assert!(world.messages("Scheduled").contains(&format!("Successfully assigned default/{name} to c")));
+    assert!(
+        world
+            .messages("Scheduled")
+            .contains(&format!("Successfully assigned default/{name} to c"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +83,16 @@ async fn gated_and_foreign_pods_are_left_alone() {
     world.apply(pod("foreign", json!({"schedulerName": "another"})));
     world.settle().await;
     assert_eq!(world.pods_in("Running").len(), 0);
-    world.patch::<Pod>("gated", json!({"spec": {"schedulingGates": null}})).await;
+    world
+        .patch::<Pod>("gated", json!({"spec": {"schedulingGates": null}}))
+        .await;
     world.settle().await;
-    assert_eq!(world.pods_in("Running").iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>(), ["gated"]);
+    assert_eq!(
+        world
+            .pods_in("Running")
+            .iter()
+            .map(kube::ResourceExt::name_any)
+            .collect::<Vec<_>>(),
+        ["gated"]
+    );
 }

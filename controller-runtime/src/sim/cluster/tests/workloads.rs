@@ -20,11 +20,23 @@ async fn a_deployment_grows_and_shrinks_by_the_order_of_scale_in() {
     assert_eq!(world.pods_in("Running").len(), 1);
     world.scale("web", 10).await;
     world.settle().await;
-    assert_eq!((world.pods_in("Running").len(), world.pods_in("Pending").len()), (8, 2));
+    assert_eq!(
+        (world.pods_in("Running").len(), world.pods_in("Pending").len()),
+        (8, 2)
+    );
     world.scale("web", 8).await;
     world.settle().await;
-    assert_eq!((world.pods_in("Running").len(), world.pods_in("Pending").len()), (8, 0), "pending pods go first");
-    let cheap: Vec<String> = world.pods().iter().take(5).map(kube::ResourceExt::name_any).collect();
+    assert_eq!(
+        (world.pods_in("Running").len(), world.pods_in("Pending").len()),
+        (8, 0),
+        "pending pods go first"
+    );
+    let cheap: Vec<String> = world
+        .pods()
+        .iter()
+        .take(5)
+        .map(kube::ResourceExt::name_any)
+        .collect();
     for name in &cheap {
         let cost = json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1"}}});
         world.patch::<Pod>(name, cost).await;
@@ -33,18 +45,47 @@ async fn a_deployment_grows_and_shrinks_by_the_order_of_scale_in() {
     world.settle().await;
     let left: Vec<String> = world.pods().iter().map(kube::ResourceExt::name_any).collect();
     assert_eq!(left.len(), 3);
-    assert!(left.iter().all(|name| !cheap.contains(name)), "the cheap ones go first");
+    assert!(
+        left.iter().all(|name| !cheap.contains(name)),
+        "the cheap ones go first"
+    );
     let set = world.pods()[0].labels()["pod-template-hash"].clone();
     let scaled = world.messages("ScalingReplicaSet");
     let expected = [("up", 0, 1), ("up", 1, 10), ("down", 10, 8), ("down", 8, 3)]
         .map(|(way, from, to)| format!("Scaled {way} replica set web-{set} from {from} to {to}"));
-    assert_eq!(scaled.iter().collect::<std::collections::BTreeSet<_>>(), expected.iter().collect());
-    let status = object::<Deployment>(world.cluster.api(), "apps", "deployments", "web").status.unwrap();
-    assert_eq!((status.replicas, status.ready_replicas, status.available_replicas), (Some(3), Some(3), Some(3)));
-    let conditions: Vec<_> =
-        status.conditions.unwrap().into_iter().map(|one| (one.type_, one.status, one.reason.unwrap())).collect();
-    assert!(conditions.contains(&("Available".into(), "True".into(), "MinimumReplicasAvailable".into())), "{conditions:?}");
-    assert!(conditions.contains(&("Progressing".into(), "True".into(), "NewReplicaSetAvailable".into())), "{conditions:?}");
+    assert_eq!(
+        scaled.iter().collect::<std::collections::BTreeSet<_>>(),
+        expected.iter().collect()
+    );
+    let status = object::<Deployment>(world.cluster.api(), "apps", "deployments", "web")
+        .status
+        .unwrap();
+    assert_eq!(
+        (status.replicas, status.ready_replicas, status.available_replicas),
+        (Some(3), Some(3), Some(3))
+    );
+    let conditions: Vec<_> = status
+        .conditions
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.type_, one.status, one.reason.unwrap()))
+        .collect();
+    assert!(
+        conditions.contains(&(
+            "Available".into(),
+            "True".into(),
+            "MinimumReplicasAvailable".into()
+        )),
+        "{conditions:?}"
+    );
+    assert!(
+        conditions.contains(&(
+            "Progressing".into(),
+            "True".into(),
+            "NewReplicaSetAvailable".into()
+        )),
+        "{conditions:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +94,8 @@ async fn a_rollout_never_has_fewer_ready_pods_than_allowed() {
     world.apply(node("a", "32"));
     let mut web = deployment("web", 8, "500m");
     web["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}});
-    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = json!({"initialDelaySeconds": 7, "httpGet": {"port": 80}});
+    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
+        json!({"initialDelaySeconds": 7, "httpGet": {"port": 80}});
     world.apply(web.clone());
     world.settle().await;
     web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
@@ -89,12 +131,29 @@ async fn a_stateful_set_starts_its_pods_in_order_and_stops_them_from_the_top() {
         .iter()
         .map(|pod| (pod.name_any(), pod.status.clone().unwrap().start_time.unwrap().0))
         .collect();
-    assert_eq!(started.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["db-0", "db-1", "db-2"]);
-    assert!(started.windows(2).all(|pair| pair[0].1 < pair[1].1), "{started:?}");
-    world.patch::<StatefulSet>("db", json!({"spec": {"replicas": 1}})).await;
+    assert_eq!(
+        started.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["db-0", "db-1", "db-2"]
+    );
+    assert!(
+        started.windows(2).all(|pair| pair[0].1 < pair[1].1),
+        "{started:?}"
+    );
+    world
+        .patch::<StatefulSet>("db", json!({"spec": {"replicas": 1}}))
+        .await;
     world.settle().await;
-    assert_eq!(world.pods().iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>(), ["db-0"]);
-    let status = object::<StatefulSet>(world.cluster.api(), "apps", "statefulsets", "db").status.unwrap();
+    assert_eq!(
+        world
+            .pods()
+            .iter()
+            .map(kube::ResourceExt::name_any)
+            .collect::<Vec<_>>(),
+        ["db-0"]
+    );
+    let status = object::<StatefulSet>(world.cluster.api(), "apps", "statefulsets", "db")
+        .status
+        .unwrap();
     assert_eq!((status.replicas, status.ready_replicas), (1, Some(1)));
 }
 
@@ -111,19 +170,38 @@ pub(super) fn job(name: &str, spec: &Value) -> Value {
 async fn a_job_completes_and_goes_after_its_time_to_live() {
     let world = World::new();
     world.apply(node("a", "8"));
-    world.apply(job("batch", &json!({"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 120})));
+    world.apply(job(
+        "batch",
+        &json!({"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 120}),
+    ));
     let done = |api: &ApiServer| {
         let job: Job = object(api, "batch", "jobs", "batch");
         job.status.and_then(|status| status.completion_time).is_some()
     };
     world.wait_for(done).await;
-    let status = object::<Job>(world.cluster.api(), "batch", "jobs", "batch").status.unwrap();
-    assert_eq!((status.succeeded, status.active, status.failed), (Some(4), None, None));
-    let took = status.completion_time.unwrap().0.duration_since(status.start_time.unwrap().0);
-    assert!((20..40).contains(&took.as_secs()), "two rounds of ten seconds: {took:?}");
+    let status = object::<Job>(world.cluster.api(), "batch", "jobs", "batch")
+        .status
+        .unwrap();
+    assert_eq!(
+        (status.succeeded, status.active, status.failed),
+        (Some(4), None, None)
+    );
+    let took = status
+        .completion_time
+        .unwrap()
+        .0
+        .duration_since(status.start_time.unwrap().0);
+    assert!(
+        (20..40).contains(&took.as_secs()),
+        "two rounds of ten seconds: {took:?}"
+    );
     assert_eq!(world.messages("Completed"), ["Job completed"]);
     assert_eq!(world.pods_in("Succeeded").len(), 4);
-    world.wait_for(|api| api.objects("batch", "jobs", None).is_empty() && api.objects("", "pods", None).is_empty()).await;
+    world
+        .wait_for(|api| {
+            api.objects("batch", "jobs", None).is_empty() && api.objects("", "pods", None).is_empty()
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,9 +211,16 @@ async fn a_job_that_fails_too_often_gives_up() {
     let failing = json!({"backoffLimit": 2, "template": {"metadata": {"annotations": {crate::sim::kubelet::EXIT_CODE: "3"}}}});
     world.apply(job("batch", &failing));
     world.settle().await;
-    let status = object::<Job>(world.cluster.api(), "batch", "jobs", "batch").status.unwrap();
+    let status = object::<Job>(world.cluster.api(), "batch", "jobs", "batch")
+        .status
+        .unwrap();
     assert_eq!(status.failed, Some(3));
-    let failed = status.conditions.unwrap().into_iter().find(|condition| condition.type_ == "Failed").unwrap();
+    let failed = status
+        .conditions
+        .unwrap()
+        .into_iter()
+        .find(|condition| condition.type_ == "Failed")
+        .unwrap();
     assert_eq!(failed.reason.as_deref(), Some("BackoffLimitExceeded"));
 }
 
@@ -152,15 +237,26 @@ async fn a_budget_counts_the_healthy_pods_and_protects_them() {
     let budget: PodDisruptionBudget = object(world.cluster.api(), "policy", "poddisruptionbudgets", "web");
     let status = budget.status.unwrap();
     assert_eq!(
-        (status.expected_pods, status.current_healthy, status.desired_healthy, status.disruptions_allowed),
+        (
+            status.expected_pods,
+            status.current_healthy,
+            status.desired_healthy,
+            status.disruptions_allowed
+        ),
         (3, 3, 2, 1)
     );
     assert_eq!(status.observed_generation, budget.metadata.generation);
     let api: Api<Pod> = Api::namespaced(world.cluster.client("default"), "default");
     let pods = world.pods();
     api.evict(&pods[0].name_any(), &Default::default()).await.unwrap();
-    let refused = api.evict(&pods[1].name_any(), &Default::default()).await.unwrap_err();
-    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+    let refused = api
+        .evict(&pods[1].name_any(), &Default::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, kube::Error::Api(status) if status.code == 429),
+        "{refused}"
+    );
     world.settle().await;
     assert_eq!(world.pods_in("Running").len(), 3);
     api.evict(&pods[1].name_any(), &Default::default()).await.unwrap();
@@ -207,8 +303,14 @@ async fn a_program_finishes_its_work_after_sigterm_if_the_grace_period_lets_it()
         let start = tokio::time::Instant::now();
         let api: Api<Pod> = Api::namespaced(world.cluster.client("default"), "default");
         api.delete("p", &DeleteParams::default()).await.unwrap();
-        world.wait_for(|api| api.objects("", "pods", None).is_empty()).await;
-        assert_eq!(program.finished.load(Ordering::Relaxed), finished, "grace {grace}");
+        world
+            .wait_for(|api| api.objects("", "pods", None).is_empty())
+            .await;
+        assert_eq!(
+            program.finished.load(Ordering::Relaxed),
+            finished,
+            "grace {grace}"
+        );
         assert_eq!(start.elapsed().as_secs(), took, "grace {grace}");
     }
 }

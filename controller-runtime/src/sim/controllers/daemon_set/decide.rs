@@ -44,7 +44,12 @@ pub(super) fn hash(set: &DaemonSet) -> String {
 pub(super) fn pod_for(set: &DaemonSet, node: &str) -> Pod {
     let prefix = format!("{}-", set.name_any());
     let namespace = set.namespace().unwrap_or_default();
-    let mut pod = pods::from_template(&spec(set).template, &namespace, &prefix, controller_reference(set));
+    let mut pod = pods::from_template(
+        &spec(set).template,
+        &namespace,
+        &prefix,
+        controller_reference(set),
+    );
     pod.labels_mut().insert(HASH_LABEL.to_owned(), hash(set));
     let pod_spec = pod.spec.get_or_insert_default();
     let required = NodeSelector {
@@ -57,7 +62,11 @@ pub(super) fn pod_for(set: &DaemonSet, node: &str) -> Pod {
             match_expressions: None,
         }],
     };
-    let affinity = pod_spec.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
+    let affinity = pod_spec
+        .affinity
+        .get_or_insert_default()
+        .node_affinity
+        .get_or_insert_default();
     affinity.required_during_scheduling_ignored_during_execution = Some(required);
     tolerate_illness(pod_spec);
     pod
@@ -72,7 +81,8 @@ fn tolerate_illness(pod: &mut PodSpec) {
         ("node.kubernetes.io/pid-pressure", "NoSchedule"),
         ("node.kubernetes.io/unschedulable", "NoSchedule"),
     ];
-    let network = (pod.host_network == Some(true)).then_some(("node.kubernetes.io/network-unavailable", "NoSchedule"));
+    let network =
+        (pod.host_network == Some(true)).then_some(("node.kubernetes.io/network-unavailable", "NoSchedule"));
     let tolerations = pod.tolerations.get_or_insert_default();
     for (key, effect) in all.into_iter().chain(network) {
         let toleration = Toleration {
@@ -90,13 +100,22 @@ fn tolerate_illness(pod: &mut PodSpec) {
 /// Whether a pod is to run on the node, and whether one that does may stay.
 fn wanted_on(set: &DaemonSet, node: &Node) -> (bool, bool) {
     let mut pod = spec(set).template.spec.unwrap_or_default();
-    if pod.node_name.as_deref().is_some_and(|name| name != node.name_any()) || !node_affinity::allows(&pod, node) {
+    if pod
+        .node_name
+        .as_deref()
+        .is_some_and(|name| name != node.name_any())
+        || !node_affinity::allows(&pod, node)
+    {
         return (false, false);
     }
     tolerate_illness(&mut pod);
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let mut untolerated =
-        taints.filter(|taint| !pod.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint)));
+    let mut untolerated = taints.filter(|taint| {
+        !pod.tolerations
+            .iter()
+            .flatten()
+            .any(|toleration| tolerates(toleration, taint))
+    });
     let keeps_away = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
     let all: Vec<_> = untolerated.by_ref().collect();
     (
@@ -109,7 +128,12 @@ fn wanted_on(set: &DaemonSet, node: &Node) -> (bool, bool) {
 fn by_node(pods: &[Arc<Pod>]) -> BTreeMap<String, Vec<Arc<Pod>>> {
     let mut nodes: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
     for pod in pods {
-        let named = || pod.spec.as_ref().and_then(node_affinity::named_nodes).and_then(|names| names.into_iter().next());
+        let named = || {
+            pod.spec
+                .as_ref()
+                .and_then(node_affinity::named_nodes)
+                .and_then(|names| names.into_iter().next())
+        };
         if let Some(node) = pods::node_name(pod).map(str::to_owned).or_else(named) {
             nodes.entry(node).or_default().push(Arc::clone(pod));
         }
@@ -125,8 +149,11 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
         let name = node.name_any();
         let here = on.get(&name).map(Vec::as_slice).unwrap_or_default();
         let (runs, stays) = wanted_on(set, node);
-        let (finished, alive): (Vec<_>, Vec<_>) =
-            here.iter().filter(|pod| !pods::is_terminating(pod)).cloned().partition(|pod| pods::is_finished(pod));
+        let (finished, alive): (Vec<_>, Vec<_>) = here
+            .iter()
+            .filter(|pod| !pods::is_terminating(pod))
+            .cloned()
+            .partition(|pod| pods::is_finished(pod));
         let going = here.iter().any(|pod| pods::is_terminating(pod));
         if stays && !runs {
             continue;
@@ -148,7 +175,9 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
     for (name, pods) in &on {
         if !nodes.iter().any(|node| node.name_any() == *name) {
             plan.delete.extend(
-                pods.iter().filter(|pod| pods::node_name(pod).is_none() && !pods::is_terminating(pod)).cloned(),
+                pods.iter()
+                    .filter(|pod| pods::node_name(pod).is_none() && !pods::is_terminating(pod))
+                    .cloned(),
             );
         }
     }
@@ -169,19 +198,32 @@ fn outdated(
     if strategy.type_.as_deref() == Some("OnDelete") {
         return Vec::new();
     }
-    let wanted: Vec<String> = nodes.iter().filter(|node| wanted_on(set, node).0).map(|node| node.name_any()).collect();
+    let wanted: Vec<String> = nodes
+        .iter()
+        .filter(|node| wanted_on(set, node).0)
+        .map(|node| node.name_any())
+        .collect();
     let one = IntOrString::Int(1);
-    let most = strategy.rolling_update.and_then(|rolling| rolling.max_unavailable).unwrap_or(one);
+    let most = strategy
+        .rolling_update
+        .and_then(|rolling| rolling.max_unavailable)
+        .unwrap_or(one);
     let most = scaled_value(&most, i32::try_from(wanted.len()).unwrap_or(i32::MAX), true).max(1);
     let hash = hash(set);
     let min_ready = spec(set).min_ready_seconds.unwrap_or_default();
     let (mut unavailable, mut down, mut up) = (0, Vec::new(), Vec::new());
     for name in &wanted {
-        let pod = on.get(name).and_then(|pods| pods.iter().find(|pod| pods::is_active(pod)));
+        let pod = on
+            .get(name)
+            .and_then(|pods| pods.iter().find(|pod| pods::is_active(pod)));
         let available = pod.is_some_and(|pod| pods::is_available(pod, min_ready, now));
         unavailable += i32::from(!available);
         if let Some(pod) = pod.filter(|pod| pod.labels().get(HASH_LABEL) != Some(&hash)) {
-            if available { up.push(Arc::clone(pod)) } else { down.push(Arc::clone(pod)) }
+            if available {
+                up.push(Arc::clone(pod))
+            } else {
+                down.push(Arc::clone(pod))
+            }
         }
     }
     let more = usize::try_from(most - unavailable).unwrap_or_default();
@@ -190,7 +232,12 @@ fn outdated(
 }
 
 /// The status.
-pub(super) fn status(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now: Timestamp) -> DaemonSetStatus {
+pub(super) fn status(
+    set: &DaemonSet,
+    nodes: &[Arc<Node>],
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> DaemonSetStatus {
     let (on, hash) = (by_node(pods), hash(set));
     let min_ready = spec(set).min_ready_seconds.unwrap_or_default();
     let mut status = DaemonSetStatus {
@@ -206,7 +253,10 @@ pub(super) fn status(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], no
             continue;
         }
         status.desired_number_scheduled += 1;
-        let oldest = here.into_iter().flatten().min_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
+        let oldest = here
+            .into_iter()
+            .flatten()
+            .min_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
         let Some(pod) = oldest else { continue };
         status.current_number_scheduled += 1;
         updated += i32::from(pod.labels().get(HASH_LABEL) == Some(&hash));
@@ -242,7 +292,12 @@ mod tests {
     }
 
     fn node(name: &str, spec: &Value) -> Arc<Node> {
-        Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": {"os": "linux"}}, "spec": spec})).unwrap())
+        Arc::new(
+            serde_json::from_value(
+                json!({"metadata": {"name": name, "labels": {"os": "linux"}}, "spec": spec}),
+            )
+            .unwrap(),
+        )
     }
 
     fn taint(key: &str, effect: &str) -> Value {
@@ -253,7 +308,10 @@ mod tests {
         let mut pod = pod_for(set, node);
         pod.metadata.name = Some(format!("agent-{node}"));
         pod.spec.as_mut().unwrap().node_name = Some(node.to_owned());
-        pod.status = serde_json::from_value(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})).unwrap();
+        pod.status = serde_json::from_value(
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+        )
+        .unwrap();
         Arc::new(pod)
     }
 
@@ -264,15 +322,31 @@ mod tests {
             node("a", &json!({})),
             node("b", &taint("node.kubernetes.io/not-ready", "NoExecute")),
             node("c", &taint("special", "NoSchedule")),
-            node("d", &json!({"unschedulable": true, "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]})),
+            node(
+                "d",
+                &json!({"unschedulable": true, "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}),
+            ),
         ];
         let plan = plan(&set, &nodes, &[], now());
-        let names: Vec<_> =
-            plan.create.iter().map(|pod| node_affinity::named_nodes(pod.spec.as_ref().unwrap()).unwrap().pop_first().unwrap()).collect();
+        let names: Vec<_> = plan
+            .create
+            .iter()
+            .map(|pod| {
+                node_affinity::named_nodes(pod.spec.as_ref().unwrap())
+                    .unwrap()
+                    .pop_first()
+                    .unwrap()
+            })
+            .collect();
         assert_eq!(names, ["a", "b", "d"]);
         let status = status(&set, &nodes, &[running(&set, "a"), running(&set, "c")], now());
         assert_eq!(
-            (status.desired_number_scheduled, status.current_number_scheduled, status.number_ready, status.number_misscheduled),
+            (
+                status.desired_number_scheduled,
+                status.current_number_scheduled,
+                status.number_ready,
+                status.number_misscheduled
+            ),
             (3, 1, 1, 1)
         );
     }
@@ -281,7 +355,10 @@ mod tests {
     fn a_pod_stays_with_a_taint_that_came_later_unless_it_evicts() {
         let set = set(&json!({"containers": []}));
         let pods = [running(&set, "a"), running(&set, "b")];
-        let nodes = [node("a", &taint("special", "NoSchedule")), node("b", &taint("special", "NoExecute"))];
+        let nodes = [
+            node("a", &taint("special", "NoSchedule")),
+            node("b", &taint("special", "NoExecute")),
+        ];
         let plan = plan(&set, &nodes, &pods, now());
         let deleted: Vec<_> = plan.delete.iter().map(|pod| pod.name_any()).collect();
         assert_eq!((plan.create.len(), deleted), (0, vec!["agent-b".to_owned()]));
@@ -295,6 +372,9 @@ mod tests {
         let pods = [running(&old, "a"), running(&old, "b")];
         assert_eq!(plan(&new, &nodes, &pods, now()).delete.len(), 1);
         let halfway = [running(&new, "a"), running(&old, "b")];
-        assert_eq!(plan(&new, &nodes, &halfway, now()).delete[0].name_any(), "agent-b");
+        assert_eq!(
+            plan(&new, &nodes, &halfway, now()).delete[0].name_any(),
+            "agent-b"
+        );
     }
 }

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::{Api, ResourceExt as _, api::PostParams};
 
-use super::{Informers, Stores, children::Children, expectations::Expectations, meta::is_controlled_by, pods, work};
+use super::{
+    Informers, Stores, children::Children, expectations::Expectations, meta::is_controlled_by, pods, work,
+};
 use crate::{
     events::EventType,
     queue::{Action, WorkQueue},
@@ -30,7 +32,10 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     });
     let (adding, sets) = (queue.clone(), stores.daemon_sets.clone());
     informers.nodes.subscribe(move |change| {
-        if let Change::Applied { object, previous: Some(previous) } = change
+        if let Change::Applied {
+            object,
+            previous: Some(previous),
+        } = change
             && previous.metadata.labels == object.metadata.labels
             && previous.spec == object.spec
         {
@@ -40,7 +45,11 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
             adding.add(ObjectKey::of(&*set));
         }
     });
-    let controller = Controller { cx: cx.named("daemonset-controller"), stores: stores.clone(), expectations };
+    let controller = Controller {
+        cx: cx.named("daemonset-controller"),
+        stores: stores.clone(),
+        expectations,
+    };
     work(stores, queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -56,7 +65,9 @@ struct Controller {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let Some(set) = self.stores.daemon_sets.get(&key) else { return Ok(Action::Await) };
+        let Some(set) = self.stores.daemon_sets.get(&key) else {
+            return Ok(Action::Await);
+        };
         if !self.expectations.fulfilled(&key) {
             return Ok(Action::Await);
         }
@@ -70,17 +81,28 @@ impl Controller {
             for pod in plan.delete.iter().filter(|pod| pods::is_finished(pod)) {
                 let node = pods::node_name(pod).unwrap_or_default();
                 let message = format!("Found failed daemon pod {key} on node {node}, will try to kill it");
-                self.cx.recorder.publish(&*set, EventType::Warning, "FailedDaemonPod", message);
+                self.cx
+                    .recorder
+                    .publish(&*set, EventType::Warning, "FailedDaemonPod", message);
             }
-            let children = Children { cx: &self.cx, expectations: &self.expectations, key: &key, owner: &*set };
+            let children = Children {
+                cx: &self.cx,
+                expectations: &self.expectations,
+                key: &key,
+                owner: &*set,
+            };
             failure = children.delete(&plan.delete).await.err();
             failure = children.create(&plan.create).await.err().or(failure);
         }
         let status = decide::status(&set, &nodes, &pods, now);
         if set.status.as_ref() != Some(&status) {
             let api: Api<DaemonSet> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-            let changed = DaemonSet { status: Some(status), ..(*set).clone() };
-            api.replace_status(&set.name_any(), &PostParams::default(), &changed).await?;
+            let changed = DaemonSet {
+                status: Some(status),
+                ..(*set).clone()
+            };
+            api.replace_status(&set.name_any(), &PostParams::default(), &changed)
+                .await?;
         }
         match failure {
             Some(failure) => Err(failure.into()),

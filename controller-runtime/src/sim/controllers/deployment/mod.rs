@@ -1,6 +1,7 @@
 //! Deployments: a ReplicaSet per pod template, and the way from one to the next.
 
 mod rollout;
+mod size;
 mod status;
 mod template;
 
@@ -34,12 +35,17 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     let queue = WorkQueue::new();
     let stores = informers.stores();
     let adding = queue.clone();
-    informers.deployments.subscribe(move |change| adding.add(ObjectKey::of(&**change.object())));
+    informers
+        .deployments
+        .subscribe(move |change| adding.add(ObjectKey::of(&**change.object())));
     let adding = queue.clone();
     informers.replica_sets.subscribe(move |change| {
         let set = change.object();
         if let Some(owner) = controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment") {
-            adding.add(ObjectKey::new(set.namespace().unwrap_or_default(), owner.name.clone()));
+            adding.add(ObjectKey::new(
+                set.namespace().unwrap_or_default(),
+                owner.name.clone(),
+            ));
         }
     });
     // Recreate waits for the last old pod to go.
@@ -54,7 +60,10 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
             adding.add(ObjectKey::new(namespace, deployment.name.clone()));
         }
     });
-    let controller = Controller { cx: cx.named("deployment-controller"), stores: stores.clone() };
+    let controller = Controller {
+        cx: cx.named("deployment-controller"),
+        stores: stores.clone(),
+    };
     work(stores, queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -69,7 +78,9 @@ struct Controller {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let Some(deployment) = self.stores.deployments.get(&key) else { return Ok(Action::Await) };
+        let Some(deployment) = self.stores.deployments.get(&key) else {
+            return Ok(Action::Await);
+        };
         let mut sets = self.stores.replica_sets.list_namespace(&key.namespace);
         sets.retain(|set| is_controlled_by(&set.metadata, &*deployment));
         let pods = self.pods_of(&key.namespace, &sets);
@@ -81,19 +92,26 @@ impl Controller {
                 let patch = serde_json::json!({
                     "metadata": {"resourceVersion": version, "annotations": {template::REVISION: revision}},
                 });
-                version = api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await?.resource_version();
+                version = api
+                    .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+                    .await?
+                    .resource_version();
             } else {
                 self.apply(&deployment, &key.namespace, change).await?;
             }
         }
         if deployment.status.as_ref() == Some(&rollout.status.status) {
-            return Ok(rollout.status.next_check(&rollout.spec).map_or(Action::Await, Action::RequeueAfter));
+            return Ok(rollout
+                .status
+                .next_check(&rollout.spec)
+                .map_or(Action::Await, Action::RequeueAfter));
         }
         let patch = serde_json::json!({
             "metadata": {"resourceVersion": version},
             "status": nulled(deployment.status.as_ref(), &rollout.status.status),
         });
-        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
         Ok(Action::Await)
     }
 
@@ -112,33 +130,58 @@ impl Controller {
                 }
                 result => result.map(drop),
             },
-            Change::Update(set) => sets.replace(&set.name_any(), &PostParams::default(), set).await.map(drop),
+            Change::Update(set) => sets
+                .replace(&set.name_any(), &PostParams::default(), set)
+                .await
+                .map(drop),
             Change::Delete(name) => match sets.delete(name, &DeleteParams::background()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
                 result => result.map(drop),
             },
             Change::Revision(_) => Ok(()),
             Change::Event(message) => {
-                self.cx.recorder.publish(deployment, EventType::Normal, "ScalingReplicaSet", message.as_str());
+                self.cx.recorder.publish(
+                    deployment,
+                    EventType::Normal,
+                    "ScalingReplicaSet",
+                    message.as_str(),
+                );
                 Ok(())
             }
         }
     }
 
     /// A set of the new set's name is there: it is ours and not seen yet, or another with the same hash.
-    async fn check_collision(&self, deployment: &Deployment, namespace: &str, set: &ReplicaSet) -> kube::Result<()> {
+    async fn check_collision(
+        &self,
+        deployment: &Deployment,
+        namespace: &str,
+        set: &ReplicaSet,
+    ) -> kube::Result<()> {
         let sets: Api<ReplicaSet> = Api::namespaced(self.cx.client.clone(), namespace);
         let existing = sets.get(&set.name_any()).await?;
         let ours = is_controlled_by(&existing.metadata, deployment)
             && template::find_new(deployment, [&existing]).is_some();
         if !ours {
             let api: Api<Deployment> = Api::namespaced(self.cx.client.clone(), namespace);
-            let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or_default() + 1;
+            let count = deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.collision_count)
+                .unwrap_or_default()
+                + 1;
             let patch = serde_json::json!({"status": {"collisionCount": count}});
-            api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            api.patch_status(
+                &deployment.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await?;
         }
         // Once more when the store has caught up.
-        Err(kube::Error::Service(format!("replica set {} exists already", set.name_any()).into()))
+        Err(kube::Error::Service(
+            format!("replica set {} exists already", set.name_any()).into(),
+        ))
     }
 }
 

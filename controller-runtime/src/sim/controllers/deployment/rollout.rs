@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, DeploymentSpec, ReplicaSet},
-        core::v1::Pod,
-    },
-    apimachinery::pkg::util::intstr::IntOrString,
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentSpec, ReplicaSet},
+    core::v1::Pod,
 };
 use kube::ResourceExt as _;
 
 use super::{
+    size::{available, max_surge, max_unavailable, replicas, set_replicas},
     status,
     template::{self, DESIRED_REPLICAS, MAX_REPLICAS, REVISION},
 };
-use crate::sim::controllers::{meta::scaled_value, pods};
+use crate::sim::controllers::pods;
 
 /// Something to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +51,9 @@ pub(crate) fn sync<'a>(
 ) -> Rollout<'a> {
     let mut rollout = Rollout::new(deployment, sets, now);
     if deployment.metadata.deletion_timestamp.is_some() {
-        rollout.status.calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
+        rollout
+            .status
+            .calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
         return rollout;
     }
     rollout.status.note_paused(&rollout.spec);
@@ -63,12 +63,22 @@ pub(crate) fn sync<'a>(
         if rollout.spec.paused == Some(true) {
             rollout.forget_old();
         }
-        rollout.status.calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
+        rollout
+            .status
+            .calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
         return rollout;
     }
-    if rollout.recreates() { rollout.recreate(pods) } else { rollout.roll() }
-    rollout.status.calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
-    rollout.status.progress(deployment, &rollout.spec, rollout.new.as_ref());
+    if rollout.recreates() {
+        rollout.recreate(pods)
+    } else {
+        rollout.roll()
+    }
+    rollout
+        .status
+        .calculate(&rollout.spec, rollout.new.as_ref(), &rollout.old);
+    rollout
+        .status
+        .progress(deployment, &rollout.spec, rollout.new.as_ref());
     rollout
 }
 
@@ -76,7 +86,11 @@ impl<'a> Rollout<'a> {
     fn new(deployment: &'a Deployment, sets: &[Arc<ReplicaSet>], now: Timestamp) -> Self {
         let new = template::find_new(deployment, sets.iter().map(|set| &**set)).cloned();
         let is_new = |set: &ReplicaSet| new.as_ref().is_some_and(|new| new.uid() == set.uid());
-        let mut old: Vec<_> = sets.iter().filter(|set| !is_new(set)).map(|set| ReplicaSet::clone(set)).collect();
+        let mut old: Vec<_> = sets
+            .iter()
+            .filter(|set| !is_new(set))
+            .map(|set| ReplicaSet::clone(set))
+            .collect();
         old.sort_by_key(|set| (set.metadata.creation_timestamp.clone(), set.name_any()));
         Self {
             deployment,
@@ -93,7 +107,10 @@ impl<'a> Rollout<'a> {
     }
 
     fn recreates(&self) -> bool {
-        self.spec.strategy.as_ref().is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate"))
+        self.spec
+            .strategy
+            .as_ref()
+            .is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate"))
     }
 
     fn max_surge(&self) -> i32 {
@@ -115,7 +132,10 @@ impl<'a> Rollout<'a> {
     /// Whether the Deployment's size was changed since its sets were scaled.
     fn is_being_scaled(&self) -> bool {
         self.all().filter(|set| replicas(set) > 0).any(|set| {
-            let noted = set.annotations().get(DESIRED_REPLICAS).and_then(|desired| desired.parse::<i32>().ok());
+            let noted = set
+                .annotations()
+                .get(DESIRED_REPLICAS)
+                .and_then(|desired| desired.parse::<i32>().ok());
             noted.is_some_and(|desired| desired != self.replicas())
         })
     }
@@ -137,16 +157,29 @@ impl<'a> Rollout<'a> {
             if self.new.as_ref() != Some(&set) {
                 self.update(set.clone());
             }
-            self.status.note_new_set(&self.spec, "FoundNewReplicaSet", &format!("Found new replica set \"{}\"", set.name_any()), false);
+            self.status.note_new_set(
+                &self.spec,
+                "FoundNewReplicaSet",
+                &format!("Found new replica set \"{}\"", set.name_any()),
+                false,
+            );
         } else {
             let count = self.new_replicas(0);
             set_replicas(&mut set, count);
             template::note_size(set.annotations_mut(), self.replicas(), self.max_surge());
             self.changes.push(Change::Create(Box::new(set.clone())));
             if count > 0 {
-                self.changes.push(Change::Event(format!("Scaled up replica set {} from 0 to {count}", set.name_any())));
+                self.changes.push(Change::Event(format!(
+                    "Scaled up replica set {} from 0 to {count}",
+                    set.name_any()
+                )));
             }
-            self.status.note_new_set(&self.spec, "NewReplicaSetCreated", &format!("Created new replica set \"{}\"", set.name_any()), true);
+            self.status.note_new_set(
+                &self.spec,
+                "NewReplicaSetCreated",
+                &format!("Created new replica set \"{}\"", set.name_any()),
+                true,
+            );
         }
         if self.deployment.annotations().get(REVISION) != Some(&revision) {
             self.changes.push(Change::Revision(revision));
@@ -160,7 +193,11 @@ impl<'a> Rollout<'a> {
             return self.replicas();
         }
         let (total, allowed) = (self.total(), self.replicas() + self.max_surge());
-        if total >= allowed { current } else { current + (allowed - total).min(self.replicas() - current) }
+        if total >= allowed {
+            current
+        } else {
+            current + (allowed - total).min(self.replicas() - current)
+        }
     }
 
     /// One write per set: a later one takes the place of an earlier one.
@@ -195,7 +232,9 @@ impl<'a> Rollout<'a> {
         self.update(set);
         if from != to {
             let direction = if to > from { "up" } else { "down" };
-            self.changes.push(Change::Event(format!("Scaled {direction} replica set {name} from {from} to {to}")));
+            self.changes.push(Change::Event(format!(
+                "Scaled {direction} replica set {name} from {from} to {to}"
+            )));
         }
         from != to
     }
@@ -231,7 +270,11 @@ impl<'a> Rollout<'a> {
     fn roll(&mut self) {
         self.adopt_new_set(true);
         let current = self.new.as_ref().map(replicas).unwrap_or_default();
-        let wanted = if current > self.replicas() { self.replicas() } else { self.new_replicas(current) };
+        let wanted = if current > self.replicas() {
+            self.replicas()
+        } else {
+            self.new_replicas(current)
+        };
         if current != self.replicas() && self.scale_set(Which::New, wanted) {
             return;
         }
@@ -249,7 +292,11 @@ impl<'a> Rollout<'a> {
             return false;
         }
         let min_available = self.replicas() - max_unavailable(&self.spec);
-        let new_unavailable = self.new.as_ref().map(|set| replicas(set) - available(set)).unwrap_or_default();
+        let new_unavailable = self
+            .new
+            .as_ref()
+            .map(|set| replicas(set) - available(set))
+            .unwrap_or_default();
         let most = self.total() - min_available - new_unavailable;
         if most <= 0 {
             return false;
@@ -278,7 +325,11 @@ impl<'a> Rollout<'a> {
 
     /// The Deployment's size has changed: the active set follows, or all of them in proportion during a rollout.
     fn scale(&mut self) {
-        let active: Vec<Which> = self.which().into_iter().filter(|which| replicas(self.get(*which)) > 0).collect();
+        let active: Vec<Which> = self
+            .which()
+            .into_iter()
+            .filter(|which| replicas(self.get(*which)) > 0)
+            .collect();
         let only = match active.as_slice() {
             [] if self.new.is_some() => Some(Which::New),
             [] => self.old.len().checked_sub(1).map(Which::Old),
@@ -305,7 +356,11 @@ impl<'a> Rollout<'a> {
     }
 
     fn scale_in_proportion(&mut self, mut active: Vec<Which>) {
-        let allowed = if self.replicas() > 0 { self.replicas() + self.max_surge() } else { 0 };
+        let allowed = if self.replicas() > 0 {
+            self.replicas() + self.max_surge()
+        } else {
+            0
+        };
         let to_add = allowed - active.iter().map(|which| replicas(self.get(*which))).sum::<i32>();
         let age = |which: &Which| {
             let set = self.get(*which);
@@ -313,14 +368,22 @@ impl<'a> Rollout<'a> {
         };
         // Largest first; of equals the newest first when growing, the oldest when shrinking.
         active.sort_by(|a, b| {
-            let by_age = if to_add > 0 { age(b).cmp(&age(a)) } else { age(a).cmp(&age(b)) };
+            let by_age = if to_add > 0 {
+                age(b).cmp(&age(a))
+            } else {
+                age(a).cmp(&age(b))
+            };
             replicas(self.get(*b)).cmp(&replicas(self.get(*a))).then(by_age)
         });
         let mut added = 0;
         let mut sizes = Vec::new();
         for which in &active {
             let set = self.get(*which);
-            let share = if to_add == 0 || to_add == added { 0 } else { self.share(set, to_add - added, to_add > 0) };
+            let share = if to_add == 0 || to_add == added {
+                0
+            } else {
+                self.share(set, to_add - added, to_add > 0)
+            };
             added += share;
             sizes.push(replicas(set) + share);
         }
@@ -337,29 +400,61 @@ impl<'a> Rollout<'a> {
         let fraction = if self.replicas() == 0 {
             -size
         } else {
-            let noted = set.annotations().get(MAX_REPLICAS).and_then(|max| max.parse().ok()).filter(|max| *max != 0);
-            let before: i32 = noted.unwrap_or_else(|| self.deployment.status.as_ref().and_then(|s| s.replicas).unwrap_or_default());
+            let noted = set
+                .annotations()
+                .get(MAX_REPLICAS)
+                .and_then(|max| max.parse().ok())
+                .filter(|max| *max != 0);
+            let before: i32 = noted.unwrap_or_else(|| {
+                self.deployment
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.replicas)
+                    .unwrap_or_default()
+            });
             if before == 0 {
                 0
             } else {
-                let scaled = f64::from(size) * f64::from(self.replicas() + self.max_surge()) / f64::from(before);
+                let scaled =
+                    f64::from(size) * f64::from(self.replicas() + self.max_surge()) / f64::from(before);
                 // Half away from zero; sizes are far below the limits of i32.
                 scaled.round() as i32 - size
             }
         };
-        if growing { fraction.min(allowed) } else { fraction.max(allowed) }
+        if growing {
+            fraction.min(allowed)
+        } else {
+            fraction.max(allowed)
+        }
     }
 
     fn is_saturated(&self, set: &ReplicaSet) -> bool {
-        let desired = set.annotations().get(DESIRED_REPLICAS).and_then(|desired| desired.parse().ok());
-        replicas(set) == self.replicas() && desired == Some(self.replicas()) && available(set) == self.replicas()
+        let desired = set
+            .annotations()
+            .get(DESIRED_REPLICAS)
+            .and_then(|desired| desired.parse().ok());
+        replicas(set) == self.replicas()
+            && desired == Some(self.replicas())
+            && available(set) == self.replicas()
     }
 
     /// Deletes old sets beyond the history limit.
     fn forget_old(&mut self) {
-        let Some(limit) = self.spec.revision_history_limit.filter(|limit| *limit != i32::MAX) else { return };
-        let mut past: Vec<_> = self.old.iter().filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
-        let excess = past.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
+        let Some(limit) = self
+            .spec
+            .revision_history_limit
+            .filter(|limit| *limit != i32::MAX)
+        else {
+            return;
+        };
+        let mut past: Vec<_> = self
+            .old
+            .iter()
+            .filter(|set| set.metadata.deletion_timestamp.is_none())
+            .collect();
+        let excess = past
+            .len()
+            .saturating_sub(usize::try_from(limit).unwrap_or_default());
         past.sort_by_key(|set| template::revision(set));
         for set in past.into_iter().take(excess) {
             let status = set.status.clone().unwrap_or_default();
@@ -371,7 +466,11 @@ impl<'a> Rollout<'a> {
     }
 
     fn which(&self) -> Vec<Which> {
-        self.new.iter().map(|_| Which::New).chain((0..self.old.len()).map(Which::Old)).collect()
+        self.new
+            .iter()
+            .map(|_| Which::New)
+            .chain((0..self.old.len()).map(Which::Old))
+            .collect()
     }
 
     fn get(&self, which: Which) -> &ReplicaSet {
@@ -386,43 +485,6 @@ impl<'a> Rollout<'a> {
 enum Which {
     New,
     Old(usize),
-}
-
-pub(super) fn replicas(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default()
-}
-
-pub(super) fn available(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
-}
-
-fn set_replicas(set: &mut ReplicaSet, replicas: i32) {
-    if let Some(spec) = &mut set.spec {
-        spec.replicas = Some(replicas);
-    }
-}
-
-/// How many pods there may be above the wanted number.
-pub(super) fn max_surge(spec: &DeploymentSpec) -> i32 {
-    fences(spec).0
-}
-
-/// How many pods may be unavailable.
-pub(super) fn max_unavailable(spec: &DeploymentSpec) -> i32 {
-    fences(spec).1.min(spec.replicas.unwrap_or(1))
-}
-
-fn fences(spec: &DeploymentSpec) -> (i32, i32) {
-    let strategy = spec.strategy.clone().unwrap_or_default();
-    if strategy.type_.as_deref() == Some("Recreate") {
-        return (0, 0);
-    }
-    let (replicas, rolling) = (spec.replicas.unwrap_or(1), strategy.rolling_update.unwrap_or_default());
-    let quarter = IntOrString::String("25%".to_owned());
-    let surge = scaled_value(rolling.max_surge.as_ref().unwrap_or(&quarter), replicas, true);
-    let unavailable = scaled_value(rolling.max_unavailable.as_ref().unwrap_or(&quarter), replicas, false);
-    // Both at zero would never move.
-    if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
 }
 
 #[cfg(test)]

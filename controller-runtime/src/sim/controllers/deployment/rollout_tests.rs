@@ -29,7 +29,12 @@ impl World {
             },
         }))
         .unwrap();
-        Self { deployment, sets: Vec::new(), seconds: 0, events: Vec::new() }
+        Self {
+            deployment,
+            sets: Vec::new(),
+            seconds: 0,
+            events: Vec::new(),
+        }
     }
 
     fn image(&mut self, image: &str) {
@@ -59,16 +64,23 @@ impl World {
                 Change::Create(set) => {
                     let mut set = (**set).clone();
                     set.meta_mut().uid = Some(format!("uid-{}", self.sets.len()));
-                    set.meta_mut().creation_timestamp = Some(crate::sim::controllers::meta::time(at(self.seconds)));
+                    set.meta_mut().creation_timestamp =
+                        Some(crate::sim::controllers::meta::time(at(self.seconds)));
                     self.sets.push(set);
                 }
                 Change::Update(set) => {
-                    let place = self.sets.iter_mut().find(|other| other.uid() == set.uid()).unwrap();
+                    let place = self
+                        .sets
+                        .iter_mut()
+                        .find(|other| other.uid() == set.uid())
+                        .unwrap();
                     *place = (**set).clone();
                 }
                 Change::Delete(name) => self.sets.retain(|set| set.name_any() != *name),
                 Change::Revision(revision) => {
-                    self.deployment.annotations_mut().insert(REVISION.to_owned(), revision.clone());
+                    self.deployment
+                        .annotations_mut()
+                        .insert(REVISION.to_owned(), revision.clone());
                 }
                 Change::Event(message) => self.events.push(message.clone()),
             }
@@ -83,9 +95,16 @@ impl World {
         let last = self.sets.len().saturating_sub(1);
         for (index, set) in self.sets.iter_mut().enumerate() {
             let wanted = replicas(set);
-            let up = if index == last { (wanted - unavailable).max(0) } else { wanted };
+            let up = if index == last {
+                (wanted - unavailable).max(0)
+            } else {
+                wanted
+            };
             set.status = Some(
-                serde_json::from_value(json!({"replicas": wanted, "readyReplicas": up, "availableReplicas": up})).unwrap(),
+                serde_json::from_value(
+                    json!({"replicas": wanted, "readyReplicas": up, "availableReplicas": up}),
+                )
+                .unwrap(),
             );
         }
     }
@@ -105,8 +124,18 @@ impl World {
     }
 
     fn condition(&self, type_: &str) -> (String, String) {
-        let conditions = self.deployment.status.as_ref().unwrap().conditions.as_ref().unwrap();
-        let condition = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+        let conditions = self
+            .deployment
+            .status
+            .as_ref()
+            .unwrap()
+            .conditions
+            .as_ref()
+            .unwrap();
+        let condition = conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .unwrap();
         (condition.status.clone(), condition.reason.clone().unwrap())
     }
 }
@@ -119,16 +148,34 @@ fn rolling(surge: i32, unavailable: i32) -> serde_json::Value {
 fn a_new_deployment_gets_a_numbered_set_and_becomes_available() {
     let mut world = World::new(2, &rolling(1, 0));
     world.sync();
-    assert_eq!(world.condition("Progressing"), ("True".to_owned(), "NewReplicaSetCreated".to_owned()));
-    assert_eq!(world.condition("Available"), ("False".to_owned(), "MinimumReplicasUnavailable".to_owned()));
+    assert_eq!(
+        world.condition("Progressing"),
+        ("True".to_owned(), "NewReplicaSetCreated".to_owned())
+    );
+    assert_eq!(
+        world.condition("Available"),
+        ("False".to_owned(), "MinimumReplicasUnavailable".to_owned())
+    );
     world.settle();
     let name = world.sets[0].name_any();
-    assert_eq!(world.events, [format!("Scaled up replica set {name} from 0 to 2")]);
+    assert_eq!(
+        world.events,
+        [format!("Scaled up replica set {name} from 0 to 2")]
+    );
     assert_eq!(world.sets[0].annotations()[REVISION], "1");
     assert_eq!(world.deployment.annotations()[REVISION], "1");
-    assert_eq!(world.sets[0].labels()[template::HASH_LABEL], name.rsplit_once('-').unwrap().1);
-    assert_eq!(world.condition("Progressing"), ("True".to_owned(), "NewReplicaSetAvailable".to_owned()));
-    assert_eq!(world.condition("Available"), ("True".to_owned(), "MinimumReplicasAvailable".to_owned()));
+    assert_eq!(
+        world.sets[0].labels()[template::HASH_LABEL],
+        name.rsplit_once('-').unwrap().1
+    );
+    assert_eq!(
+        world.condition("Progressing"),
+        ("True".to_owned(), "NewReplicaSetAvailable".to_owned())
+    );
+    assert_eq!(
+        world.condition("Available"),
+        ("True".to_owned(), "MinimumReplicasAvailable".to_owned())
+    );
 }
 
 #[test]
@@ -140,9 +187,20 @@ fn a_rolling_update_keeps_its_fences_at_every_step() {
         for _ in 0..60 {
             world.sync();
             let total: i32 = world.sizes().iter().sum();
-            assert!(total <= 10 + surge, "surge {surge}, unavailable {unavailable}: {:?}", world.sizes());
-            let up: i32 = world.sets.iter().map(|set| available(set).min(replicas(set))).sum();
-            assert!(up >= 10 - unavailable.max(1), "surge {surge}, unavailable {unavailable}: {up} up");
+            assert!(
+                total <= 10 + surge,
+                "surge {surge}, unavailable {unavailable}: {:?}",
+                world.sizes()
+            );
+            let up: i32 = world
+                .sets
+                .iter()
+                .map(|set| available(set).min(replicas(set)))
+                .sum();
+            assert!(
+                up >= 10 - unavailable.max(1),
+                "surge {surge}, unavailable {unavailable}: {up} up"
+            );
             world.pods_follow(0);
         }
         assert_eq!(world.sizes(), [0, 10], "surge {surge}, unavailable {unavailable}");
@@ -161,7 +219,10 @@ fn a_rollout_whose_pods_do_not_come_up_stops_and_exceeds_its_deadline() {
     assert_eq!(world.sizes(), [3, 2]);
     world.seconds += 601;
     world.sync();
-    assert_eq!(world.condition("Progressing"), ("False".to_owned(), "ProgressDeadlineExceeded".to_owned()));
+    assert_eq!(
+        world.condition("Progressing"),
+        ("False".to_owned(), "ProgressDeadlineExceeded".to_owned())
+    );
 }
 
 #[test]
@@ -236,5 +297,8 @@ fn a_paused_deployment_scales_but_does_not_roll() {
     world.deployment.spec.as_mut().unwrap().replicas = Some(2);
     world.settle();
     assert_eq!(world.sizes(), [2]);
-    assert_eq!(world.condition("Progressing"), ("Unknown".to_owned(), "DeploymentPaused".to_owned()));
+    assert_eq!(
+        world.condition("Progressing"),
+        ("Unknown".to_owned(), "DeploymentPaused".to_owned())
+    );
 }

@@ -1,10 +1,12 @@
 //! What a Deployment reports.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus, ReplicaSet,
+};
 use kube::ResourceExt as _;
 
-use super::rollout::{available, max_unavailable, replicas};
+use super::size::{available, max_unavailable, replicas};
 use crate::sim::controllers::meta::time;
 
 /// A status that is being worked out.
@@ -18,11 +20,19 @@ pub(crate) struct Working {
 impl Working {
     pub(super) fn new(deployment: &Deployment, now: Timestamp) -> Self {
         let status = deployment.status.clone().unwrap_or_default();
-        Self { status, generation: deployment.metadata.generation, now }
+        Self {
+            status,
+            generation: deployment.metadata.generation,
+            now,
+        }
     }
 
     fn condition(&self, type_: &str) -> Option<&DeploymentCondition> {
-        self.status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
+        self.status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == type_)
     }
 
     fn remove(&mut self, type_: &str) {
@@ -44,14 +54,17 @@ impl Working {
             }
         }
         self.remove(type_);
-        self.status.conditions.get_or_insert_default().push(DeploymentCondition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            last_update_time: Some(time(self.now)),
-            last_transition_time: Some(transition),
-        });
+        self.status
+            .conditions
+            .get_or_insert_default()
+            .push(DeploymentCondition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message.to_owned()),
+                last_update_time: Some(time(self.now)),
+                last_transition_time: Some(transition),
+            });
     }
 
     pub(super) fn note_paused(&mut self, spec: &DeploymentSpec) {
@@ -72,7 +85,12 @@ impl Working {
 
     fn set_unknown(&mut self, reason: &str, message: &str) {
         self.set("Progressing", true, reason, message);
-        let condition = self.status.conditions.iter_mut().flatten().find(|condition| condition.type_ == "Progressing");
+        let condition = self
+            .status
+            .conditions
+            .iter_mut()
+            .flatten()
+            .find(|condition| condition.type_ == "Progressing");
         if let Some(condition) = condition {
             condition.status = "Unknown".to_owned();
         }
@@ -98,9 +116,19 @@ impl Working {
         self.status.unavailable_replicas = some(all().map(replicas).sum::<i32>() - available_replicas);
         self.status.terminating_replicas = Some(all().filter_map(|set| of(set).terminating_replicas).sum());
         if available_replicas >= spec.replicas.unwrap_or(1) - max_unavailable(spec) {
-            self.set("Available", true, "MinimumReplicasAvailable", "Deployment has minimum availability.");
+            self.set(
+                "Available",
+                true,
+                "MinimumReplicasAvailable",
+                "Deployment has minimum availability.",
+            );
         } else {
-            self.set("Available", false, "MinimumReplicasUnavailable", "Deployment does not have minimum availability.");
+            self.set(
+                "Available",
+                false,
+                "MinimumReplicasUnavailable",
+                "Deployment does not have minimum availability.",
+            );
         }
         let failure = all()
             .flat_map(|set| of(set).conditions.unwrap_or_default())
@@ -117,8 +145,17 @@ impl Working {
     }
 
     /// Whether every pod is new and available.
-    pub(super) fn is_complete(&self, spec: &DeploymentSpec, new: Option<&ReplicaSet>, old: &[ReplicaSet]) -> bool {
-        let mut then = Self { status: self.status.clone(), generation: self.generation, now: self.now };
+    pub(super) fn is_complete(
+        &self,
+        spec: &DeploymentSpec,
+        new: Option<&ReplicaSet>,
+        old: &[ReplicaSet],
+    ) -> bool {
+        let mut then = Self {
+            status: self.status.clone(),
+            generation: self.generation,
+            now: self.now,
+        };
         then.calculate(spec, new, old);
         then.has_completed(spec)
     }
@@ -131,11 +168,20 @@ impl Working {
     }
 
     /// Whether the rollout is done, gets on, or has stopped getting on.
-    pub(super) fn progress(&mut self, deployment: &Deployment, spec: &DeploymentSpec, new: Option<&ReplicaSet>) {
-        let Some(deadline) = deadline(spec) else { return self.remove("Progressing") };
+    pub(super) fn progress(
+        &mut self,
+        deployment: &Deployment,
+        spec: &DeploymentSpec,
+        new: Option<&ReplicaSet>,
+    ) {
+        let Some(deadline) = deadline(spec) else {
+            return self.remove("Progressing");
+        };
         let before = deployment.status.clone().unwrap_or_default();
         let current = self.condition("Progressing").cloned();
-        let done = current.as_ref().is_some_and(|condition| condition.reason.as_deref() == Some(AVAILABLE));
+        let done = current
+            .as_ref()
+            .is_some_and(|condition| condition.reason.as_deref() == Some(AVAILABLE));
         if self.status.replicas == self.status.updated_replicas && done {
             return;
         }
@@ -152,20 +198,39 @@ impl Working {
             || status.ready_replicas > before.ready_replicas
             || status.available_replicas > before.available_replicas;
         if self.has_completed(spec) {
-            self.set("Progressing", true, AVAILABLE, &format!("{what} has successfully progressed."));
+            self.set(
+                "Progressing",
+                true,
+                AVAILABLE,
+                &format!("{what} has successfully progressed."),
+            );
         } else if gets_on {
             // The same reason again still moves the time of the last progress.
             self.remove("Progressing");
-            self.set("Progressing", true, "ReplicaSetUpdated", &format!("{what} is progressing."));
-            let since = current.filter(|current| current.status == "True").and_then(|current| current.last_transition_time);
-            if let (Some(since), Some(condition)) = (since, self.status.conditions.iter_mut().flatten().last()) {
+            self.set(
+                "Progressing",
+                true,
+                "ReplicaSetUpdated",
+                &format!("{what} is progressing."),
+            );
+            let since = current
+                .filter(|current| current.status == "True")
+                .and_then(|current| current.last_transition_time);
+            if let (Some(since), Some(condition)) =
+                (since, self.status.conditions.iter_mut().flatten().last())
+            {
                 condition.last_transition_time = Some(since);
             }
         } else if !done
             && let Some(since) = current.and_then(|current| current.last_update_time)
             && since.0 + deadline < self.now
         {
-            self.set("Progressing", false, "ProgressDeadlineExceeded", &format!("{what} has timed out progressing."));
+            self.set(
+                "Progressing",
+                false,
+                "ProgressDeadlineExceeded",
+                &format!("{what} has timed out progressing."),
+            );
         }
     }
 
@@ -177,13 +242,17 @@ impl Working {
             return None;
         }
         let due = current.last_update_time.as_ref()?.0 + deadline + SignedDuration::from_secs(1);
-        std::time::Duration::try_from(due.duration_since(self.now)).ok().filter(|wait| !wait.is_zero())
+        std::time::Duration::try_from(due.duration_since(self.now))
+            .ok()
+            .filter(|wait| !wait.is_zero())
     }
 }
 
 const AVAILABLE: &str = "NewReplicaSetAvailable";
 
 fn deadline(spec: &DeploymentSpec) -> Option<SignedDuration> {
-    let seconds = spec.progress_deadline_seconds.filter(|seconds| *seconds != i32::MAX)?;
+    let seconds = spec
+        .progress_deadline_seconds
+        .filter(|seconds| *seconds != i32::MAX)?;
     Some(SignedDuration::from_secs(i64::from(seconds)))
 }

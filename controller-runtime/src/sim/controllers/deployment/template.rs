@@ -32,14 +32,22 @@ pub(crate) fn find_new<'a>(
     let wanted = without_hash(template(deployment));
     sets.into_iter()
         .filter(|set| {
-            let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+            let template = set
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.template.clone())
+                .unwrap_or_default();
             without_hash(template) == wanted
         })
         .min_by_key(|set| (set.metadata.creation_timestamp.clone(), set.name_any()))
 }
 
 fn template(deployment: &Deployment) -> PodTemplateSpec {
-    deployment.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default()
+    deployment
+        .spec
+        .as_ref()
+        .map(|spec| spec.template.clone())
+        .unwrap_or_default()
 }
 
 fn without_hash(mut template: PodTemplateSpec) -> PodTemplateSpec {
@@ -56,7 +64,11 @@ pub(crate) fn new_set(deployment: &Deployment, collisions: Option<i32>) -> Repli
     let mut content = serde_json::to_vec(&template).unwrap_or_default();
     content.extend(collisions.iter().flat_map(|count| count.to_le_bytes()));
     let hash = safe_hash(&content);
-    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    let labels = template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
     labels.insert(HASH_LABEL.to_owned(), hash.clone());
     let labels = labels.clone();
     let mut match_labels = spec.selector.match_labels.unwrap_or_default();
@@ -72,7 +84,10 @@ pub(crate) fn new_set(deployment: &Deployment, collisions: Option<i32>) -> Repli
         spec: Some(ReplicaSetSpec {
             replicas: Some(0),
             min_ready_seconds: spec.min_ready_seconds,
-            selector: LabelSelector { match_labels: Some(match_labels), ..spec.selector },
+            selector: LabelSelector {
+                match_labels: Some(match_labels),
+                ..spec.selector
+            },
             template: Some(template),
         }),
         status: None,
@@ -81,7 +96,10 @@ pub(crate) fn new_set(deployment: &Deployment, collisions: Option<i32>) -> Repli
 
 /// The revision of a set, 0 without one.
 pub(crate) fn revision(set: &ReplicaSet) -> i64 {
-    set.annotations().get(REVISION).and_then(|revision| revision.parse().ok()).unwrap_or_default()
+    set.annotations()
+        .get(REVISION)
+        .and_then(|revision| revision.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Copies the Deployment's annotations to its new set and numbers it after the `old` ones.
@@ -97,7 +115,11 @@ pub(crate) fn annotate(deployment: &Deployment, set: &mut ReplicaSet, old: &[Rep
     let before = revision(set);
     let number = old.iter().map(revision).max().unwrap_or_default() + 1;
     let annotations = set.annotations_mut();
-    for (key, value) in deployment.annotations().iter().filter(|(key, _)| !OWN.contains(&key.as_str())) {
+    for (key, value) in deployment
+        .annotations()
+        .iter()
+        .filter(|(key, _)| !OWN.contains(&key.as_str()))
+    {
         annotations.insert(key.clone(), value.clone());
     }
     if before < number {

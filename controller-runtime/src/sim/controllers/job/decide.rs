@@ -50,7 +50,9 @@ pub(super) struct Plan {
 /// Whether the Job has come to its end, and when.
 pub(super) fn finished(job: &Job) -> Option<Timestamp> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let end = conditions.iter().find(|one| one.status == "True" && matches!(one.type_.as_str(), "Complete" | "Failed"))?;
+    let end = conditions
+        .iter()
+        .find(|one| one.status == "True" && matches!(one.type_.as_str(), "Complete" | "Failed"))?;
     end.last_transition_time.as_ref().map(|time| time.0)
 }
 
@@ -61,7 +63,12 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     if finished(job).is_none() {
         step.decide();
     }
-    step.plan.release = step.done.iter().filter(|pod| has_finalizer(pod)).cloned().collect();
+    step.plan.release = step
+        .done
+        .iter()
+        .filter(|pod| has_finalizer(pod))
+        .cloned()
+        .collect();
     step.write_counts();
     step.plan
 }
@@ -96,13 +103,20 @@ impl<'a> Step<'a> {
             job,
             spec: job.spec.clone().unwrap_or_default(),
             now,
-            active: alive.iter().filter(|pod| !pods::is_terminating(pod)).cloned().collect(),
+            active: alive
+                .iter()
+                .filter(|pod| !pods::is_terminating(pod))
+                .cloned()
+                .collect(),
             terminating: alive.iter().filter(|pod| pods::is_terminating(pod)).count(),
             done: ended,
             succeeded: status.succeeded.unwrap_or_default(),
             failed: status.failed.unwrap_or_default(),
             uncounted: status.uncounted_terminated_pods.clone().unwrap_or_default(),
-            plan: Plan { status, ..Plan::default() },
+            plan: Plan {
+                status,
+                ..Plan::default()
+            },
         }
     }
 
@@ -112,8 +126,12 @@ impl<'a> Step<'a> {
 
     /// Moves what is certain into the counts, and notes what has finished since.
     fn count(&mut self) {
-        let held: BTreeSet<String> =
-            self.done.iter().filter(|pod| has_finalizer(pod)).filter_map(|pod| pod.uid()).collect();
+        let held: BTreeSet<String> = self
+            .done
+            .iter()
+            .filter(|pod| has_finalizer(pod))
+            .filter_map(|pod| pod.uid())
+            .collect();
         let settle = |uids: &mut Option<Vec<String>>, count: &mut i32| {
             if let Some(uids) = uids {
                 let before = uids.len();
@@ -124,15 +142,25 @@ impl<'a> Step<'a> {
         settle(&mut self.uncounted.succeeded, &mut self.succeeded);
         settle(&mut self.uncounted.failed, &mut self.failed);
         for pod in self.done.iter().filter(|pod| has_finalizer(pod)) {
-            let list = if pods::phase(pod) == "Succeeded" { &mut self.uncounted.succeeded } else { &mut self.uncounted.failed };
+            let list = if pods::phase(pod) == "Succeeded" {
+                &mut self.uncounted.succeeded
+            } else {
+                &mut self.uncounted.failed
+            };
             let (list, uid) = (list.get_or_insert_default(), pod.uid().unwrap_or_default());
             if !list.contains(&uid) {
                 list.push(uid);
             }
         }
         if self.indexed() {
-            let mut indexes = parse_indexes(self.plan.status.completed_indexes.as_deref().unwrap_or_default());
-            indexes.extend(self.done.iter().filter(|pod| pods::phase(pod) == "Succeeded").filter_map(|pod| index(pod)));
+            let mut indexes =
+                parse_indexes(self.plan.status.completed_indexes.as_deref().unwrap_or_default());
+            indexes.extend(
+                self.done
+                    .iter()
+                    .filter(|pod| pods::phase(pod) == "Succeeded")
+                    .filter_map(|pod| index(pod)),
+            );
             self.plan.status.completed_indexes = (!indexes.is_empty()).then(|| format_indexes(&indexes));
         }
     }
@@ -142,7 +170,8 @@ impl<'a> Step<'a> {
             let completed = self.plan.status.completed_indexes.as_deref().unwrap_or_default();
             return i32::try_from(parse_indexes(completed).len()).unwrap_or(i32::MAX);
         }
-        self.succeeded + i32::try_from(self.uncounted.succeeded.as_ref().map_or(0, Vec::len)).unwrap_or_default()
+        self.succeeded
+            + i32::try_from(self.uncounted.succeeded.as_ref().map_or(0, Vec::len)).unwrap_or_default()
     }
 
     fn all_failed(&self) -> i32 {
@@ -151,8 +180,13 @@ impl<'a> Step<'a> {
 
     fn is_set(&self, type_: &str) -> Option<(String, String)> {
         let conditions = self.plan.status.conditions.iter().flatten();
-        let condition = conditions.filter(|one| one.status == "True").find(|one| one.type_ == type_)?;
-        Some((condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default()))
+        let condition = conditions
+            .filter(|one| one.status == "True")
+            .find(|one| one.type_ == type_)?;
+        Some((
+            condition.reason.clone().unwrap_or_default(),
+            condition.message.clone().unwrap_or_default(),
+        ))
     }
 
     fn set(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
@@ -179,10 +213,14 @@ impl<'a> Step<'a> {
         let was_suspended = self.is_set("Suspended").is_some();
         if was_suspended {
             self.set("Suspended", false, "JobResumed", "Job resumed");
-            self.plan.events.push((false, "Resumed", "Job resumed".to_owned()));
+            self.plan
+                .events
+                .push((false, "Resumed", "Job resumed".to_owned()));
         }
         self.judge();
-        let over = self.is_set("FailureTarget").or_else(|| self.is_set("SuccessCriteriaMet"));
+        let over = self
+            .is_set("FailureTarget")
+            .or_else(|| self.is_set("SuccessCriteriaMet"));
         if let Some((reason, message)) = over {
             self.plan.delete = self.active.clone();
             let counted = self.uncounted.succeeded.as_ref().is_none_or(Vec::is_empty)
@@ -200,7 +238,9 @@ impl<'a> Step<'a> {
         self.plan.status.start_time = None;
         if self.is_set("Suspended").is_none() {
             self.set("Suspended", true, "JobSuspended", "Job suspended");
-            self.plan.events.push((false, "Suspended", "Job suspended".to_owned()));
+            self.plan
+                .events
+                .push((false, "Suspended", "Job suspended".to_owned()));
         }
     }
 
@@ -211,9 +251,17 @@ impl<'a> Step<'a> {
         }
         let limit = self.spec.backoff_limit.unwrap_or(6);
         let restarts: i32 = self.active.iter().map(|pod| restarts(pod)).sum();
-        let on_failure = self.spec.template.spec.as_ref().is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
+        let on_failure = self
+            .spec
+            .template
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
         let too_many = self.all_failed() > limit || (on_failure && restarts > 0 && restarts >= limit);
-        let deadline = self.spec.active_deadline_seconds.zip(self.plan.status.start_time.clone());
+        let deadline = self
+            .spec
+            .active_deadline_seconds
+            .zip(self.plan.status.start_time.clone());
         let deadline = deadline.map(|(seconds, start)| start.0 + SignedDuration::from_secs(seconds));
         let enough = match self.spec.completions {
             Some(completions) => self.all_succeeded() >= completions,
@@ -224,7 +272,12 @@ impl<'a> Step<'a> {
             let message = "Job has reached the specified backoff limit";
             self.set("FailureTarget", true, "BackoffLimitExceeded", message);
         } else if deadline.is_some_and(|deadline| deadline <= self.now) {
-            self.set("FailureTarget", true, "DeadlineExceeded", "Job was active longer than specified deadline");
+            self.set(
+                "FailureTarget",
+                true,
+                "DeadlineExceeded",
+                "Job was active longer than specified deadline",
+            );
         } else if enough {
             let message = "Reached expected number of succeeded pods";
             self.set("SuccessCriteriaMet", true, "CompletionsReached", message);
@@ -243,12 +296,18 @@ impl<'a> Step<'a> {
     fn finish(&mut self, reason: &str, message: &str) {
         if self.is_set("FailureTarget").is_some() {
             self.set("Failed", true, reason, message);
-            let reason = if reason == "DeadlineExceeded" { "DeadlineExceeded" } else { "BackoffLimitExceeded" };
+            let reason = if reason == "DeadlineExceeded" {
+                "DeadlineExceeded"
+            } else {
+                "BackoffLimitExceeded"
+            };
             self.plan.events.push((true, reason, message.to_owned()));
         } else {
             self.set("Complete", true, reason, message);
             self.plan.status.completion_time = Some(time(self.now));
-            self.plan.events.push((false, "Completed", "Job completed".to_owned()));
+            self.plan
+                .events
+                .push((false, "Completed", "Job completed".to_owned()));
         }
     }
 
@@ -269,7 +328,9 @@ impl<'a> Step<'a> {
             self.plan.delete = active;
             return;
         }
-        let missing = (wanted - self.active.len()).saturating_sub(self.terminating).min(MAX_AT_ONCE);
+        let missing = (wanted - self.active.len())
+            .saturating_sub(self.terminating)
+            .min(MAX_AT_ONCE);
         if missing == 0 {
             return;
         }
@@ -290,9 +351,18 @@ impl<'a> Step<'a> {
 
     /// After failures a Job waits ever longer.
     fn backoff_until(&self) -> Option<Timestamp> {
-        let last = self.done.iter().filter(|pod| pods::phase(pod) == "Failed").filter_map(|pod| ended_at(pod)).max()?;
-        let newer_success =
-            self.done.iter().filter(|pod| pods::phase(pod) == "Succeeded").filter_map(|pod| ended_at(pod)).max();
+        let last = self
+            .done
+            .iter()
+            .filter(|pod| pods::phase(pod) == "Failed")
+            .filter_map(|pod| ended_at(pod))
+            .max()?;
+        let newer_success = self
+            .done
+            .iter()
+            .filter(|pod| pods::phase(pod) == "Succeeded")
+            .filter_map(|pod| ended_at(pod))
+            .max();
         if newer_success.is_some_and(|success| success > last) {
             return None;
         }
@@ -304,12 +374,19 @@ impl<'a> Step<'a> {
     fn pod(&self, index: Option<i32>) -> Pod {
         let (namespace, name) = (self.job.namespace().unwrap_or_default(), self.job.name_any());
         let prefix = index.map_or_else(|| format!("{name}-"), |index| format!("{name}-{index}-"));
-        let mut pod = pods::from_template(&self.spec.template, &namespace, &prefix, controller_reference(self.job));
+        let mut pod = pods::from_template(
+            &self.spec.template,
+            &namespace,
+            &prefix,
+            controller_reference(self.job),
+        );
         let uid = self.job.uid().unwrap_or_default();
         let labels = pod.labels_mut();
         for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
             labels.entry(key.to_owned()).or_insert_with(|| value.clone());
-            labels.entry(format!("batch.kubernetes.io/{key}")).or_insert_with(|| value.clone());
+            labels
+                .entry(format!("batch.kubernetes.io/{key}"))
+                .or_insert_with(|| value.clone());
         }
         pod.finalizers_mut().push(FINALIZER.to_owned());
         if let Some(index) = index {
@@ -327,9 +404,13 @@ impl<'a> Step<'a> {
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let gone = self.plan.delete.len();
         let status = &mut self.plan.status;
-        status.active = some(count(self.active.len() - gone.min(self.active.len()) + self.plan.create.len()));
+        status.active = some(count(
+            self.active.len() - gone.min(self.active.len()) + self.plan.create.len(),
+        ));
         status.terminating = Some(count(self.terminating + gone));
-        status.ready = Some(count(self.active.iter().filter(|pod| pods::is_ready(pod)).count()));
+        status.ready = Some(count(
+            self.active.iter().filter(|pod| pods::is_ready(pod)).count(),
+        ));
         status.succeeded = some(self.succeeded);
         status.failed = some(self.failed);
         let filled = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
@@ -341,13 +422,24 @@ impl<'a> Step<'a> {
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
     statuses.map(|container| container.restart_count).sum()
 }
 
 fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let ends = statuses.iter().filter_map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let ends = statuses.iter().filter_map(|container| {
+        container
+            .state
+            .as_ref()?
+            .terminated
+            .as_ref()?
+            .finished_at
+            .as_ref()
+    });
     ends.map(|Time(end)| *end).max()
 }
 
@@ -374,7 +466,13 @@ fn format_indexes(indexes: &BTreeSet<i32>) -> String {
     }
     let words: Vec<String> = ranges
         .into_iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .map(|(first, last)| {
+            if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            }
+        })
         .collect();
     words.join(",")
 }

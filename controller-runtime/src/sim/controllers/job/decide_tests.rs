@@ -23,7 +23,13 @@ impl World {
         });
         json_patch::merge(&mut job, &json!({"spec": spec}));
         let job = serde_json::from_value(job).unwrap();
-        Self { job, pods: Vec::new(), seconds: 0, created: 0, events: Vec::new() }
+        Self {
+            job,
+            pods: Vec::new(),
+            seconds: 0,
+            created: 0,
+            events: Vec::new(),
+        }
     }
 
     fn sync(&mut self) -> Plan {
@@ -36,13 +42,15 @@ impl World {
             self.created += 1;
             self.pods.push(pod);
         }
-        self.pods.retain(|pod| plan.delete.iter().all(|gone| gone.uid() != pod.uid()));
+        self.pods
+            .retain(|pod| plan.delete.iter().all(|gone| gone.uid() != pod.uid()));
         for pod in &mut self.pods {
             if plan.release.iter().any(|released| released.uid() == pod.uid()) {
                 pod.finalizers_mut().clear();
             }
         }
-        self.events.extend(plan.events.iter().map(|(_, reason, _)| *reason));
+        self.events
+            .extend(plan.events.iter().map(|(_, reason, _)| *reason));
         plan
     }
 
@@ -67,12 +75,18 @@ impl World {
 
     fn conditions(&self) -> Vec<(String, String)> {
         let conditions = self.status().conditions.unwrap_or_default();
-        conditions.into_iter().map(|one| (one.type_, one.reason.unwrap_or_default())).collect()
+        conditions
+            .into_iter()
+            .map(|one| (one.type_, one.reason.unwrap_or_default()))
+            .collect()
     }
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(one, other)| ((*one).to_owned(), (*other).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -87,7 +101,10 @@ fn completions_are_worked_off_in_parallel_and_each_counts_once() {
     assert_eq!(world.status().succeeded, Some(5));
     assert_eq!(
         world.conditions(),
-        pairs(&[("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")])
+        pairs(&[
+            ("SuccessCriteriaMet", "CompletionsReached"),
+            ("Complete", "CompletionsReached")
+        ])
     );
     assert!(world.status().completion_time.is_some());
     assert_eq!(world.events, ["Completed"]);
@@ -101,7 +118,11 @@ fn a_deleted_pod_that_was_counted_stays_counted() {
     world.settle();
     world.pods.clear();
     world.settle();
-    assert_eq!((world.created, world.status().succeeded), (3, Some(1)), "one more pod in place of the one deleted alive");
+    assert_eq!(
+        (world.created, world.status().succeeded),
+        (3, Some(1)),
+        "one more pod in place of the one deleted alive"
+    );
 }
 
 #[test]
@@ -117,8 +138,17 @@ fn failures_back_off_and_end_the_job_at_the_limit() {
     assert_eq!(world.created, 2);
     world.end_all("Failed");
     world.settle();
-    assert_eq!(world.conditions(), pairs(&[("FailureTarget", "BackoffLimitExceeded"), ("Failed", "BackoffLimitExceeded")]));
-    assert_eq!((world.status().failed, world.events.as_slice()), (Some(2), &["BackoffLimitExceeded"][..]));
+    assert_eq!(
+        world.conditions(),
+        pairs(&[
+            ("FailureTarget", "BackoffLimitExceeded"),
+            ("Failed", "BackoffLimitExceeded")
+        ])
+    );
+    assert_eq!(
+        (world.status().failed, world.events.as_slice()),
+        (Some(2), &["BackoffLimitExceeded"][..])
+    );
 }
 
 #[test]
@@ -128,7 +158,10 @@ fn a_deadline_ends_the_job_and_its_pods() {
     world.seconds = 30;
     world.settle();
     assert!(world.pods.is_empty());
-    assert_eq!(world.conditions().last(), pairs(&[("Failed", "DeadlineExceeded")]).last());
+    assert_eq!(
+        world.conditions().last(),
+        pairs(&[("Failed", "DeadlineExceeded")]).last()
+    );
 }
 
 #[test]
@@ -152,5 +185,8 @@ fn a_suspended_job_has_no_pods() {
     assert!(world.pods.is_empty());
     world.job.spec.as_mut().unwrap().suspend = Some(false);
     world.settle();
-    assert_eq!((world.created, world.events.as_slice()), (1, &["Suspended", "Resumed"][..]));
+    assert_eq!(
+        (world.created, world.events.as_slice()),
+        (1, &["Suspended", "Resumed"][..])
+    );
 }

@@ -12,7 +12,9 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 
-use super::{Informers, Stores, children::Children, expectations::Expectations, meta::is_controlled_by, work};
+use super::{
+    Informers, Stores, children::Children, expectations::Expectations, meta::is_controlled_by, work,
+};
 use crate::{
     events::EventType,
     queue::{Action, WorkQueue},
@@ -34,7 +36,11 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
         adding.add(key);
     });
     let stores = informers.stores();
-    let controller = Controller { cx: cx.named("job-controller"), stores: stores.clone(), expectations };
+    let controller = Controller {
+        cx: cx.named("job-controller"),
+        stores: stores.clone(),
+        expectations,
+    };
     work(stores, queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -51,8 +57,12 @@ struct Controller {
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
         let mut pods = self.stores.pods.list_namespace(&key.namespace);
-        let Some(job) = self.stores.jobs.get(&key) else { return self.release_orphans(&key).await };
-        if job.metadata.deletion_timestamp.is_some() || job.spec.as_ref().is_some_and(|spec| spec.managed_by.is_some()) {
+        let Some(job) = self.stores.jobs.get(&key) else {
+            return self.release_orphans(&key).await;
+        };
+        if job.metadata.deletion_timestamp.is_some()
+            || job.spec.as_ref().is_some_and(|spec| spec.managed_by.is_some())
+        {
             return Ok(Action::Await);
         }
         if !self.expectations.fulfilled(&key) {
@@ -63,21 +73,39 @@ impl Controller {
         let plan = decide::plan(&job, &pods, now);
         if job.status.as_ref() != Some(&plan.status) {
             let api: Api<Job> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-            let changed = Job { status: Some(plan.status.clone()), ..(*job).clone() };
-            api.replace_status(&key.name, &PostParams::default(), &changed).await?;
+            let changed = Job {
+                status: Some(plan.status.clone()),
+                ..(*job).clone()
+            };
+            api.replace_status(&key.name, &PostParams::default(), &changed)
+                .await?;
         }
         for (warning, reason, message) in &plan.events {
-            let event_type = if *warning { EventType::Warning } else { EventType::Normal };
-            self.cx.recorder.publish(&*job, event_type, *reason, message.as_str());
+            let event_type = if *warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            };
+            self.cx
+                .recorder
+                .publish(&*job, event_type, *reason, message.as_str());
         }
         for pod in &plan.release {
             self.release(pod).await?;
         }
-        let children = Children { cx: &self.cx, expectations: &self.expectations, key: &key, owner: &*job };
+        let children = Children {
+            cx: &self.cx,
+            expectations: &self.expectations,
+            key: &key,
+            owner: &*job,
+        };
         children.delete(&plan.delete).await?;
         children.create(&plan.create).await?;
         let mut next = plan.next;
-        if let (Some(end), Some(ttl)) = (decide::finished(&job), job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished)) {
+        if let (Some(end), Some(ttl)) = (
+            decide::finished(&job),
+            job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished),
+        ) {
             let due = end + SignedDuration::from_secs(i64::from(ttl));
             if due <= now {
                 return self.delete_finished(&key, &job).await;
@@ -92,13 +120,20 @@ impl Controller {
     /// Takes the finalizer from a pod that is counted.
     async fn release(&self, pod: &Pod) -> kube::Result<()> {
         let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &pod.namespace().unwrap_or_default());
-        let left: Vec<_> = pod.finalizers().iter().filter(|finalizer| *finalizer != decide::FINALIZER).collect();
+        let left: Vec<_> = pod
+            .finalizers()
+            .iter()
+            .filter(|finalizer| *finalizer != decide::FINALIZER)
+            .collect();
         let patch = serde_json::json!({"metadata": {
             "uid": pod.uid(),
             "resourceVersion": pod.resource_version(),
             "finalizers": if left.is_empty() { None } else { Some(left) },
         }});
-        match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api
+            .patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             result => result.map(drop),
         }
@@ -109,7 +144,12 @@ impl Controller {
         for pod in self.stores.pods.list_namespace(&key.namespace) {
             let owner = super::meta::controller_of(&pod.metadata);
             let of_this = owner.is_some_and(|owner| owner.kind == "Job" && owner.name == key.name);
-            if of_this && pod.finalizers().iter().any(|finalizer| finalizer == decide::FINALIZER) {
+            if of_this
+                && pod
+                    .finalizers()
+                    .iter()
+                    .any(|finalizer| finalizer == decide::FINALIZER)
+            {
                 self.release(&pod).await?;
             }
         }
@@ -118,8 +158,14 @@ impl Controller {
 
     async fn delete_finished(&self, key: &ObjectKey, job: &Job) -> kube::Result<Action> {
         let api: Api<Job> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-        let preconditions = kube::api::Preconditions { uid: job.uid(), resource_version: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let preconditions = kube::api::Preconditions {
+            uid: job.uid(),
+            resource_version: None,
+        };
+        let parameters = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::background()
+        };
         match api.delete(&key.name, &parameters).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::Await),
             result => result.map(|_| Action::Await),

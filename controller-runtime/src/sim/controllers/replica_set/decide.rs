@@ -45,18 +45,35 @@ pub(crate) fn wanted(set: &ReplicaSet) -> usize {
 }
 
 /// The status of a set whose live pods are `pods`, finished ones excepted.
-pub(crate) fn status(set: &ReplicaSet, pods: &[Arc<Pod>], failure: Option<&Failure>, now: Timestamp) -> ReplicaSetStatus {
+pub(crate) fn status(
+    set: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> ReplicaSetStatus {
     let spec = set.spec.clone().unwrap_or_default();
-    let template_labels = spec.template.and_then(|template| template.metadata).and_then(|meta| meta.labels);
+    let template_labels = spec
+        .template
+        .and_then(|template| template.metadata)
+        .and_then(|meta| meta.labels);
     let min_ready = spec.min_ready_seconds.unwrap_or_default();
     let count = |counts: &dyn Fn(&Pod) -> bool| {
-        let number = pods.iter().filter(|pod| pods::is_active(pod) && counts(pod)).count();
+        let number = pods
+            .iter()
+            .filter(|pod| pods::is_active(pod) && counts(pod))
+            .count();
         i32::try_from(number).unwrap_or(i32::MAX)
     };
     let labelled = |pod: &Pod| {
-        template_labels.iter().flatten().all(|(key, value)| pod.labels().get(key) == Some(value))
+        template_labels
+            .iter()
+            .flatten()
+            .all(|(key, value)| pod.labels().get(key) == Some(value))
     };
-    let terminating = pods.iter().filter(|pod| pods::is_terminating(pod) && !pods::is_finished(pod)).count();
+    let terminating = pods
+        .iter()
+        .filter(|pod| pods::is_terminating(pod) && !pods::is_finished(pod))
+        .count();
     let some = |number: i32| (number > 0).then_some(number);
     let old = set.status.clone().unwrap_or_default();
     ReplicaSetStatus {
@@ -91,8 +108,16 @@ fn conditions(
 }
 
 /// When the next ready pod becomes available by the mere passing of time.
-pub(crate) fn next_available(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Option<std::time::Duration> {
-    let min_ready = set.spec.as_ref()?.min_ready_seconds.filter(|seconds| *seconds > 0)?;
+pub(crate) fn next_available(
+    set: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> Option<std::time::Duration> {
+    let min_ready = set
+        .spec
+        .as_ref()?
+        .min_ready_seconds
+        .filter(|seconds| *seconds > 0)?;
     let due = pods
         .iter()
         .filter(|pod| pods::is_active(pod) && pods::is_ready(pod) && !pods::is_available(pod, min_ready, now))

@@ -50,13 +50,21 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
             && controller_of(&pod.metadata).is_none()
         {
             for set in sets.list_namespace(&pod.namespace().unwrap_or_default()) {
-                if set.spec.as_ref().is_some_and(|spec| selects(&spec.selector, pod.metadata.labels.as_ref())) {
+                if set
+                    .spec
+                    .as_ref()
+                    .is_some_and(|spec| selects(&spec.selector, pod.metadata.labels.as_ref()))
+                {
                     adding.add(ObjectKey::of(&*set));
                 }
             }
         }
     });
-    let controller = Controller { cx: cx.named("replicaset-controller"), stores, expectations };
+    let controller = Controller {
+        cx: cx.named("replicaset-controller"),
+        stores,
+        expectations,
+    };
     work(controller.stores.clone(), queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -72,22 +80,34 @@ struct Controller {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let Some(set) = self.stores.replica_sets.get(&key) else { return Ok(Action::Await) };
+        let Some(set) = self.stores.replica_sets.get(&key) else {
+            return Ok(Action::Await);
+        };
         if !self.expectations.fulfilled(&key) {
             return Ok(Action::Await);
         }
         let pods = self.claim(&set).await?;
         let mut failure = None;
-        let children = Children { cx: &self.cx, expectations: &self.expectations, key: &key, owner: &*set };
+        let children = Children {
+            cx: &self.cx,
+            expectations: &self.expectations,
+            key: &key,
+            owner: &*set,
+        };
         if set.metadata.deletion_timestamp.is_none() {
             let active = pods.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
             let related = self.related(&set);
             match decide::plan(&set, active, &related, self.cx.clock.now()) {
                 Plan::Keep => {}
                 Plan::Create(count) => {
-                    let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+                    let template = set
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.template.clone())
+                        .unwrap_or_default();
                     let prefix = format!("{}-", key.name);
-                    let pod = pods::from_template(&template, &key.namespace, &prefix, controller_reference(&*set));
+                    let pod =
+                        pods::from_template(&template, &key.namespace, &prefix, controller_reference(&*set));
                     failure = children.create(&vec![pod; count]).await.err();
                 }
                 Plan::Delete(pods) => failure = children.delete(&pods).await.err(),
@@ -110,15 +130,24 @@ impl Controller {
     async fn claim(&self, set: &ReplicaSet) -> kube::Result<Vec<Arc<Pod>>> {
         let namespace = set.namespace().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &namespace);
-        let selector = set.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+        let selector = set
+            .spec
+            .as_ref()
+            .map(|spec| spec.selector.clone())
+            .unwrap_or_default();
         let mut claimed = Vec::new();
         for pod in self.stores.pods.list_namespace(&namespace) {
             let selected = selects(&selector, pod.metadata.labels.as_ref());
             let mine = is_controlled_by(&pod.metadata, set);
             if mine && !selected {
-                let owners: Vec<_> = pod.owner_references().iter().filter(|owner| owner.uid != set.uid().unwrap_or_default()).collect();
+                let owners: Vec<_> = pod
+                    .owner_references()
+                    .iter()
+                    .filter(|owner| owner.uid != set.uid().unwrap_or_default())
+                    .collect();
                 let patch = serde_json::json!({"metadata": {"uid": pod.uid(), "ownerReferences": owners}});
-                api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+                api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+                    .await?;
             } else if mine && !pods::is_finished(&pod) {
                 claimed.push(pod);
             } else if selected
@@ -129,7 +158,10 @@ impl Controller {
                 let mut owners = pod.owner_references().to_vec();
                 owners.push(controller_reference(set));
                 let patch = serde_json::json!({"metadata": {"uid": pod.uid(), "ownerReferences": owners}});
-                claimed.push(Arc::new(api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?));
+                claimed.push(Arc::new(
+                    api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+                        .await?,
+                ));
             }
         }
         Ok(claimed)
@@ -146,7 +178,8 @@ impl Controller {
             .iter()
             .filter(|other| {
                 other.uid() == set.uid()
-                    || (owner.is_some() && controller_of(&other.metadata).map(|owner| &owner.uid) == owner.as_ref())
+                    || (owner.is_some()
+                        && controller_of(&other.metadata).map(|owner| &owner.uid) == owner.as_ref())
             })
             .filter_map(|other| Some((other.uid()?, ())))
             .collect();
@@ -158,7 +191,12 @@ impl Controller {
     async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> kube::Result<()> {
         let api: Api<ReplicaSet> =
             Api::namespaced(self.cx.client.clone(), &set.namespace().unwrap_or_default());
-        let changed = ReplicaSet { status: Some(status), ..set.clone() };
-        api.replace_status(&set.name_any(), &PostParams::default(), &changed).await.map(drop)
+        let changed = ReplicaSet {
+            status: Some(status),
+            ..set.clone()
+        };
+        api.replace_status(&set.name_any(), &PostParams::default(), &changed)
+            .await
+            .map(drop)
     }
 }

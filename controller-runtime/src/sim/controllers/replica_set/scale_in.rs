@@ -21,11 +21,19 @@ pub(crate) fn first_to_go(
 ) -> Vec<Arc<Pod>> {
     if count < candidates.len() {
         let mut by_node: BTreeMap<&str, usize> = BTreeMap::new();
-        for node in related.iter().filter(|pod| pods::is_active(pod)).filter_map(|pod| pods::node_name(pod)) {
+        for node in related
+            .iter()
+            .filter(|pod| pods::is_active(pod))
+            .filter_map(|pod| pods::node_name(pod))
+        {
             *by_node.entry(node).or_default() += 1;
         }
-        let co_located =
-            |pod: &Pod| pods::node_name(pod).and_then(|node| by_node.get(node)).copied().unwrap_or_default();
+        let co_located = |pod: &Pod| {
+            pods::node_name(pod)
+                .and_then(|node| by_node.get(node))
+                .copied()
+                .unwrap_or_default()
+        };
         candidates.sort_by(|a, b| compare(a, b, co_located(a), co_located(b), now));
         candidates.truncate(count);
     }
@@ -60,7 +68,10 @@ fn phase_rank(pod: &Pod) -> u8 {
 }
 
 fn deletion_cost(pod: &Pod) -> i32 {
-    pod.annotations().get(DELETION_COST).and_then(|cost| cost.parse().ok()).unwrap_or_default()
+    pod.annotations()
+        .get(DELETION_COST)
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or_default()
 }
 
 fn created(pod: &Pod) -> Option<Timestamp> {
@@ -70,10 +81,18 @@ fn created(pod: &Pod) -> Option<Timestamp> {
 /// The most restarts of a container, and of a sidecar.
 fn restarts(pod: &Pod) -> (i32, i32) {
     let most = |statuses: Option<&Vec<ContainerStatus>>| {
-        statuses.into_iter().flatten().map(|container| container.restart_count).max().unwrap_or_default()
+        statuses
+            .into_iter()
+            .flatten()
+            .map(|container| container.restart_count)
+            .max()
+            .unwrap_or_default()
     };
     pod.status.as_ref().map_or((0, 0), |status| {
-        (most(status.container_statuses.as_ref()), most(status.init_container_statuses.as_ref()))
+        (
+            most(status.container_statuses.as_ref()),
+            most(status.init_container_statuses.as_ref()),
+        )
     })
 }
 
@@ -93,7 +112,13 @@ mod tests {
         "2026-01-01T01:00:00Z".parse().unwrap()
     }
 
-    fn pod(name: &str, node: Option<&str>, phase: &str, ready_seconds_ago: Option<i64>, more: &Value) -> Arc<Pod> {
+    fn pod(
+        name: &str,
+        node: Option<&str>,
+        phase: &str,
+        ready_seconds_ago: Option<i64>,
+        more: &Value,
+    ) -> Arc<Pod> {
         let at = |seconds: i64| (now() - jiff::SignedDuration::from_secs(seconds)).to_string();
         let ready = ready_seconds_ago.map_or_else(
             || json!([{"type": "Ready", "status": "False"}]),
@@ -111,7 +136,11 @@ mod tests {
     fn order(pods: Vec<Arc<Pod>>) -> Vec<String> {
         let count = pods.len();
         let mut order = first_to_go(pods.clone(), &pods, count - 1, now());
-        order.extend(pods.into_iter().filter(|pod| !order.contains(pod)).collect::<Vec<_>>());
+        order.extend(
+            pods.into_iter()
+                .filter(|pod| !order.contains(pod))
+                .collect::<Vec<_>>(),
+        );
         order.iter().map(|pod| pod.name_any()).collect()
     }
 
@@ -123,19 +152,70 @@ mod tests {
             {"name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 3}]}});
         let old = json!({"metadata": {"creationTimestamp": "2025-12-01T00:00:00Z"}});
         let cases: Vec<(&str, Vec<Arc<Pod>>)> = vec![
-            ("unassigned", vec![pod("b", Some("n"), "Pending", None, &none), pod("a", None, "Pending", None, &none)]),
-            ("pending", vec![pod("b", Some("n"), "Running", None, &none), pod("a", Some("n"), "Pending", None, &none)]),
-            ("unknown", vec![pod("b", Some("n"), "Running", None, &none), pod("a", Some("n"), "Unknown", None, &none)]),
-            ("not ready", vec![pod("b", Some("n"), "Running", Some(5), &none), pod("a", Some("n"), "Running", None, &none)]),
-            ("cost", vec![pod("b", Some("n"), "Running", Some(5), &none), pod("a", Some("n"), "Running", Some(5), &cost("-1"))]),
-            ("co-located", vec![
-                pod("c", Some("m"), "Running", Some(5), &none),
-                pod("a", Some("n"), "Running", Some(5), &none),
-                pod("b", Some("n"), "Running", Some(5), &none),
-            ]),
-            ("ready later", vec![pod("b", Some("n"), "Running", Some(900), &none), pod("a", Some("n"), "Running", Some(5), &none)]),
-            ("restarts", vec![pod("b", Some("n"), "Running", Some(5), &none), pod("a", Some("n"), "Running", Some(5), &restarted)]),
-            ("newer", vec![pod("b", Some("n"), "Running", Some(5), &old), pod("a", Some("n"), "Running", Some(5), &none)]),
+            (
+                "unassigned",
+                vec![
+                    pod("b", Some("n"), "Pending", None, &none),
+                    pod("a", None, "Pending", None, &none),
+                ],
+            ),
+            (
+                "pending",
+                vec![
+                    pod("b", Some("n"), "Running", None, &none),
+                    pod("a", Some("n"), "Pending", None, &none),
+                ],
+            ),
+            (
+                "unknown",
+                vec![
+                    pod("b", Some("n"), "Running", None, &none),
+                    pod("a", Some("n"), "Unknown", None, &none),
+                ],
+            ),
+            (
+                "not ready",
+                vec![
+                    pod("b", Some("n"), "Running", Some(5), &none),
+                    pod("a", Some("n"), "Running", None, &none),
+                ],
+            ),
+            (
+                "cost",
+                vec![
+                    pod("b", Some("n"), "Running", Some(5), &none),
+                    pod("a", Some("n"), "Running", Some(5), &cost("-1")),
+                ],
+            ),
+            (
+                "co-located",
+                vec![
+                    pod("c", Some("m"), "Running", Some(5), &none),
+                    pod("a", Some("n"), "Running", Some(5), &none),
+                    pod("b", Some("n"), "Running", Some(5), &none),
+                ],
+            ),
+            (
+                "ready later",
+                vec![
+                    pod("b", Some("n"), "Running", Some(900), &none),
+                    pod("a", Some("n"), "Running", Some(5), &none),
+                ],
+            ),
+            (
+                "restarts",
+                vec![
+                    pod("b", Some("n"), "Running", Some(5), &none),
+                    pod("a", Some("n"), "Running", Some(5), &restarted),
+                ],
+            ),
+            (
+                "newer",
+                vec![
+                    pod("b", Some("n"), "Running", Some(5), &old),
+                    pod("a", Some("n"), "Running", Some(5), &none),
+                ],
+            ),
         ];
         for (rule, pods) in cases {
             let order = order(pods);
@@ -146,14 +226,20 @@ mod tests {
     #[test]
     fn of_pods_of_about_the_same_age_the_uid_decides() {
         let none = json!({});
-        let (a, b) = (pod("a", Some("n"), "Running", Some(7), &none), pod("b", Some("n"), "Running", Some(6), &none));
+        let (a, b) = (
+            pod("a", Some("n"), "Running", Some(7), &none),
+            pod("b", Some("n"), "Running", Some(6), &none),
+        );
         assert_eq!(order(vec![b, a]), ["a", "b"]);
     }
 
     #[test]
     fn a_pod_on_a_crowded_node_of_the_same_deployment_goes_first() {
         let none = json!({});
-        let own = vec![pod("a", Some("m"), "Running", Some(5), &none), pod("b", Some("n"), "Running", Some(5), &none)];
+        let own = vec![
+            pod("a", Some("m"), "Running", Some(5), &none),
+            pod("b", Some("n"), "Running", Some(5), &none),
+        ];
         let mut related = own.clone();
         related.push(pod("other", Some("n"), "Running", Some(5), &none));
         let gone = first_to_go(own, &related, 1, now());

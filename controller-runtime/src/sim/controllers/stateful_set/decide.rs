@@ -36,7 +36,10 @@ pub(super) fn revision(set: &StatefulSet) -> String {
 
 /// The number at the end of a pod's name.
 pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
-    pod.name_any().strip_prefix(&format!("{}-", set.name_any()))?.parse().ok()
+    pod.name_any()
+        .strip_prefix(&format!("{}-", set.name_any()))?
+        .parse()
+        .ok()
 }
 
 /// The claims of a pod, from the set's templates.
@@ -53,7 +56,10 @@ pub(super) fn claims(set: &StatefulSet, pod: &Pod) -> Vec<PersistentVolumeClaim>
 }
 
 fn pod_for(set: &StatefulSet, ordinal: i32) -> Pod {
-    let (namespace, name) = (set.namespace().unwrap_or_default(), format!("{}-{ordinal}", set.name_any()));
+    let (namespace, name) = (
+        set.namespace().unwrap_or_default(),
+        format!("{}-{ordinal}", set.name_any()),
+    );
     let mut pod = pods::from_template(&spec(set).template, &namespace, "", controller_reference(set));
     pod.metadata.generate_name = Some(format!("{}-", set.name_any()));
     pod.metadata.name = Some(name.clone());
@@ -83,13 +89,20 @@ fn pod_for(set: &StatefulSet, ordinal: i32) -> Pod {
 /// not ready.
 pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let spec = spec(set);
-    let start = spec.ordinals.as_ref().and_then(|ordinals| ordinals.start).unwrap_or_default();
+    let start = spec
+        .ordinals
+        .as_ref()
+        .and_then(|ordinals| ordinals.start)
+        .unwrap_or_default();
     let wanted = start..start + spec.replicas.unwrap_or(1);
     let ordered = spec.pod_management_policy.as_deref() != Some("Parallel");
     let min_ready = spec.min_ready_seconds.unwrap_or_default();
-    let by_ordinal: BTreeMap<i32, &Arc<Pod>> =
-        pods.iter().filter_map(|pod| Some((ordinal(set, pod)?, pod))).collect();
-    let healthy = |pod: &Pod| !pods::is_terminating(pod) && pods::phase(pod) == "Running" && pods::is_ready(pod);
+    let by_ordinal: BTreeMap<i32, &Arc<Pod>> = pods
+        .iter()
+        .filter_map(|pod| Some((ordinal(set, pod)?, pod)))
+        .collect();
+    let healthy =
+        |pod: &Pod| !pods::is_terminating(pod) && pods::phase(pod) == "Running" && pods::is_ready(pod);
     let mut plan = Plan::default();
     for ordinal in wanted.clone() {
         match by_ordinal.get(&ordinal) {
@@ -105,11 +118,17 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan
                     return plan;
                 }
             }
-            Some(pod) if ordered && !(healthy(pod) && pods::is_available(pod, min_ready, now)) => return plan,
+            Some(pod) if ordered && !(healthy(pod) && pods::is_available(pod, min_ready, now)) => {
+                return plan;
+            }
             Some(_) => {}
         }
     }
-    for (_, pod) in by_ordinal.iter().rev().filter(|(ordinal, _)| !wanted.contains(ordinal)) {
+    for (_, pod) in by_ordinal
+        .iter()
+        .rev()
+        .filter(|(ordinal, _)| !wanted.contains(ordinal))
+    {
         if !pods::is_terminating(pod) {
             plan.delete.push(Arc::clone(pod));
         }
@@ -124,16 +143,27 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan
 }
 
 /// The highest pod of an older template, once those above it are healthy.
-fn outdated(set: &StatefulSet, pods: &BTreeMap<i32, &Arc<Pod>>, healthy: &dyn Fn(&Pod) -> bool) -> Vec<Arc<Pod>> {
+fn outdated(
+    set: &StatefulSet,
+    pods: &BTreeMap<i32, &Arc<Pod>>,
+    healthy: &dyn Fn(&Pod) -> bool,
+) -> Vec<Arc<Pod>> {
     let strategy = spec(set).update_strategy.unwrap_or_default();
     if strategy.type_.as_deref() == Some("OnDelete") {
         return Vec::new();
     }
-    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition).unwrap_or_default();
+    let partition = strategy
+        .rolling_update
+        .and_then(|rolling| rolling.partition)
+        .unwrap_or_default();
     let revision = revision(set);
     for (_, pod) in pods.iter().rev().filter(|(ordinal, _)| **ordinal >= partition) {
         if pod.labels().get(HASH_LABEL) != Some(&revision) {
-            return if pods::is_terminating(pod) { Vec::new() } else { vec![Arc::clone(pod)] };
+            return if pods::is_terminating(pod) {
+                Vec::new()
+            } else {
+                vec![Arc::clone(pod)]
+            };
         }
         if !healthy(pod) {
             return Vec::new();
@@ -150,7 +180,11 @@ pub(super) fn status(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> St
     let count = |counts: &dyn Fn(&Pod) -> bool| {
         i32::try_from(pods.iter().filter(|pod| counts(pod)).count()).unwrap_or(i32::MAX)
     };
-    let of = |name: &str| count(&|pod| !pods::is_terminating(pod) && pod.labels().get(HASH_LABEL).is_some_and(|hash| hash == name));
+    let of = |name: &str| {
+        count(&|pod| {
+            !pods::is_terminating(pod) && pod.labels().get(HASH_LABEL).is_some_and(|hash| hash == name)
+        })
+    };
     let replicas = count(&|_| true);
     let updated = of(&revision);
     // The update is over when every pod is of the new template.
@@ -163,7 +197,9 @@ pub(super) fn status(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> St
     StatefulSetStatus {
         replicas,
         ready_replicas: some(count(&|pod| pods::phase(pod) == "Running" && pods::is_ready(pod))),
-        available_replicas: Some(count(&|pod| pods::phase(pod) == "Running" && pods::is_available(pod, min_ready, now))),
+        available_replicas: Some(count(&|pod| {
+            pods::phase(pod) == "Running" && pods::is_available(pod, min_ready, now)
+        })),
         current_replicas: some(of(&current_revision)),
         updated_replicas: some(updated),
         current_revision: Some(current_revision),
@@ -197,13 +233,19 @@ mod tests {
     fn pod(set: &StatefulSet, ordinal: i32, ready: bool) -> Arc<Pod> {
         let ready = if ready { "True" } else { "False" };
         let mut pod = pod_for(set, ordinal);
-        pod.status = serde_json::from_value(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]})).unwrap();
+        pod.status = serde_json::from_value(
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}),
+        )
+        .unwrap();
         Arc::new(pod)
     }
 
     fn steps(set: &StatefulSet, pods: &[Arc<Pod>]) -> (Vec<String>, Vec<String>) {
         let plan = plan(set, pods, now());
-        (plan.create.iter().map(|pod| pod.name_any()).collect(), plan.delete.iter().map(|pod| pod.name_any()).collect())
+        (
+            plan.create.iter().map(|pod| pod.name_any()).collect(),
+            plan.delete.iter().map(|pod| pod.name_any()).collect(),
+        )
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -214,7 +256,11 @@ mod tests {
     fn pods_come_in_order_and_go_from_the_top() {
         let three = set(3, "one", &json!({}));
         assert_eq!(steps(&three, &[]), (names(&["db-0"]), vec![]));
-        assert_eq!(steps(&three, &[pod(&three, 0, false)]), (vec![], vec![]), "waits for db-0");
+        assert_eq!(
+            steps(&three, &[pod(&three, 0, false)]),
+            (vec![], vec![]),
+            "waits for db-0"
+        );
         assert_eq!(steps(&three, &[pod(&three, 0, true)]), (names(&["db-1"]), vec![]));
         let one = set(1, "one", &json!({}));
         let all = [pod(&one, 0, true), pod(&one, 1, true), pod(&one, 2, true)];
@@ -227,7 +273,10 @@ mod tests {
         let three = set(3, "one", &parallel);
         assert_eq!(steps(&three, &[]), (names(&["db-5", "db-6", "db-7"]), vec![]));
         let none = set(0, "one", &parallel);
-        assert_eq!(steps(&none, &[pod(&none, 5, true), pod(&none, 6, false)]), (vec![], names(&["db-6", "db-5"])));
+        assert_eq!(
+            steps(&none, &[pod(&none, 5, true), pod(&none, 6, false)]),
+            (vec![], names(&["db-6", "db-5"]))
+        );
     }
 
     #[test]
@@ -237,22 +286,40 @@ mod tests {
         assert_eq!(steps(&new, &all), (vec![], names(&["db-2"])));
         let first = [pod(&old, 0, true), pod(&old, 1, true), pod(&new, 2, true)];
         assert_eq!(steps(&new, &first), (vec![], names(&["db-1"])));
-        let part = set(3, "two", &json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}}));
+        let part = set(
+            3,
+            "two",
+            &json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}}),
+        );
         assert_eq!(steps(&part, &first), (vec![], vec![]));
         let status = status(&new, &first, now());
-        assert_eq!((status.updated_replicas, status.ready_replicas), (Some(1), Some(3)));
+        assert_eq!(
+            (status.updated_replicas, status.ready_replicas),
+            (Some(1), Some(3))
+        );
     }
 
     #[test]
     fn a_pod_has_its_identity_and_its_claims() {
-        let claims_of = json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}});
+        let claims_of =
+            json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}});
         let set = set(1, "one", &claims_of);
         let pod = pod_for(&set, 0);
         assert_eq!(pod.labels()["statefulset.kubernetes.io/pod-name"], "db-0");
         assert_eq!(pod.labels()["apps.kubernetes.io/pod-index"], "0");
         let spec = pod.spec.clone().unwrap();
-        assert_eq!((spec.hostname.unwrap(), spec.subdomain.unwrap()), ("db-0".to_owned(), "db".to_owned()));
+        assert_eq!(
+            (spec.hostname.unwrap(), spec.subdomain.unwrap()),
+            ("db-0".to_owned(), "db".to_owned())
+        );
         assert_eq!(claims(&set, &pod)[0].name_any(), "data-db-0");
-        assert_eq!(spec.volumes.unwrap()[0].persistent_volume_claim.as_ref().unwrap().claim_name, "data-db-0");
+        assert_eq!(
+            spec.volumes.unwrap()[0]
+                .persistent_volume_claim
+                .as_ref()
+                .unwrap()
+                .claim_name,
+            "data-db-0"
+        );
     }
 }

@@ -37,7 +37,11 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
         adding.add(key);
     });
     let stores = informers.stores();
-    let controller = Controller { cx: cx.named("statefulset-controller"), stores: stores.clone(), expectations };
+    let controller = Controller {
+        cx: cx.named("statefulset-controller"),
+        stores: stores.clone(),
+        expectations,
+    };
     work(stores, queue, move |key| {
         let controller = controller.clone();
         async move { controller.reconcile(key).await }
@@ -53,7 +57,9 @@ struct Controller {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let Some(set) = self.stores.stateful_sets.get(&key) else { return Ok(Action::Await) };
+        let Some(set) = self.stores.stateful_sets.get(&key) else {
+            return Ok(Action::Await);
+        };
         if !self.expectations.fulfilled(&key) {
             return Ok(Action::Await);
         }
@@ -72,8 +78,12 @@ impl Controller {
         let status = decide::status(&set, &pods, now);
         if set.status.as_ref() != Some(&status) {
             let api: Api<StatefulSet> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-            let changed = StatefulSet { status: Some(status), ..(*set).clone() };
-            api.replace_status(&key.name, &PostParams::default(), &changed).await?;
+            let changed = StatefulSet {
+                status: Some(status),
+                ..(*set).clone()
+            };
+            api.replace_status(&key.name, &PostParams::default(), &changed)
+                .await?;
         }
         Ok(Action::Await)
     }
@@ -81,7 +91,12 @@ impl Controller {
     async fn create(&self, key: &ObjectKey, set: &StatefulSet, pod: &Pod) -> kube::Result<()> {
         let volumes: Api<PersistentVolumeClaim> = Api::namespaced(self.cx.client.clone(), &key.namespace);
         for claim in decide::claims(set, pod) {
-            if self.stores.volume_claims.get(&ObjectKey::new(key.namespace.clone(), claim.name_any())).is_none() {
+            if self
+                .stores
+                .volume_claims
+                .get(&ObjectKey::new(key.namespace.clone(), claim.name_any()))
+                .is_none()
+            {
                 match volumes.create(&PostParams::default(), &claim).await {
                     Err(kube::Error::Api(status)) if status.is_already_exists() => {}
                     result => drop(result?),
@@ -93,13 +108,20 @@ impl Controller {
         self.expectations.expect_creation(key);
         match api.create(&PostParams::default(), pod).await {
             Ok(_) => {
-                self.cx.recorder.publish(set, EventType::Normal, "SuccessfulCreate", format!("{what} successful"));
+                self.cx.recorder.publish(
+                    set,
+                    EventType::Normal,
+                    "SuccessfulCreate",
+                    format!("{what} successful"),
+                );
                 Ok(())
             }
             Err(error) => {
                 self.expectations.created(key);
                 let message = format!("{what} failed error: {error}");
-                self.cx.recorder.publish(set, EventType::Warning, "FailedCreate", message);
+                self.cx
+                    .recorder
+                    .publish(set, EventType::Warning, "FailedCreate", message);
                 Err(error)
             }
         }
@@ -111,13 +133,23 @@ impl Controller {
         self.expectations.expect_deletion(key, &uid);
         match api.delete(&pod.name_any(), &DeleteParams::default()).await {
             Ok(_) => {
-                let message = format!("delete Pod {} in StatefulSet {} successful", pod.name_any(), key.name);
-                self.cx.recorder.publish(set, EventType::Normal, "SuccessfulDelete", message);
+                let message = format!(
+                    "delete Pod {} in StatefulSet {} successful",
+                    pod.name_any(),
+                    key.name
+                );
+                self.cx
+                    .recorder
+                    .publish(set, EventType::Normal, "SuccessfulDelete", message);
                 Ok(())
             }
             Err(error) => {
                 self.expectations.deleted(key, &uid);
-                if matches!(&error, kube::Error::Api(status) if status.is_not_found()) { Ok(()) } else { Err(error) }
+                if matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
         }
     }
