@@ -374,3 +374,42 @@ async fn a_budget_of_none_keeps_every_node() {
         .await;
     world.wait_for("the node is gone", |api| bought(api) == 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_waits_for_pods_that_a_budget_holds_back() {
+    let world = World::new();
+    world.apply(deployment("web", 6, "1"));
+    world.apply(json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }));
+    world.wait_for("six pods are bound", |api| bound(api) == 6).await;
+    world.scale("web", 2).await;
+    world
+        .wait_for("the large one is going", |api| {
+            let claims: Vec<NodeClaim> = list(api, "karpenter.sh", "nodeclaims");
+            claims
+                .iter()
+                .any(|claim| claim.metadata.deletion_timestamp.is_some())
+        })
+        .await;
+    let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+        Api::namespaced(world.cluster.client("default"), "default");
+    let none = Patch::Merge(json!({"spec": {"maxUnavailable": 0}}));
+    budgets
+        .patch("web", &PatchParams::default(), &none)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(
+        (bought(world.cluster.api()), world.cloud.launched()),
+        (2, 2),
+        "it is kept for them"
+    );
+    let one = Patch::Merge(json!({"spec": {"maxUnavailable": 1}}));
+    budgets.patch("web", &PatchParams::default(), &one).await.unwrap();
+    world
+        .wait_for("one is left", |api| bound(api) == 2 && bought(api) == 1)
+        .await;
+    assert_eq!(world.cloud.launched(), 2);
+}
