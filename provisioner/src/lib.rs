@@ -1,7 +1,4 @@
-//! The vocabulary and the brain of node scaling.
-//!
-//! A [`Provisioner`] buys and returns machines of one cloud; [`schedule`] decides which machines pending pods need,
-//! [`disrupt`] which machines can go. Both are pure: no client, no clock, no logger.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![allow(
     clippy::duplicated_attributes,
@@ -16,6 +13,8 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod karpenter;
+#[cfg(feature = "mock")]
+pub mod mock;
 pub mod provider;
 pub mod requirements;
 pub mod resources;

@@ -6,8 +6,14 @@ pub mod aws;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+pub mod http;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
+#[cfg(feature = "metrics-api")]
+pub mod metrics_api;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
@@ -28,6 +34,10 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]
     registry.register::<kubernetes_workload::WorkloadTrigger>();
+    #[cfg(feature = "metrics-api")]
+    registry.register::<metrics_api::MetricsApiTrigger>();
+    #[cfg(feature = "prometheus")]
+    registry.register::<prometheus::PrometheusTrigger>();
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
 }

@@ -45,11 +45,7 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
     feature = "prometheus"
 ))]
 pub(crate) fn fraction(target: f64) -> Quantity {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a float cast saturates, and a target is far from the ends"
-    )]
-    Quantity::from_millis((target * 1000.0).round() as i64)
+    Quantity::from_f64_milli(target)
 }
 
 /// Refuses a target that is not a positive number.

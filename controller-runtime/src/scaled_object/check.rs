@@ -27,8 +27,9 @@ impl Core {
     pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
         let spec = &plan.object.spec;
         let interval = Duration::from_secs(u64::try_from(spec.polling_interval()).unwrap_or(1).max(1));
-        // From start to start.
-        turn.next_check = Some(Instant::now() + interval);
+        // From start to start, without drift.
+        let now = Instant::now();
+        turn.next_check = Some((turn.next_check.unwrap_or(now) + interval).max(now));
         let max_age = self.config.sample_max_age.min(interval / 2);
         let samples = plan.triggers.iter().map(|trigger| async move {
             match &trigger.source {
@@ -267,18 +268,26 @@ impl Core {
         self.runtime
             .recorder
             .publish(object, EventType::Normal, reason, message);
-        let failures = turn.status.health.iter().flatten().map(|(metric, health)| {
-            format!(
-                "{metric} has failed {} times in a row",
-                health.number_of_failures.unwrap_or(0)
-            )
-        });
+        let failures = turn
+            .status
+            .health
+            .iter()
+            .flatten()
+            .filter_map(|(metric, health)| {
+                let failures = health.number_of_failures.filter(|failures| *failures > 0)?;
+                Some(format!("{metric} has failed {failures} times in a row"))
+            });
+        let failures = failures.collect::<Vec<_>>().join(", ");
+        let failures = if failures.is_empty() {
+            "every source has values again".to_owned()
+        } else {
+            failures
+        };
         let threshold = object
             .spec
             .fallback
             .as_ref()
             .map_or(0, |fallback| fallback.failure_threshold);
-        let failures = failures.collect::<Vec<_>>().join(", ");
         self.record(key, from, to, format!("{failures}; the threshold is {threshold}"));
     }
 }

@@ -373,27 +373,25 @@ impl Signals {
     fn target<K: Resource>(&self) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
         let signals = self.clone();
         move |change| {
-            let changed = match change {
+            let (is_other, is_changed) = match change {
                 Change::Applied {
                     object,
                     previous: Some(previous),
                 } => {
-                    object.meta().uid != previous.meta().uid
-                        || object.meta().generation != previous.meta().generation
+                    let (object, previous) = (object.meta(), previous.meta());
+                    (
+                        object.uid != previous.uid,
+                        object.generation != previous.generation,
+                    )
                 }
-                _ => true,
+                _ => (true, true),
             };
-            let replaced = !matches!(change, Change::Applied { object, previous: Some(previous) }
-                if object.meta().uid == previous.meta().uid);
-            if !changed {
+            if !is_other && !is_changed {
                 return;
             }
             for key in signals.entries.of_target(&ObjectKey::of(&**change.object())) {
-                let uses_containers = signals
-                    .entries
-                    .get(&key)
-                    .is_some_and(|entry| entry.live(|live| live.uses_containers));
-                if replaced || uses_containers {
+                let entry = signals.entries.get(&key);
+                if is_other || entry.is_some_and(|entry| entry.live(|live| live.uses_containers)) {
                     signals.reconcile(key);
                 }
             }

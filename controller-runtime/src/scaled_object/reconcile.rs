@@ -25,6 +25,9 @@ use crate::{
     store::ObjectKey,
 };
 
+/// How often the API server may fail to answer before that is said.
+const PATIENCE: u32 = 5;
+
 /// Why an object does not run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -81,7 +84,8 @@ impl Core {
                 turn.retry_at = Some(Instant::now() + retry_delay(turn));
                 let is_running = entry.live(|live| live.plan.is_some());
                 match refusal {
-                    Refusal::Unanswered(problem) if is_running => {
+                    // It may have been a moment's trouble, such as two writers of one object.
+                    Refusal::Unanswered(problem) if is_running || turn.failures < PATIENCE => {
                         tracing::warn!(object = %key, problem, "was not reconciled, trying again");
                     }
                     refusal => self.refuse(key, object, entry, turn, &refusal),

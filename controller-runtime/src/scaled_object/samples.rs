@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use crate::queue::Backoff;
 
-/// How long a source that fails keeps its connection before it is made anew.
-const REBUILD: Backoff = Backoff {
+/// How often at most a connection is made anew. Not much more seldom than sources are polled, since a source that is
+/// back is seen only then.
+const RECONNECT: Backoff = Backoff {
     first: Duration::from_secs(1),
-    last: Duration::from_secs(30),
+    last: Duration::from_secs(10),
 };
 
 /// All sources in use. Clones share them.
@@ -117,8 +118,10 @@ struct Connection {
     last: Option<Arc<Taken>>,
     sequence: u64,
     failures: u32,
-    /// Not before this instant.
-    rebuild_at: Option<Instant>,
+    /// A connection that could not be made is not tried again before this instant.
+    connect_at: Option<Instant>,
+    /// One that fails is not given up again before this instant.
+    give_up_at: Option<Instant>,
 }
 
 /// A sample that was taken, or the failure to take it.
@@ -171,16 +174,14 @@ impl Source {
         match &result {
             Ok(_) => {
                 connection.failures = 0;
-                connection.rebuild_at = None;
+                connection.give_up_at = None;
             }
             Err(error) => {
                 let now = Instant::now();
-                if breaks_connection(error.kind()) && connection.rebuild_at.is_none_or(|at| at <= now) {
+                if breaks_connection(error.kind()) && connection.give_up_at.is_none_or(|at| at <= now) {
                     connection.scaler = None;
-                    // The first time at once, afterwards with back-off.
-                    connection.rebuild_at =
-                        (connection.failures > 0).then(|| now + REBUILD.after(connection.failures));
                     connection.failures = connection.failures.saturating_add(1);
+                    connection.give_up_at = Some(now + RECONNECT.after(connection.failures));
                 }
             }
         }
@@ -189,7 +190,7 @@ impl Source {
 
     async fn connect(&self, connection: &mut Connection) -> Result<Arc<dyn Scaler>, Error> {
         let now = Instant::now();
-        if connection.rebuild_at.is_some_and(|at| at > now)
+        if connection.connect_at.is_some_and(|at| at > now)
             && let Some(Err(error)) = connection.last.as_ref().map(|last| &last.result)
         {
             return Err(error.clone());
@@ -202,11 +203,12 @@ impl Source {
         match self.in_time(parsed.trigger.connect(&self.shared.context)).await {
             Ok(scaler) => {
                 connection.scaler = Some(Arc::clone(&scaler));
+                connection.connect_at = None;
                 Ok(scaler)
             }
             Err(error) => {
                 connection.failures = connection.failures.saturating_add(1);
-                connection.rebuild_at = Some(Instant::now() + REBUILD.after(connection.failures));
+                connection.connect_at = Some(Instant::now() + RECONNECT.after(connection.failures));
                 Err(error)
             }
         }
@@ -277,9 +279,13 @@ mod tests {
         let (one, two) = tokio::join!(first.sample(max_age), second.sample(max_age));
         assert_eq!((one.sequence, two.sequence), (1, 1));
         assert_eq!((script.connections("a"), script.samples("a")), (1, 1));
+        assert_eq!(script.password("a"), "", "there is no authentication");
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(first.sample(max_age).await.sequence, 2);
-        assert_eq!(source(&sources, "b").key().as_str().split('|').nth(1), Some("queue=b"));
+        assert_eq!(
+            source(&sources, "b").key().as_str().split('|').nth(1),
+            Some("queue=b")
+        );
         assert_eq!(sources.len(), 1);
         drop((first, second));
         assert!(sources.is_empty());

@@ -216,7 +216,8 @@ impl Targets {
         let (resource, capabilities) = match discovery::pinned_kind(&self.client, &gvk).await {
             Ok(found) => found,
             Err(kube::Error::Discovery(_)) => return Err(TargetError::UnknownKind { api_version, kind }),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            // An unknown group is answered by a bare 404 without a reason.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
                 return Err(TargetError::UnknownKind { api_version, kind });
             }
             Err(error) => {

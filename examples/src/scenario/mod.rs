@@ -110,10 +110,8 @@ impl fmt::Display for Span {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ClusterSettings {
-    /// From binding to running.
+    /// From binding to running; chance adds up to a quarter.
     pub pod_start_delay: Span,
-    /// Added to it, evenly distributed.
-    pub pod_start_jitter: Span,
     /// From registering to Ready.
     pub node_ready_delay: Span,
 }
@@ -122,7 +120,6 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             pod_start_delay: Span::seconds(2),
-            pod_start_jitter: Span::default(),
             node_ready_delay: Span::seconds(5),
         }
     }

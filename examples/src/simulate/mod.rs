@@ -20,20 +20,26 @@ use controller_runtime::{
     sim::{
         api::boxed_backend,
         cluster::{self, Cluster},
-        serve,
+        serve::{self, Pacer},
     },
 };
 use metrics_adapter::MetricsAdapter;
-use provisioner::{Machines, fake::Fake, karpenter::Ec2NodeClass};
+use provisioner::Machines;
 use scaler_api::{Registry, SharedClock, TokioClock};
 use serde_json::{Value, json};
 
 use self::{
+    cloud::Cloud,
     consumers::{ConsumerPrograms, Table},
     observe::Watcher,
     queues::Queues,
 };
-use crate::{bundled::Story, record::{Messages, Record}, view::View};
+use crate::{
+    bundled::Story,
+    input::{InputProblems, Manifest},
+    record::{Messages, Record},
+    view::View,
+};
 
 /// Where KEDA's own manifests put its metrics adapter; the APIService refers to it.
 const ADAPTER: (&str, &str) = ("keda", "keda-operator-metrics-apiserver");
@@ -90,11 +96,11 @@ async fn simulate(
     let clock: SharedClock = Arc::new(TokioClock::starting_at(start));
     let queues = Queues::new(&story.scenario, seed, start);
     let table = Table::default();
-    let cloud = cloud::build(&story.scenario, seed, &clock)?;
+    let cloud = Cloud::build(&story.scenario, seed, &clock)?;
     let cluster = cluster(&story, seed, &clock, &queues, &table, cloud.as_ref());
-    let mut watcher = Watcher::new(&story, seed, &cluster, &queues, cloud.clone(), view);
+    let mut watcher = Watcher::new(&story, seed, &cluster, &queues, cloud.as_ref(), view);
     install(&cluster)?;
-    cluster.load(story.manifests.iter().map(|manifest| manifest.object.clone()).collect())?;
+    load(&cluster, &story)?;
 
     let mut tasks = Tasks::default();
     tasks.add({
@@ -138,14 +144,13 @@ fn cluster(
     clock: &SharedClock,
     queues: &Queues,
     table: &Table,
-    cloud: Option<&Arc<Fake<Ec2NodeClass>>>,
+    cloud: Option<&Cloud>,
 ) -> Cluster {
     let settings = &story.scenario.cluster;
     Cluster::new(cluster::Options {
-        machines: cloud.map(|cloud| Arc::clone(cloud) as Arc<dyn Machines>),
+        machines: cloud.map(|cloud| Arc::clone(&cloud.provisioner) as Arc<dyn Machines>),
         programs: Arc::new(ConsumerPrograms::new(&story.scenario, queues, table.clone(), seed)),
         pod_start_delay: settings.pod_start_delay.0,
-        pod_start_jitter: settings.pod_start_jitter.0,
         node_ready_delay: settings.node_ready_delay.0,
         ..cluster::Options::new(Arc::clone(clock), seed)
     })
@@ -166,6 +171,24 @@ fn install(cluster: &Cluster) -> anyhow::Result<()> {
     objects.push(api_service(namespace, service));
     cluster.load(objects)?;
     Ok(())
+}
+
+/// Loads the story's manifests; every refusal is reported, each with its file.
+fn load(cluster: &Cluster, story: &Story) -> Result<(), InputProblems> {
+    let mut problems = InputProblems::default();
+    // What others need comes first, whatever file it stands in.
+    let rank = |manifest: &&Manifest| match manifest.kind() {
+        "Namespace" | "CustomResourceDefinition" => 0,
+        _ => 1,
+    };
+    let mut manifests: Vec<&Manifest> = story.manifests.iter().collect();
+    manifests.sort_by_key(rank);
+    for manifest in manifests {
+        if let Err(error) = cluster.load(vec![manifest.object.clone()]) {
+            problems.field(manifest, "", error.source.to_string());
+        }
+    }
+    problems.or(())
 }
 
 fn api_service(namespace: &str, service: &str) -> Value {
@@ -191,10 +214,14 @@ fn halves(
     cluster: &Cluster,
     queues: &Queues,
     clock: &SharedClock,
-    cloud: Option<Arc<Fake<Ec2NodeClass>>>,
+    cloud: Option<Cloud>,
 ) {
     let aws = scalers::aws::AwsEnvironment::in_memory(queues.endpoint.clone(), Arc::clone(clock));
-    let context = scaler_api::Context::new().with_clock(Arc::clone(clock)).with(aws);
+    // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
+    let context = scaler_api::Context::new()
+        .with_clock(Arc::clone(clock))
+        .with(aws)
+        .with(scalers::http::HttpEnvironment::closed());
     let pods = PodAutoscaler::new(
         runtime.named("keda-operator"),
         Arc::new(registry()),
@@ -208,7 +235,7 @@ fn halves(
         Ok(())
     });
     if let Some(cloud) = cloud {
-        let nodes = NodeAutoscaler::new(runtime.named("karpenter"), cloud, node_autoscaler::Config::default());
+        let nodes = NodeAutoscaler::new(runtime.named("karpenter"), cloud.provisioner, node_autoscaler::Config::default());
         tasks.add(async move {
             nodes.run().await;
             Ok(())
@@ -223,9 +250,20 @@ fn pace(
     speed: Option<f64>,
     address: Option<SocketAddr>,
 ) -> anyhow::Result<Option<SocketAddr>> {
-    let _ = (cluster, &tasks, serve::placeholder);
-    let _ = (speed, address);
-    Ok(None)
+    let Some(address) = address else {
+        if let Some(speed) = speed {
+            tasks.last(Pacer::new(cluster.api().clone(), speed).pace());
+        }
+        return Ok(None);
+    };
+    let (gateway, bound) = serve::listen(address).with_context(|| format!("{address} cannot be served"))?;
+    let path = std::env::temp_dir().join(format!("autoscaler-{}.kubeconfig", bound.port()));
+    std::fs::write(&path, serve::kubeconfig(bound)).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("the embedded cluster is served on http://{bound}; to look at it:");
+    println!("export KUBECONFIG={}", path.display());
+    let pacer = Pacer::new(cluster.api().clone(), speed.unwrap_or(1.0)).with_gateway(gateway);
+    tasks.last(pacer.pace());
+    Ok(Some(bound))
 }
 
 /// Futures that run side by side on this one thread, in the order in which they were added.

@@ -10,13 +10,12 @@ use controller_runtime::{
     },
 };
 use jiff::Timestamp;
-use provisioner::{fake::Fake, karpenter::Ec2NodeClass};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 
-use super::queues::Queues;
+use super::{cloud::Cloud, queues::Queues};
 use crate::{
     bundled::Story,
     record::{DecisionEntry, Messages, Observer, PriceList, Record},
@@ -42,14 +41,11 @@ impl Watcher {
         seed: u64,
         cluster: &Cluster,
         queues: &Queues,
-        cloud: Option<Arc<Fake<Ec2NodeClass>>>,
+        cloud: Option<&Cloud>,
         view: View,
     ) -> Self {
         let scenario = &story.scenario;
-        let prices: PriceList = match cloud {
-            Some(cloud) => Arc::new(move |name, zone, capacity_type| cloud.price(name, zone, capacity_type)),
-            None => Arc::new(|_, _, _| None),
-        };
+        let prices = cloud.map_or_else(|| Arc::new(|_: &str, _: &str, _: &str| None) as PriceList, Cloud::prices);
         let targets = super::check::targets(&story.manifests);
         Self {
             observer: Observer::new(&scenario.name, seed, &scenario.start.to_string(), targets, prices),

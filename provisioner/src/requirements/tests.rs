@@ -151,3 +151,47 @@ fn more_than_five_values_are_summarised() {
     let many = requirement(In, &["a", "b", "c", "d", "e", "f", "g"]);
     assert_eq!(many.to_string(), "key In [a b c d e and 2 others]");
 }
+
+fn any_requirement() -> impl proptest::strategy::Strategy<Value = Requirement> {
+    use proptest::prelude::*;
+    let values = proptest::collection::btree_set(0_i64..6, 0..4);
+    let operators = prop_oneof![
+        Just(In),
+        Just(NotIn),
+        Just(Exists),
+        Just(DoesNotExist),
+        Just(Gt),
+        Just(Lt),
+        Just(Gte),
+        Just(Lte)
+    ];
+    (operators, values, 0_i64..6).prop_map(|(operator, values, bound)| {
+        let values: Vec<String> = match operator {
+            Gt | Lt | Gte | Lte => vec![bound.to_string()],
+            _ => values.iter().map(ToString::to_string).collect(),
+        };
+        Requirement::new("key", operator, values).unwrap()
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn an_intersection_has_what_both_have(one in any_requirement(), another in any_requirement()) {
+        let both = one.intersection(&another);
+        for value in (-1..8).map(|number: i64| number.to_string()) {
+            proptest::prop_assert_eq!(both.has(&value), one.has(&value) && another.has(&value), "{} of {} and {}", value, one, another);
+        }
+        proptest::prop_assert_eq!(both.to_string(), another.intersection(&one).to_string());
+        let written = Requirements::from_specs(&both.to_specs()).unwrap();
+        proptest::prop_assert_eq!(written.get("key").unwrap(), &both);
+    }
+
+    #[test]
+    fn a_subset_stays_itself_when_intersected(one in any_requirement(), another in any_requirement()) {
+        if one.is_subset_of(&another) {
+            for value in (-1..8).map(|number: i64| number.to_string()) {
+                proptest::prop_assert!(!one.has(&value) || another.has(&value), "{} is in {} but not in {}", value, one, another);
+            }
+        }
+    }
+}

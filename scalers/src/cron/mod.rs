@@ -182,4 +182,6 @@ impl Scaler for CronScaler {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

@@ -173,6 +173,8 @@ impl Scaler for WorkloadScaler {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -186,5 +186,7 @@ fn request_path(text: &str) -> Option<&str> {
     }
 }
 
+#[cfg(all(test, feature = "sqs-fake"))]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -160,6 +160,22 @@ fn a_value_target_is_kept_as_one() {
     );
 }
 
+/// The only test with the real client: nothing listens on port 1 of loopback.
+#[tokio::test]
+async fn the_clients_of_this_process_reach_for_the_endpoint_that_is_given() {
+    use scaler_api::{ErrorKind, Scaler as _, Secret};
+    let mut input = input(&[("awsEndpoint", "http://127.0.0.1:1"), ("identityOwner", "pod")]);
+    input
+        .authentication
+        .insert("awsAccessKeyID".into(), Secret::new("AKIA"));
+    input
+        .authentication
+        .insert("awsSecretAccessKey".into(), Secret::new("s"));
+    let scaler = parse(&input).connect(&Context::new()).await.unwrap();
+    let error = scaler.sample().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
 #[cfg(feature = "sqs-fake")]
 mod against_the_fake {
     use std::{sync::Arc, time::Duration};

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use metrics_adapter::{ExternalMetrics, MetricError, MetricRequest, Selector};
 use scaler_api::{Context, Registry, SharedClock, TokioClock, keda};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::{Config, PodAutoscaler};
 use crate::{
@@ -22,9 +23,11 @@ use crate::{
 /// A cluster without workload controllers, and the KEDA half that runs in it.
 struct World {
     server: ApiServer,
+    clock: SharedClock,
     script: Arc<Script>,
     metrics: Arc<dyn ExternalMetrics>,
     decisions: DecisionLog,
+    running: Vec<JoinHandle<()>>,
 }
 
 impl World {
@@ -41,23 +44,26 @@ impl World {
                 .apply_manifest(serde_json::to_value(definition).unwrap())
                 .unwrap();
         }
-        let (runtime, events) = Runtime::new(server.client("default"), Arc::clone(&clock), "test");
-        let script = Script::new();
-        let context = Context::new().with_clock(clock).with(Arc::clone(&script));
-        let mut registry = Registry::new();
-        registry.register::<TestSource>();
-        let decisions = runtime.decisions.clone();
-        let autoscaler = PodAutoscaler::new(runtime, Arc::new(registry), context, Config::default());
-        let metrics = autoscaler.external_metrics();
         tokio::spawn(server.clone().collect_garbage());
-        tokio::spawn(events);
-        tokio::spawn(autoscaler.run());
+        let script = Script::new();
+        let (metrics, decisions, running) = start_autoscaler(&server, &clock, &script);
         Self {
             server,
+            clock,
             script,
             metrics,
             decisions,
+            running,
         }
+    }
+
+    /// Ends the KEDA half and starts another one.
+    fn restart(&mut self) {
+        for task in self.running.drain(..) {
+            task.abort();
+        }
+        (self.metrics, self.decisions, self.running) =
+            start_autoscaler(&self.server, &self.clock, &self.script);
     }
 
     fn apply(&self, object: Value) {
@@ -200,4 +206,23 @@ impl World {
             .unwrap();
         self.server.client("default").request_text(request).await.unwrap();
     }
+}
+
+type Started = (Arc<dyn ExternalMetrics>, DecisionLog, Vec<JoinHandle<()>>);
+
+fn start_autoscaler(server: &ApiServer, clock: &SharedClock, script: &Arc<Script>) -> Started {
+    let (runtime, events) = Runtime::new(server.client("default"), Arc::clone(clock), "test");
+    let context = Context::new()
+        .with_clock(Arc::clone(clock))
+        .with(Arc::clone(script));
+    let mut registry = Registry::new();
+    registry.register::<TestSource>();
+    let decisions = runtime.decisions.clone();
+    let autoscaler = PodAutoscaler::new(runtime, Arc::new(registry), context, Config::default());
+    let metrics = autoscaler.external_metrics();
+    (
+        metrics,
+        decisions,
+        vec![tokio::spawn(events), tokio::spawn(autoscaler.run())],
+    )
 }

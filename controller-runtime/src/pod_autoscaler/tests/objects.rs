@@ -313,3 +313,84 @@ async fn cached_metrics_are_those_of_the_last_poll() {
     world.pass(10).await;
     assert_eq!(world.metric("so", "s0-test-orders").await.unwrap(), "9");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hpa_says_becomes_hpa_active() {
+    let world = World::new();
+    world.deployment("web", 1);
+    world.scaled_object("so", &json!({}));
+    world.pass(1).await;
+    assert_eq!(world.condition("so", "HPAActive"), "");
+    for (status, reason, expected) in [
+        ("True", "ValidMetricFound", "True HPAActive"),
+        (
+            "False",
+            "FailedGetExternalMetric",
+            "False FailedGetExternalMetric",
+        ),
+        ("False", "ScalingDisabled", "True ScalingDisabled"),
+    ] {
+        let condition = json!({
+            "type": "ScalingActive", "status": status, "reason": reason, "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        world
+            .patch(
+                &format!("{HPA}/status"),
+                &json!({"status": {"conditions": [condition]}}),
+            )
+            .await;
+        world.pass(1).await;
+        assert_eq!(world.condition("so", "HPAActive"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_writes_nothing_and_forgets_no_cooldown() {
+    let mut world = World::new();
+    world.deployment("web", 0);
+    world.script.set("orders", 8.0);
+    world.scaled_object("so", &json!({"cooldownPeriod": 60, "pollingInterval": 10}));
+    world.pass(33).await;
+    let revision = world.server.resource_version();
+    world.restart();
+    // The next poll, at once, finds what the last one found.
+    world.pass(5).await;
+    assert_eq!(
+        world.server.resource_version(),
+        revision,
+        "{:?}",
+        world.events("so")
+    );
+    world.script.set("orders", 0.0);
+    // Active last at 33 s; polled at 43, 53, ... s.
+    world.pass(50).await;
+    assert_eq!(world.replicas("web"), 1);
+    world.pass(20).await;
+    assert_eq!(world.replicas("web"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_stays_in_force_over_a_restart() {
+    let mut world = World::new();
+    world.deployment("web", 0);
+    world.script.fail("orders", scaler_api::ErrorKind::Unavailable);
+    let fallback = json!({"failureThreshold": 2, "replicas": 3, "behavior": "currentReplicasIfHigher"});
+    world.scaled_object("so", &json!({"fallback": fallback}));
+    world.pass(16).await;
+    assert_eq!(world.condition("so", "Fallback"), "True FallbackExists");
+    world.restart();
+    world.pass(1).await;
+    assert_eq!(
+        world.metric("so", "s0-test-orders").await.unwrap(),
+        "15",
+        "5 times 3, more than the 1 there is"
+    );
+    world.deployment("web", 4);
+    world.pass(1).await;
+    assert_eq!(
+        world.metric("so", "s0-test-orders").await.unwrap(),
+        "20",
+        "5 times the 4 there are"
+    );
+}

@@ -91,6 +91,10 @@ pub(crate) fn committed(state: &mut State, store: usize, event: &Event) {
     let object = &event.entry.value;
     let place = (store, event.entry.key.clone());
     let owners = value::items(object, &["metadata", "ownerReferences"]);
+    let previous = event.previous.as_ref().map(|previous| &*previous.value);
+    let before = previous.map_or(&[][..], |known| {
+        value::items(known, &["metadata", "ownerReferences"])
+    });
     if event.verb == Verb::Deleted {
         for dependent in state.dependents(value::uid(object)) {
             state.pending.push(Work::Dependent(dependent));
@@ -113,11 +117,10 @@ pub(crate) fn committed(state: &mut State, store: usize, event: &Event) {
         }
     }
     // An owner may wait for just this one.
-    let before = event.previous.as_ref().map(|previous| previous.value.clone());
-    let owners = before.as_deref().map_or(&[][..], |known| {
-        value::items(known, &["metadata", "ownerReferences"])
-    });
-    for reference in owners {
+    if event.verb != Verb::Deleted && before == owners {
+        return;
+    }
+    for reference in before {
         if let Some((place, owner)) = find_owner(state, object, reference)
             && value::is_deleting(&owner.value)
         {

@@ -27,7 +27,7 @@ pub(crate) fn from_storage<'a>(resource: &Resource, version: &str, stored: &'a V
 /// The stored form of an object that a client wrote in `version`.
 pub(crate) fn to_storage(resource: &Resource, version: &str, mut object: Value) -> Value {
     match resource.conversion {
-        Conversion::Event => event_to_core(object),
+        Conversion::Event => event_to_core(&object),
         Conversion::HorizontalPodAutoscaler if version == "v1" => autoscaler_from_v1(object),
         _ => {
             if version != resource.storage_version {
@@ -73,14 +73,14 @@ fn event_from_core(stored: &Value) -> Value {
     renamed(stored, "events.k8s.io/v1", name)
 }
 
-fn event_to_core(object: Value) -> Value {
+fn event_to_core(object: &Value) -> Value {
     let name = |key: &str| {
         EVENT_NAMES
             .iter()
             .find(|(new, _)| *new == key)
             .map(|(_, core)| *core)
     };
-    renamed(&object, "v1", name)
+    renamed(object, "v1", name)
 }
 
 /// Annotations in which v1 keeps what it has no field for.
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(new["note"], "m");
         assert_eq!(new["regarding"]["kind"], "Pod");
         assert_eq!(new["apiVersion"], "events.k8s.io/v1");
-        assert_eq!(event_to_core(new), core);
+        assert_eq!(event_to_core(&new), core);
     }
 
     #[test]

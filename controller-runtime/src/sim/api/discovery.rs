@@ -52,15 +52,40 @@ pub(crate) fn paths(state: &State) -> Value {
     json!({"paths": paths})
 }
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// The version of the aggregated documents that a client asks for, the newer one first.
+fn aggregated_version(accept: &str) -> Option<(&'static str, &'static str)> {
+    let wants = |version: &str| {
+        accept.split(',').any(|clause| {
+            let mut parameters = clause.split(';').map(str::trim);
+            parameters.clone().any(|one| one == "as=APIGroupDiscoveryList")
+                && parameters.any(|one| one == version)
+        })
+    };
+    if wants("v=v2") {
+        return Some((
+            "v2",
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        ));
+    }
+    wants("v=v2beta1").then_some((
+        "v2beta1",
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    ))
+}
 
 /// The documents below `/api` and `/apis`; `None` for other paths.
 pub(crate) fn document(state: &State, segments: &[&str], accept: &str) -> Option<Response<ApiBody>> {
-    let aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2");
+    if let (["api"] | ["apis"], Some((version, media))) = (segments, aggregated_version(accept)) {
+        let mut list = if segments == ["api"] {
+            aggregated_core(&state.registry)
+        } else {
+            aggregated_groups(state)
+        };
+        list["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
+        return Some(reply::json_as(media, &list));
+    }
     let registry = &state.registry;
     let value = match segments {
-        ["api"] if aggregated => return Some(reply::json_as(AGGREGATED, &aggregated_core(registry))),
-        ["apis"] if aggregated => return Some(reply::json_as(AGGREGATED, &aggregated_groups(state))),
         ["api"] => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
@@ -205,7 +230,7 @@ fn resource_list(registry: &Registry, group: &str, version: &str) -> Value {
 
 fn aggregated_core(registry: &Registry) -> Value {
     let core = aggregated_group(registry, "", &registry.versions(""));
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [core]})
+    json!({"kind": "APIGroupDiscoveryList", "metadata": {}, "items": [core]})
 }
 
 fn aggregated_groups(state: &State) -> Value {
@@ -219,7 +244,7 @@ fn aggregated_groups(state: &State) -> Value {
         let version = json!({"version": version, "freshness": freshness, "resources": []});
         items.push(json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": [version]}));
     }
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+    json!({"kind": "APIGroupDiscoveryList", "metadata": {}, "items": items})
 }
 
 fn aggregated_group(registry: &Registry, group: &str, versions: &[String]) -> Value {

@@ -90,7 +90,7 @@ impl Encoder {
                 &[object],
                 now,
                 self.include,
-                metadata,
+                &metadata,
             );
             serde_json::to_writer(&mut *out, &table).expect("JSON values serialize into memory");
         } else {
@@ -115,7 +115,7 @@ impl Encoder {
                 &objects,
                 now,
                 self.include,
-                metadata,
+                &metadata,
             );
             return table.to_string().into_bytes();
         }

@@ -49,10 +49,10 @@ pub(crate) fn read(object: &Value) -> Vec<Owner> {
 }
 
 /// Writes the entries; those without a time get `now`.
-pub(crate) fn write(object: &mut Value, mut owners: Vec<Owner>, now: String) {
+pub(crate) fn write(object: &mut Value, mut owners: Vec<Owner>, now: &str) {
     for owner in &mut owners {
         if owner.time.is_empty() {
-            owner.time.clone_from(&now);
+            now.clone_into(&mut owner.time);
         }
     }
     owners.retain(|owner| !owner.fields.is_empty());
@@ -133,7 +133,7 @@ pub(crate) fn created(state: &State, call: &Call, manager: &Manager, object: &mu
         time: String::new(),
         fields,
     };
-    write(object, vec![owner], state.timestamp());
+    write(object, vec![owner], &state.timestamp());
 }
 
 /// Tracks a plain update; an apply has tracked itself.
@@ -172,7 +172,7 @@ pub(crate) fn updated(state: &State, call: &Call, manager: &Manager, old: &Value
             fields: changed,
         });
     }
-    write(object, owners, state.timestamp());
+    write(object, owners, &state.timestamp());
 }
 
 /// The 409 that names every conflict.

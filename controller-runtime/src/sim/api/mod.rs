@@ -3,8 +3,8 @@
 //! [`ApiServer`] holds the objects; [`ApiServer::service`] answers HTTP requests as a `tower::Service`, and
 //! [`ApiServer::client`] puts an unmodified `kube::Client` on top of it. Every request is answered under one lock and
 //! in one step, so a single-threaded runtime gives the same answers, resourceVersions and uids for the same seed.
-//! The order of concerns in a request: [`routes`] read it, [`service`] dispatches it, a verb of [`verbs`] serves it,
-//! and [`state`] commits and tells who watches.
+//! The order of concerns in a request: `routes` reads it, `service` dispatches it, one of `verbs` serves it (through
+//! `defaults`, `validation`, `crd` and `managed`), and `state` commits the change and tells who watches.
 
 mod aggregation;
 mod collector;
@@ -18,6 +18,7 @@ mod managed;
 mod openapi;
 mod paging;
 mod patch;
+mod protobuf;
 mod random;
 mod reply;
 mod resources;
@@ -161,7 +162,8 @@ impl ApiServer {
         self.inner.lock().rules = Some(evaluator);
     }
 
-    /// Creates the object, or changes an existing one, as `kubectl apply --server-side --force-conflicts` would.
+    /// Creates the object, or changes an existing one as `kubectl apply --server-side --force-conflicts` would. A status
+    /// that the manifest brings is written too, so that a folder can describe a cluster in the middle of its life.
     ///
     /// # Errors
     /// The `Status` of the refusal, e.g. 422 with every invalid field.

@@ -107,7 +107,7 @@ impl ApiServer {
             call.content_type = header(parts, header::CONTENT_TYPE).to_owned();
             call.manager = manager(&call.query, parts);
             call.user = user(parts);
-            return verbs::serve(self, &mut state, &parts.method, call).map(Outcome::Done);
+            return verbs::serve(self, &mut state, &parts.method, &call).map(Outcome::Done);
         }
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(ApiError::method_not_allowed());

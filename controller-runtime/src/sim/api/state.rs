@@ -1,11 +1,11 @@
 //! The whole of the cluster's state, and the one place where it changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -42,7 +42,12 @@ pub(crate) struct State {
     /// By owner's uid: who names it as an owner.
     dependents: BTreeMap<String, BTreeSet<Place>>,
     observers: Vec<mpsc::UnboundedSender<Change>>,
+    /// Writes of events, oldest first: an event that is not written again expires.
+    events: VecDeque<(Timestamp, Place, u64)>,
 }
+
+/// Events live for an hour after their last write.
+const EVENT_SECONDS: i64 = 3600;
 
 /// Where an object is: its store and its key.
 pub(crate) type Place = (usize, Arc<str>);
@@ -76,6 +81,7 @@ impl State {
             rules: None,
             dependents: BTreeMap::new(),
             observers: Vec::new(),
+            events: VecDeque::new(),
         };
         state.found();
         state
@@ -261,7 +267,29 @@ impl State {
         collector::committed(self, index, &event);
         super::crd::committed(self, &event, resource);
         super::aggregation::committed(self, resource);
+        if resource.plural == "events" && event.verb != Verb::Deleted {
+            self.events
+                .push_back((self.now, (index, entry.key.clone()), entry.revision));
+            self.expire_events();
+        }
         entry
+    }
+
+    fn expire_events(&mut self) {
+        let life = SignedDuration::from_secs(EVENT_SECONDS);
+        while let Some((written, place, revision)) = self.events.front().cloned() {
+            if self.now.duration_since(written) < life {
+                return;
+            }
+            self.events.pop_front();
+            let current = self
+                .entry_at(&place)
+                .filter(|entry| entry.revision == revision)
+                .cloned();
+            if let (Some(entry), Some(resource)) = (current, self.resource_at(place.0).cloned()) {
+                self.remove(&resource, &entry);
+            }
+        }
     }
 
     /// Keeps the index of owners.

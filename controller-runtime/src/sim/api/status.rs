@@ -172,11 +172,10 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn unsupported_media_type(found: &str, supported: &str) -> Self {
+    pub(crate) fn unsupported_media_type(supported: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {supported}"
         );
-        let _ = found;
         Self::new(415, "UnsupportedMediaType", message)
     }
 

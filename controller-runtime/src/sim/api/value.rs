@@ -76,9 +76,11 @@ pub(crate) fn remove(value: &mut Value, path: &[&str]) -> Option<Value> {
     at_mut(value, parents)?.as_object_mut()?.remove(*last)
 }
 
-/// Copies `path` of `from` over the one of `to`; removes it there if `from` has none.
+/// Copies `path` of `from` over the one of `to`, unless they are equal; removes it there if `from` has none.
 pub(crate) fn copy(from: &Value, to: &mut Value, path: &[&str]) {
     match at(from, path) {
+        // Most writes change little, and a comparison allocates nothing.
+        Some(found) if at(to, path) == Some(found) => {}
         Some(found) => set(to, path, found.clone()),
         None => {
             remove(to, path);

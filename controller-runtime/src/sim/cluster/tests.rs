@@ -177,14 +177,22 @@ impl Machines for Fleet {
 #[test]
 fn the_same_seed_gives_the_same_events_and_another_one_does_not() {
     async fn feed(seed: u64) -> Vec<String> {
-        let world = World::with(|options| Options { seed, ..options });
+        let fleet = Arc::new(Fleet::default());
+        let machines: Arc<dyn Machines> = fleet.clone();
+        let world = World::with(|options| Options { seed, machines: Some(machines), ..options });
         let mut changes = world.cluster.api().observe();
         for name in ["a", "b", "c"] {
-            world.apply(node(name, "4"));
+            world.apply(node(name, "2"));
         }
-        world.apply(deployment("web", 8, "500m"));
+        world.apply(nodes::agent());
+        world.apply(workloads::job("batch", &json!({"completions": 3, "parallelism": 2})));
+        world.apply(deployment("web", 16, "500m"));
+        world.settle().await;
+        fleet.start("m1", "4");
+        fleet.start("m2", "4");
         world.settle().await;
         world.scale("web", 3).await;
+        fleet.stop("m2");
         world.settle().await;
         let mut feed = Vec::new();
         while let Ok(change) = changes.try_recv() {
@@ -225,4 +233,20 @@ async fn a_manifest_that_is_refused_is_named() {
     let error = world.cluster.load(vec![node("a", "4"), broken]).unwrap_err();
     assert_eq!(error.object, "Deployment default/web");
     assert!(error.to_string().contains("spec.template.metadata.labels"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_pods_that_come_and_go_take_few_writes() {
+    let world = World::new();
+    for index in 0..30 {
+        world.apply(node(&format!("n{index}"), "4"));
+    }
+    world.apply(deployment("web", 1, "500m"));
+    for size in [10, 40, 100, 60, 20, 1] {
+        world.scale("web", size).await;
+        world.settle().await;
+        assert_eq!(world.pods_in("Running").len(), usize::try_from(size).unwrap());
+    }
+    let writes = world.cluster.api().resource_version();
+    assert!(writes < 20 * 100 + 10 * 30, "{writes}");
 }

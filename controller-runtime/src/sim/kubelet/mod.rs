@@ -188,6 +188,7 @@ impl Kubelets {
         let name = change.object().name_any();
         match change {
             Change::Deleted(_) => {
+                self.departed.remove(&name);
                 if self.kubelets.get(&name).is_some_and(|kubelet| !kubelet.machine)
                     && let Some(kubelet) = self.kubelets.remove(&name)
                 {

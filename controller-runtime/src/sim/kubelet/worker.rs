@@ -6,6 +6,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
+    Resource as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use tokio::{sync::watch, time::Instant};
@@ -15,7 +16,7 @@ use super::{
     program::{Exit, Program, Programs, Service, Stop, StopSender, Task},
     status::{self, View},
 };
-use crate::{runtime::Runtime, sim::controllers::pods};
+use crate::{events::EventType, runtime::Runtime, sim::controllers::pods};
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -158,6 +159,12 @@ impl Worker {
     }
 
     fn stop(&mut self) {
+        for index in 0..self.containers.len() {
+            if self.containers[index].is_running() && !self.signals[index].is_requested() {
+                let message = format!("Stopping container {}", self.containers[index].name);
+                self.tell(index, EventType::Normal, "Killing", &message);
+            }
+        }
         self.stops.iter().for_each(StopSender::send);
         let now = self.assignment.cx.clock.now();
         for container in self.containers.iter_mut().filter(|one| matches!(one.state, State::Waiting(_))) {
@@ -229,6 +236,9 @@ impl Worker {
         let container = &mut self.containers[index];
         container.start(now);
         let (ready_after, role) = (container.ready_after, container.role);
+        self.tell(index, EventType::Normal, "Created", "Container created");
+        self.tell(index, EventType::Normal, "Started", "Container started");
+        let container = &mut self.containers[index];
         if role != Role::Init {
             if ready_after.is_zero() {
                 container.ready = true;
@@ -240,6 +250,15 @@ impl Worker {
         let (program, pod) = (self.program(&name, role), Arc::clone(&self.latest));
         let stop = self.signals[index].clone();
         self.steps.push(Box::pin(async move { Step::Exited(index, program.run(pod, stop).await) }));
+    }
+
+    /// Publishes an event about a container.
+    fn tell(&self, index: usize, event_type: EventType, reason: &str, message: &str) {
+        let container = &self.containers[index];
+        let list = if container.role == Role::Main { "containers" } else { "initContainers" };
+        let mut regarding = self.latest.object_ref(&());
+        regarding.field_path = Some(format!("spec.{list}{{{}}}", container.name));
+        self.assignment.cx.recorder.publish_about(regarding, event_type, reason, message);
     }
 
     fn program(&self, name: &str, role: Role) -> Arc<dyn Program> {
@@ -262,6 +281,11 @@ impl Worker {
         let pod_over = self.stopping() || (self.containers[index].role == Role::Sidecar && main_over());
         if restart && !pod_over {
             let delay = self.containers[index].restart_after(exit, now);
+            if !delay.is_zero() {
+                let pod = format!("{}_{}({})", self.latest.name_any(), self.latest.namespace().unwrap_or_default(), self.latest.uid().unwrap_or_default());
+                let message = format!("Back-off restarting failed container {} in pod {pod}", self.containers[index].name);
+                self.tell(index, EventType::Warning, "BackOff", &message);
+            }
             self.after(delay, Step::Start(index));
             return;
         }

@@ -434,7 +434,7 @@ async fn no_message_is_lost_however_consumers_die() {
             }
         });
     }
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_secs(400)).await;
     let totals = queue.totals();
     assert_eq!((totals.sent, totals.deleted), (240, 240));
     assert_eq!(totals.received, 243, "three consumers died with a message");

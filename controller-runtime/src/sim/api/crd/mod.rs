@@ -88,6 +88,18 @@ pub(crate) fn prune_and_default(resource: &Resource, version: &str, object: &mut
     prune::default(schema, object, true);
 }
 
+/// Prunes a configuration that is to be applied.
+pub(crate) fn prune(resource: &Resource, version: &str, config: &mut Value) {
+    if let Some(schema) = resource
+        .extension
+        .as_ref()
+        .and_then(|extension| extension.schema(version))
+        && !schema.preserve_unknown
+    {
+        prune::prune(schema, config, true);
+    }
+}
+
 /// Every violation of a custom resource's schema.
 pub(crate) fn validate(
     state: &State,

@@ -27,6 +27,53 @@ pub(crate) fn drop_nulls(object: &mut Value) {
     }
 }
 
+/// Removes empty maps and lists of metadata, which Go omits.
+pub(crate) fn drop_empty(metadata: &mut Value) {
+    if let Value::Object(map) = metadata {
+        map.retain(|_, member| match member {
+            Value::Object(map) => !map.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            _ => true,
+        });
+    }
+}
+
+/// Removes empty lists and maps of strings of a pod, a workload or an autoscaler, which Go omits.
+pub(crate) fn drop_empty_lists(resource: &Resource, object: &mut Value) {
+    let omits = matches!(
+        resource.group.as_str(),
+        "apps" | "batch" | "autoscaling" | "policy"
+    ) || resource.is("", "pods")
+        || resource.is("", "nodes");
+    if omits {
+        drop_empty_in(object);
+    }
+}
+
+fn drop_empty_in(object: &mut Value) {
+    const MAPS: [&str; 7] = [
+        "labels",
+        "annotations",
+        "nodeSelector",
+        "matchLabels",
+        "requests",
+        "limits",
+        "finalizers",
+    ];
+    match object {
+        Value::Object(map) => map.retain(|key, member| {
+            drop_empty_in(member);
+            match member {
+                Value::Object(inner) => !inner.is_empty() || !MAPS.contains(&key.as_str()),
+                Value::Array(items) => !items.is_empty(),
+                _ => true,
+            }
+        }),
+        Value::Array(items) => items.iter_mut().for_each(drop_empty_in),
+        _ => {}
+    }
+}
+
 /// Fills in the defaults of a built-in kind.
 pub(crate) fn apply(resource: &Resource, object: &mut Value) {
     if resource.extension.is_some() {

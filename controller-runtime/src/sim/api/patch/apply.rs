@@ -338,7 +338,7 @@ mod tests {
 
     fn run(
         live: &Value,
-        config: Value,
+        config: &Value,
         owners: Vec<Owner>,
         manager: &str,
         forced: bool,
@@ -346,7 +346,7 @@ mod tests {
         apply(
             &Place::Builtin(Vec::new()),
             live,
-            &config,
+            config,
             owners,
             &identity(manager, false),
             forced,
@@ -360,14 +360,14 @@ mod tests {
         ]}}}});
         let applied = run(
             &json!({"metadata": {"labels": {"kept": "1"}}}),
-            first,
+            &first,
             Vec::new(),
             "me",
             false,
         )
         .unwrap();
         let second = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "i2"}]}}}});
-        let applied = run(&applied.object, second, applied.owners, "me", false).unwrap();
+        let applied = run(&applied.object, &second, applied.owners, "me", false).unwrap();
         assert_eq!(
             applied.object,
             json!({
@@ -386,14 +386,14 @@ mod tests {
             fields: Fields::from_value(&json!({"f:spec": {"f:replicas": {}}})),
         };
         let config = json!({"spec": {"replicas": 5}});
-        let conflicts = run(&live, config.clone(), vec![owner.clone()], "me", false).unwrap_err();
+        let conflicts = run(&live, &config, vec![owner.clone()], "me", false).unwrap_err();
         assert_eq!(conflicts[0].paths, [".spec.replicas"]);
-        let applied = run(&live, config, vec![owner.clone()], "me", true).unwrap();
+        let applied = run(&live, &config, vec![owner.clone()], "me", true).unwrap();
         assert_eq!(applied.object, json!({"spec": {"replicas": 5}}));
         assert_eq!(applied.owners.len(), 1);
         assert_eq!(applied.owners[0].identity.manager, "me");
 
-        let same = run(&live, json!({"spec": {"replicas": 2}}), vec![owner], "me", false).unwrap();
+        let same = run(&live, &json!({"spec": {"replicas": 2}}), vec![owner], "me", false).unwrap();
         assert_eq!(same.owners.len(), 2, "both own an equal value");
     }
 
@@ -410,7 +410,7 @@ mod tests {
             owner("me", &shared),
             owner("you", &json!({"f:metadata": {"f:labels": {"f:a": {}}}})),
         ];
-        let applied = run(&live, json!({}), owners, "me", false).unwrap();
+        let applied = run(&live, &json!({}), owners, "me", false).unwrap();
         assert_eq!(applied.object, json!({"metadata": {"labels": {"a": "1"}}}));
     }
 }

@@ -182,8 +182,8 @@ mod tests {
 
     use super::*;
 
-    fn merged(mut object: Value, patch: Value) -> Value {
-        merge(&mut object, &patch).unwrap();
+    fn merged(mut object: Value, patch: &Value) -> Value {
+        merge(&mut object, patch).unwrap();
         object
     }
 
@@ -198,7 +198,7 @@ mod tests {
             {"name": "c", "image": "z:1"},
             {"name": "b", "$patch": "delete"},
         ]}}}});
-        let containers = merged(object, patch)["spec"]["template"]["spec"]["containers"].clone();
+        let containers = merged(object, &patch)["spec"]["template"]["spec"]["containers"].clone();
         assert_eq!(
             containers,
             json!([
@@ -213,7 +213,7 @@ mod tests {
         let object = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "args": ["1"], "image": "i"}]}}}});
         let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "args": ["2"], "image": null}]}}}});
         assert_eq!(
-            merged(object, patch)["spec"]["template"]["spec"]["containers"],
+            merged(object, &patch)["spec"]["template"]["spec"]["containers"],
             json!([{"name": "a", "args": ["2"]}])
         );
     }
@@ -223,21 +223,21 @@ mod tests {
         assert_eq!(
             merged(
                 json!({"metadata": {"labels": {"a": "1"}}}),
-                json!({"metadata": {"labels": {"$patch": "replace", "b": "2"}}})
+                &json!({"metadata": {"labels": {"$patch": "replace", "b": "2"}}})
             ),
             json!({"metadata": {"labels": {"b": "2"}}})
         );
         assert_eq!(
             merged(
                 json!({"metadata": {"finalizers": ["a", "b"]}}),
-                json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}})
+                &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}})
             ),
             json!({"metadata": {"finalizers": ["b", "c"]}})
         );
         assert_eq!(
             merged(
                 json!({"status": {"conditions": [{"type": "A", "status": "False"}, {"type": "B"}]}}),
-                json!({"status": {
+                &json!({"status": {
                     "$setElementOrder/conditions": [{"type": "B"}, {"type": "A"}],
                     "conditions": [{"type": "A", "status": "True"}],
                 }})

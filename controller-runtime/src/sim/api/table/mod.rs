@@ -74,7 +74,7 @@ pub(crate) fn render(
     objects: &[Cow<'_, Value>],
     now: Timestamp,
     include: IncludeObject,
-    metadata: Value,
+    metadata: &Value,
 ) -> Value {
     let (definitions, cells): (Vec<Value>, Vec<Vec<Value>>) = if let Some(extension) = &resource.extension {
         let columns = extension.columns(version);

@@ -332,3 +332,41 @@ async fn lists_of_built_ins_carry_no_types_and_metadata_can_be_had_alone() {
     assert_eq!(partial["kind"], "PartialObjectMetadata");
     assert!(partial.get("spec").is_none() && partial["metadata"]["name"] == "a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_expire_an_hour_after_their_last_write() {
+    let server = server();
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::default_namespaced(client(&server));
+    let event = |name: &str| {
+        of(
+            json!({"metadata": {"name": name, "namespace": "default"}, "involvedObject": {"kind": "Pod"}, "reason": "R"}),
+        )
+    };
+    events
+        .create(&PostParams::default(), &event("old"))
+        .await
+        .unwrap();
+    events
+        .create(&PostParams::default(), &event("kept"))
+        .await
+        .unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(1800)).await;
+    let again = kube::api::Patch::Merge(json!({"count": 2}));
+    events
+        .patch("kept", &kube::api::PatchParams::default(), &again)
+        .await
+        .unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(1801)).await;
+    events
+        .create(&PostParams::default(), &event("new"))
+        .await
+        .unwrap();
+    let names: Vec<String> = events
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
+    assert_eq!(names, ["kept", "new"]);
+}

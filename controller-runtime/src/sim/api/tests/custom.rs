@@ -65,7 +65,7 @@ async fn install(client: &Client) -> Api<CustomResourceDefinition> {
     definitions
 }
 
-fn queue(version: &str, spec: Value) -> DynamicObject {
+fn queue(version: &str, spec: &Value) -> DynamicObject {
     of(
         json!({"apiVersion": format!("example.com/{version}"), "kind": "Queue", "metadata": {"name": "a"}, "spec": spec}),
     )
@@ -85,7 +85,7 @@ async fn a_definition_adds_its_kind_in_all_served_versions() {
     let created = queues(&client, "v1")
         .create(
             &PostParams::default(),
-            &queue("v1", json!({"name": "x", "junk": 1})),
+            &queue("v1", &json!({"name": "x", "junk": 1})),
         )
         .await
         .unwrap();
@@ -104,7 +104,7 @@ async fn a_definition_adds_its_kind_in_all_served_versions() {
 async fn invalid_custom_resources_list_every_problem() {
     let client = client(&server());
     install(&client).await;
-    let bad = queue("v1", json!({"replicas": -1}));
+    let bad = queue("v1", &json!({"replicas": -1}));
     let (code, reason, message) = refusal(queues(&client, "v1").create(&PostParams::default(), &bad).await);
     assert_eq!((code, reason.as_str()), (422, "Invalid"));
     assert_eq!(
@@ -120,7 +120,7 @@ async fn status_and_scale_of_custom_resources() {
     install(&client).await;
     let queues = queues(&client, "v1");
     queues
-        .create(&PostParams::default(), &queue("v1", json!({"name": "x"})))
+        .create(&PostParams::default(), &queue("v1", &json!({"name": "x"})))
         .await
         .unwrap();
     let status = json!({"spec": {"replicas": 9}, "status": {"replicas": 1, "selector": "app=x"}});
@@ -156,12 +156,12 @@ async fn an_update_without_a_version_is_refused() {
     install(&client).await;
     let queues = queues(&client, "v1");
     queues
-        .create(&PostParams::default(), &queue("v1", json!({"name": "x"})))
+        .create(&PostParams::default(), &queue("v1", &json!({"name": "x"})))
         .await
         .unwrap();
     let (code, _, message) = refusal(
         queues
-            .replace("a", &PostParams::default(), &queue("v1", json!({"name": "y"})))
+            .replace("a", &PostParams::default(), &queue("v1", &json!({"name": "y"})))
             .await,
     );
     assert_eq!(code, 422);
@@ -178,7 +178,7 @@ async fn a_definition_goes_with_its_objects() {
     let client = client(&server);
     let definitions = install(&client).await;
     queues(&client, "v1")
-        .create(&PostParams::default(), &queue("v1", json!({"name": "x"})))
+        .create(&PostParams::default(), &queue("v1", &json!({"name": "x"})))
         .await
         .unwrap();
     definitions
@@ -207,7 +207,7 @@ async fn printer_columns_make_the_table() {
     install(&client).await;
     let queues = queues(&client, "v1");
     queues
-        .create(&PostParams::default(), &queue("v1", json!({"name": "x"})))
+        .create(&PostParams::default(), &queue("v1", &json!({"name": "x"})))
         .await
         .unwrap();
     let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});

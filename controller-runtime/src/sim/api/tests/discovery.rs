@@ -36,7 +36,7 @@ async fn clients_discover_kinds_both_ways() {
         Discovery::new(client.clone()).run().await.unwrap(),
         Discovery::new(client.clone()).run_aggregated().await.unwrap(),
     ] {
-        assert!(discovery.has_group("autoscaling") && discovery.has_group("keda.sh") != true);
+        assert!(discovery.has_group("autoscaling") && !discovery.has_group("keda.sh"));
         assert_eq!(discovery.resolve_gvk(&kind).unwrap().0.plural, "deployments");
     }
 }

@@ -3,9 +3,12 @@
 mod autoscaling;
 mod names;
 mod pod;
+mod types;
 mod workload;
 
 use serde_json::Value;
+
+pub(crate) use self::types::check as check_types;
 
 use super::{crd, field::FieldError, resources::Resource, value, verbs::Part};
 

@@ -113,12 +113,15 @@ pub(super) fn decode(call: &Call, mut object: Value) -> Result<Value, ApiError> 
     }
     value::set(&mut object, &["apiVersion"], expected);
     value::set(&mut object, &["kind"], resource.kind.as_str());
+    validation::check_types(resource, &call.version.name, &object)?;
     value::object_at(&mut object, &["metadata"]);
     if let Some(metadata) = value::at_mut(&mut object, &["metadata"]) {
         defaults::drop_nulls(metadata);
+        defaults::drop_empty(metadata);
     }
     if resource.extension.is_none() {
         defaults::drop_nulls(&mut object);
+        defaults::drop_empty_lists(resource, &mut object);
     }
     crd::prune_and_default(resource, &call.version.name, &mut object);
     let object = convert::to_storage(resource, &call.version.name, object);

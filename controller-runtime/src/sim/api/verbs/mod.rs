@@ -23,7 +23,7 @@ pub(crate) use self::{
 use super::{
     ApiBody, ApiServer,
     encode::Encoder,
-    reply,
+    protobuf, reply,
     resources::{Resource, Version},
     routes::{Form, Query, Target},
     selectors::{FieldSelector, LabelSelector},
@@ -92,10 +92,14 @@ impl Call {
     /// The body as JSON.
     fn json(&self) -> Result<Value, ApiError> {
         let media = self.content_type.split(';').next().unwrap_or_default().trim();
-        if !media.is_empty() && !media.contains("json") && !media.contains("yaml") {
+        if !media.is_empty()
+            && !["json", "yaml", "protobuf"]
+                .iter()
+                .any(|known| media.contains(known))
+        {
             let supported =
                 "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor";
-            return Err(ApiError::unsupported_media_type(media, supported));
+            return Err(ApiError::unsupported_media_type(supported));
         }
         parse(&self.body)
     }
@@ -115,6 +119,9 @@ impl Call {
 }
 
 fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    if protobuf::is_protobuf(body) {
+        return protobuf::decode(body);
+    }
     serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("error decoding the request body: {error}")))
 }
@@ -168,24 +175,24 @@ pub(crate) fn serve(
     server: &ApiServer,
     state: &mut State,
     method: &Method,
-    call: Call,
+    call: &Call,
 ) -> Result<Response<ApiBody>, ApiError> {
     let named = call.target.name.is_some();
     let subresource = call.target.subresource.as_deref();
     match (method.as_str(), named, subresource) {
         ("GET" | "HEAD", _, None) if call.query.flag("watch") => {
-            let stream = super::watch::start(server, state, &call, filter(&call)?)?;
+            let stream = super::watch::start(server, state, call, filter(call)?)?;
             Ok(reply::stream(stream))
         }
-        ("GET" | "HEAD", false, None) => read::list(state, &call),
-        ("GET" | "HEAD", true, None) => read::get(state, &call),
-        ("POST", false, None) if call.resource.store.is_none() => reviews::answer(state, &call),
-        ("POST", false, None) => create::post(state, &call),
-        ("PUT", true, None) => update::put(state, &call, Part::Main),
-        ("PATCH", true, None) => patch::patch(state, &call, Part::Main),
-        ("DELETE", true, None) => delete::delete(state, &call),
-        ("DELETE", false, None) => delete::delete_collection(state, &call),
-        (method, true, Some(name)) => subresource_call(state, &call, method, name),
+        ("GET" | "HEAD", false, None) => read::list(state, call),
+        ("GET" | "HEAD", true, None) => read::get(state, call),
+        ("POST", false, None) if call.resource.store.is_none() => reviews::answer(state, call),
+        ("POST", false, None) => create::post(state, call),
+        ("PUT", true, None) => update::put(state, call, Part::Main),
+        ("PATCH", true, None) => patch::patch(state, call, Part::Main),
+        ("DELETE", true, None) => delete::delete(state, call),
+        ("DELETE", false, None) => delete::delete_collection(state, call),
+        (method, true, Some(name)) => subresource_call(state, call, method, name),
         _ => Err(ApiError::method_not_allowed()),
     }
 }
@@ -254,29 +261,35 @@ pub(crate) fn apply_manifest(state: &mut State, object: Value) -> Result<Arc<Val
     };
     let mut call = Call::new(resource, version, target);
     call.manager = "kubectl".to_owned();
-    if call.target.name.is_none() || call.resource.store.is_none() {
-        return create::create(state, &call, object).map(|entry| entry.value.clone());
+    let known = call.target.name.is_some() && call.resource.store.is_some() && call.existing(state).is_ok();
+    // A new node registers with its status; other kinds get theirs apart.
+    let apart = call.version.status && (known || !call.resource.is("", "nodes"));
+    let mut object = object;
+    let status = if apart {
+        value::remove(&mut object, &["status"])
+    } else {
+        None
+    };
+    let entry = if known {
+        patch::apply(state, &call, Part::Main, object, true)?.entry
+    } else {
+        create::create(state, &call, object)?
+    };
+    match status {
+        Some(status) => with_status(state, &call, &entry, status),
+        None => Ok(entry.value.clone()),
     }
-    if value::at(&object, &["status"]).is_some() && call.version.status {
-        return with_status(state, &call, object);
-    }
-    patch::apply(state, &call, Part::Main, object, true).map(|written| written.entry.value.clone())
 }
 
-/// A manifest that brings its status (a fixed node, say): the object first, then its status.
-fn with_status(state: &mut State, call: &Call, mut object: Value) -> Result<Arc<Value>, ApiError> {
-    let status = value::remove(&mut object, &["status"]).unwrap_or_default();
-    patch::apply(state, call, Part::Main, object, true)?;
-    let existing = call.existing(state)?;
-    let mut object = Value::clone(&existing.value);
+/// Writes the status that a manifest brings.
+fn with_status(
+    state: &mut State,
+    call: &Call,
+    entry: &Arc<Entry>,
+    status: Value,
+) -> Result<Arc<Value>, ApiError> {
+    let mut object = Value::clone(&entry.value);
     value::set(&mut object, &["status"], status);
-    let written = update::write(
-        state,
-        call,
-        &existing,
-        object,
-        Part::Status,
-        &Manager::update(call),
-    )?;
+    let written = update::write(state, call, entry, object, Part::Status, &Manager::update(call))?;
     Ok(written.entry.value.clone())
 }

@@ -10,7 +10,7 @@ use super::{
     update::{Manager, Part, Written, write},
 };
 use crate::sim::api::{
-    ApiBody, convert, defaults, managed,
+    ApiBody, convert, crd, defaults, managed,
     patch::{apply as apply_patch, strategic},
     state::State,
     status::ApiError,
@@ -43,7 +43,7 @@ pub(super) fn patch(state: &mut State, call: &Call, part: Part) -> Result<Respon
             } else {
                 [JSON, MERGE, STRATEGIC, APPLY, APPLY_CBOR].join(", ")
             };
-            return Err(ApiError::unsupported_media_type(media, &supported));
+            return Err(ApiError::unsupported_media_type(&supported));
         }
     };
     Ok(call.reply(state, written.code, &written.entry))
@@ -134,7 +134,11 @@ pub(crate) fn apply(
     check_config(&config, name)?;
     let manager = Manager::apply(call);
     let mut config = config;
-    defaults::drop_nulls(&mut config);
+    if call.resource.extension.is_none() {
+        defaults::drop_nulls(&mut config);
+    } else {
+        crd::prune(&call.resource, &call.version.name, &mut config);
+    }
     let Ok(existing) = call.existing(state) else {
         if part != Part::Main {
             return Err(ApiError::not_found(call.resource.subject(), name));
@@ -162,7 +166,7 @@ pub(crate) fn apply(
     )
     .map_err(|conflicts| managed::conflict(&conflicts))?;
     let mut object = applied.object;
-    managed::write(&mut object, applied.owners, state.timestamp());
+    managed::write(&mut object, applied.owners, &state.timestamp());
     let written = finish(state, call, &existing, object, part, &manager)?;
     Ok(written)
 }

@@ -78,7 +78,7 @@ pub(super) fn put(state: &mut State, call: &Call, part: Part) -> Result<Response
             if missing.code == 404 && part == Part::Main && call.resource.traits.create_on_update =>
         {
             value::remove(&mut object, &["metadata", "resourceVersion"]);
-            let entry = create::create(state, call, wire(call, object))?;
+            let entry = create::create(state, call, wire(call, &object))?;
             return Ok(call.reply(state, 201, &entry));
         }
         existing => existing?,
@@ -99,8 +99,8 @@ pub(super) fn put(state: &mut State, call: &Call, part: Part) -> Result<Response
 }
 
 /// Back to the client's version, for a path that decodes again.
-fn wire(call: &Call, object: Value) -> Value {
-    crate::sim::api::convert::from_storage(&call.resource, &call.version.name, &object).into_owned()
+fn wire(call: &Call, object: &Value) -> Value {
+    crate::sim::api::convert::from_storage(&call.resource, &call.version.name, object).into_owned()
 }
 
 /// Writes `object`, given in its stored form and carrying the resourceVersion it was read at, over `existing`.
@@ -183,36 +183,7 @@ fn shape(call: &Call, existing: &Entry, object: &mut Value, part: Part) {
                 value::copy(old, object, &["status"]);
             }
         }
-        Part::Status => {
-            let status = value::remove(object, &["status"]);
-            let metadata = value::remove(object, &["metadata"]);
-            *object = Value::clone(old);
-            match status {
-                Some(status) => value::set(object, &["status"], status),
-                None => {
-                    value::remove(object, &["status"]);
-                }
-            }
-            let keeps_labels = matches!(
-                call.resource.group.as_str(),
-                "apps" | "batch" | "autoscaling" | "policy"
-            );
-            match metadata {
-                // A custom resource's metadata does not change with its status.
-                Some(metadata) if call.resource.extension.is_none() => {
-                    value::set(object, &["metadata"], metadata);
-                    if keeps_labels {
-                        value::copy(old, object, &["metadata", "labels"]);
-                    }
-                }
-                Some(mut metadata) => {
-                    if let Some(fields) = value::remove(&mut metadata, &["managedFields"]) {
-                        value::set(object, &["metadata", "managedFields"], fields);
-                    }
-                }
-                None => {}
-            }
-        }
+        Part::Status => shape_status(call, old, object),
         Part::Finalize => {
             let finalizers = value::at(object, &["spec", "finalizers"]).cloned();
             *object = Value::clone(old);
@@ -223,6 +194,32 @@ fn shape(call: &Call, existing: &Entry, object: &mut Value, part: Part) {
                 }
             }
         }
+    }
+}
+
+/// A write of the status leaves everything else as it was; of a built-in's metadata it may change what its strategy lets.
+fn shape_status(call: &Call, old: &Value, object: &mut Value) {
+    let names = |object: &Value| -> Vec<String> {
+        let members = object.as_object().into_iter().flatten().map(|(key, _)| key);
+        members
+            .filter(|key| !matches!(key.as_str(), "status" | "metadata"))
+            .cloned()
+            .collect()
+    };
+    for key in names(object).iter().chain(&names(old)) {
+        value::copy(old, object, &[key]);
+    }
+    if call.resource.extension.is_some() {
+        let fields = value::remove(object, &["metadata", "managedFields"]);
+        value::copy(old, object, &["metadata"]);
+        if let Some(fields) = fields {
+            value::set(object, &["metadata", "managedFields"], fields);
+        }
+    } else if matches!(
+        call.resource.group.as_str(),
+        "apps" | "batch" | "autoscaling" | "policy"
+    ) {
+        value::copy(old, object, &["metadata", "labels"]);
     }
 }
 
@@ -267,8 +264,10 @@ fn count_generation(call: &Call, old: &Value, object: &mut Value) {
 
 /// Whether anything but the metadata, and the status where it is a subresource, differs.
 fn custom_changed(call: &Call, old: &Value, new: &Value) -> bool {
-    let relevant = |key: &str| {
-        !matches!(key, "metadata" | "apiVersion" | "kind") && !(key == "status" && call.version.status)
+    let relevant = |key: &str| match key {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !call.version.status,
+        _ => true,
     };
     let differs = |one: &Value, other: &Value| {
         let members = one.as_object().into_iter().flatten();
@@ -294,10 +293,11 @@ pub(crate) fn settle(
 
 /// Whether nothing holds a deletion up any more.
 pub(crate) fn is_finished(resource: &Resource, object: &Value) -> bool {
+    let emptied = !resource.is("", "namespaces") || value::items(object, &["spec", "finalizers"]).is_empty();
     value::is_deleting(object)
         && value::finalizers(object).next().is_none()
         && value::int(object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
-        && !(resource.is("", "namespaces") && !value::items(object, &["spec", "finalizers"]).is_empty())
+        && emptied
 }
 
 /// Takes the collector's finalizer off a namespace that is empty.

@@ -5,7 +5,7 @@ fn ready(node: &Node) -> String {
     conditions.into_iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status).unwrap_or_default()
 }
 
-fn agent() -> Value {
+pub(super) fn agent() -> Value {
     let mut agent = deployment("agent", 0, "50m");
     agent["kind"] = json!("DaemonSet");
     agent["spec"].as_object_mut().unwrap().remove("replicas");

@@ -98,7 +98,7 @@ async fn a_stateful_set_starts_its_pods_in_order_and_stops_them_from_the_top() {
     assert_eq!((status.replicas, status.ready_replicas), (1, Some(1)));
 }
 
-fn job(name: &str, spec: &Value) -> Value {
+pub(super) fn job(name: &str, spec: &Value) -> Value {
     let mut job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "default"},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "task"}]}}},

@@ -1,0 +1,138 @@
+//! What an answer of Prometheus' query API says.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Debug, Deserialize)]
+struct Data {
+    #[serde(default)]
+    result: Vec<Element>,
+}
+
+/// An element of a vector: a time and a number as text. A matrix has `values` in place of `value`.
+#[derive(Debug, Deserialize)]
+struct Element {
+    #[serde(default)]
+    value: Vec<Value>,
+}
+
+/// What a JSON null in the place of a number counts as; it is reported as 0, as every negative value is.
+const NULL: f64 = -1.0;
+
+/// The number in an answer.
+///
+/// # Errors
+/// If there is none, or more than one, or none that makes sense.
+pub(super) fn value(body: &[u8], ignore_null: bool) -> Result<f64, String> {
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| format!("the answer is not a vector of Prometheus' query API: {error}"))?;
+    let lost = |what: &str| {
+        if ignore_null {
+            return Ok(0.0);
+        }
+        Err(format!(
+            "prometheus metrics 'prometheus' target may be lost, the {what} is empty"
+        ))
+    };
+    let element = match &answer.data.result[..] {
+        [] => return lost("result"),
+        [element] => element,
+        more => {
+            return Err(format!(
+                "the query returned multiple elements ({}), it must aggregate to one",
+                more.len()
+            ));
+        }
+    };
+    let sample = match &element.value[..] {
+        [] => return lost("value list"),
+        [_] => return Err("the query didn't return enough values".to_owned()),
+        [_, sample, ..] => sample,
+    };
+    let number = match sample {
+        Value::Null => NULL,
+        Value::String(text) => text
+            .parse()
+            .map_err(|_| format!("the query returned {text:?}, which is not a number"))?,
+        other => {
+            return Err(format!(
+                "the query returned {other}, expected a number as a string"
+            ));
+        }
+    };
+    match number.is_finite() {
+        true => Ok(number),
+        false if ignore_null => Ok(0.0),
+        false => Err(format!("the query returned {number}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(elements: &str) -> String {
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{elements}]}}}}"#)
+    }
+
+    fn sample(value: &str) -> String {
+        vector(&format!(r#"{{"metric":{{}},"value":[1700000000.5,{value}]}}"#))
+    }
+
+    #[test]
+    fn answers_are_read_by_kedas_rules() {
+        let matrix = vector(r#"{"metric":{},"values":[[1,"2"]]}"#);
+        let cases = [
+            ("a number", sample(r#""12.5""#), Ok(12.5), Ok(12.5)),
+            ("a negative number", sample(r#""-3""#), Ok(-3.0), Ok(-3.0)),
+            ("an exponent", sample(r#""1e3""#), Ok(1000.0), Ok(1000.0)),
+            ("no element", vector(""), Ok(0.0), Err("the result is empty")),
+            ("a matrix", matrix, Ok(0.0), Err("the value list is empty")),
+            (
+                "half a value",
+                vector(r#"{"value":[1]}"#),
+                Err("didn't return enough"),
+                Err("didn't return enough"),
+            ),
+            ("a null", sample("null"), Ok(-1.0), Ok(-1.0)),
+            ("not a number", sample(r#""NaN""#), Ok(0.0), Err("returned NaN")),
+            ("infinity", sample(r#""+Inf""#), Ok(0.0), Err("returned inf")),
+            (
+                "minus infinity",
+                sample(r#""-Inf""#),
+                Ok(0.0),
+                Err("returned -inf"),
+            ),
+            ("a word", sample(r#""many""#), Err("\"many\""), Err("\"many\"")),
+        ];
+        for (name, body, ignoring, strict) in cases {
+            for (ignore_null, expected) in [(true, ignoring), (false, strict)] {
+                let read = value(body.as_bytes(), ignore_null);
+                match (read, expected) {
+                    (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{name}"),
+                    (Err(read), Err(expected)) => assert!(read.contains(expected), "{name}: {read}"),
+                    (read, expected) => panic!("{name}: {read:?}, not {expected:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_vector_element_is_refused() {
+        let element = r#"{"value":[1,"2"]}"#;
+        for (body, expected) in [
+            (vector(&format!("{element},{element}")), "multiple elements (2)"),
+            (vector(r#"1435781451.781,"1""#), "not a vector"),
+            ("<html>".to_owned(), "not a vector"),
+            ("{}".to_owned(), "not a vector"),
+        ] {
+            let error = value(body.as_bytes(), true).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+#![doc = include_str!("docs.md")]
+
+mod answer;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use reqwest::{
+    Url,
+    header::{HeaderName, HeaderValue},
+};
+use scaler_api::{
+    Context, Error, Field, MetricSpec, Problems, Sample, Scaler, SharedClock, SourceKey, Trigger,
+    TriggerSettings, metadata::GoDuration,
+};
+use serde::Deserialize;
+
+use crate::{
+    http::{self, Authentication, fields},
+    target,
+};
+
+/// The metadata of `prometheus`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrometheusTrigger {
+    server_address: String,
+    query: String,
+    threshold: f64,
+    activation_threshold: f64,
+    namespace: Option<String>,
+    #[serde(default)]
+    custom_headers: BTreeMap<String, String>,
+    #[serde(default)]
+    query_parameters: BTreeMap<String, String>,
+    ignore_null_values: bool,
+    unsafe_ssl: bool,
+    timeout: Option<GoDuration>,
+    authentication: Authentication,
+    #[serde(skip)]
+    settings: TriggerSettings,
+}
+
+/// The metric's name; the trigger's index tells several apart.
+const METRIC: &str = "prometheus";
+
+const FIELDS: &[Field] = &[
+    Field::new("serverAddress", "URL of the server, without the path of its API.").required(),
+    Field::new("query", "PromQL that gives one element.").required(),
+    Field::new("threshold", "Value that one replica is to carry.").required(),
+    Field::new("activationThreshold", "The trigger is active above this value.").default("0"),
+    Field::new(
+        "namespace",
+        "Namespace that the server is to confine the query to, for servers with tenants.",
+    ),
+    Field::new("customHeaders", "More headers: `name=value,name=value`."),
+    Field::new("queryParameters", "More parameters: `name=value,name=value`."),
+    Field::new(
+        "ignoreNullValues",
+        "Whether a query without a result gives 0, in place of an error.",
+    )
+    .default("true"),
+    http::UNSAFE_SSL,
+    http::TIMEOUT,
+    fields::MODES,
+    fields::API_KEY,
+    fields::METHOD,
+    fields::KEY_PARAM_NAME,
+    fields::USERNAME,
+    fields::PASSWORD,
+    fields::BEARER_TOKEN,
+    fields::CUSTOM_HEADER,
+    fields::CUSTOM_VALUE,
+    fields::CA,
+    fields::CERT,
+    fields::KEY,
+];
+
+impl PrometheusTrigger {
+    /// The URL of the query at `now`.
+    fn url(&self, now: Timestamp) -> Result<Url, String> {
+        let address = self.server_address.trim_end_matches('/');
+        let mut url = http::url("serverAddress", &format!("{address}/api/v1/query"))?;
+        let mut pairs = url.query_pairs_mut();
+        pairs.append_pair("query", &self.query);
+        pairs.append_pair("time", &now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        if let Some(namespace) = &self.namespace {
+            pairs.append_pair("namespace", namespace);
+        }
+        pairs.extend_pairs(&self.query_parameters);
+        drop(pairs);
+        Ok(url)
+    }
+
+    fn check_identity(&self, problems: &mut Problems) {
+        let provider = self
+            .settings
+            .pod_identity
+            .as_ref()
+            .map(|identity| identity.provider.as_str());
+        let Some(provider @ ("azure-workload" | "gcp" | "aws")) = provider else {
+            return;
+        };
+        let message = format!("podIdentity.provider {provider} is not supported yet by prometheus");
+        problems.error("podIdentity.provider", provider, message);
+        if self.authentication.is_used() {
+            problems.error("authModes", "", "authModes and podIdentity exclude each other");
+        }
+    }
+}
+
+impl Trigger for PrometheusTrigger {
+    const TYPE: &'static str = "prometheus";
+    type Scaler = PrometheusScaler;
+
+    fn fields() -> &'static [Field] {
+        FIELDS
+    }
+
+    fn example() -> &'static str {
+        "serverAddress: http://prometheus.monitoring.svc:9090\n\
+         query: sum(rate(http_requests_total{deployment=\"shop\"}[2m]))\n\
+         threshold: \"100.5\"\n"
+    }
+
+    fn settings(&mut self, settings: &TriggerSettings) {
+        self.settings = settings.clone();
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        http::check_url("serverAddress", &self.server_address, problems);
+        target::check_positive_fraction("threshold", self.threshold, problems);
+        target::check_metric_type(self.settings.metric_type, problems);
+        for (name, value) in &self.custom_headers {
+            if HeaderName::try_from(name).is_err() || HeaderValue::from_str(value).is_err() {
+                problems.error(
+                    "customHeaders",
+                    name,
+                    format!("customHeaders: {name:?} and its value make no header"),
+                );
+            }
+        }
+        self.check_identity(problems);
+        self.authentication.check(problems);
+    }
+
+    fn metrics(&self) -> Vec<MetricSpec> {
+        vec![target::external(
+            METRIC,
+            self.settings.metric_type,
+            target::fraction(self.threshold),
+        )]
+    }
+
+    fn source_key(&self) -> SourceKey {
+        let key = SourceKey::new(Self::TYPE)
+            .with("server", &self.server_address)
+            .with("query", &self.query)
+            .with("namespace", self.namespace.as_deref().unwrap_or_default())
+            .with("headers", format_args!("{:?}", self.custom_headers))
+            .with("parameters", format_args!("{:?}", self.query_parameters))
+            .with("ignoreNull", self.ignore_null_values)
+            .with("activation", self.activation_threshold);
+        http::add_to(key, &self.authentication, self.unsafe_ssl, self.timeout)
+    }
+
+    async fn connect(self, context: &Context) -> Result<PrometheusScaler, Error> {
+        let source = http::Source::new(
+            context,
+            self.authentication.clone(),
+            self.unsafe_ssl,
+            self.timeout,
+        )?;
+        Ok(PrometheusScaler {
+            source,
+            clock: context.clock.clone(),
+            trigger: self,
+        })
+    }
+}
+
+/// Asks one query of one server.
+#[derive(Clone, Debug)]
+pub struct PrometheusScaler {
+    source: http::Source,
+    clock: SharedClock,
+    trigger: PrometheusTrigger,
+}
+
+impl PrometheusScaler {
+    async fn value(&self) -> Result<f64, Error> {
+        let url = self.trigger.url(self.clock.now()).map_err(Error::invalid)?;
+        let answer = self.source.get(url, &self.trigger.custom_headers).await?;
+        if !answer.status.is_success() {
+            let status = answer.status.as_u16();
+            return Err(answer.error(format!("prometheus query api returned error. status: {status}")));
+        }
+        answer::value(&answer.body, self.trigger.ignore_null_values).map_err(Error::invalid)
+    }
+}
+
+#[async_trait]
+impl Scaler for PrometheusScaler {
+    async fn sample(&self) -> Result<Sample, Error> {
+        let in_context = |error: Error| error.with_context("query", &self.trigger.query);
+        let value = self.value().await.map_err(in_context)?;
+        Ok(Sample::single(
+            METRIC,
+            value,
+            value > self.trigger.activation_threshold,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;
