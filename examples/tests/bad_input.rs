@@ -53,7 +53,7 @@ fn an_unknown_trigger_type_a_missing_target_and_malformed_metadata_all_at_once()
     assert_says(
         &[("a.yaml", object)],
         &[
-            "3 problems",
+            "5 problems",
             "a.yaml: ScaledObject default/mine: spec.triggers[0].type",
             "aws-sqs-queue",
             "spec.triggers[1].metadata.queueLength",

@@ -48,8 +48,10 @@ fn a_backlog_grows_pods_and_nodes_and_everything_goes_back() {
 
     // One pod falls behind; pods are Pending once the two fixed nodes are full; bought nodes take them.
     let first_pending = record.timeline.iter().find(|moment| moment.pending > 0).unwrap();
-    assert!((6..=10).contains(&first_pending.ready), "about 8 pods fit the fixed nodes: {first_pending:?}");
+    assert!((6..=10).contains(&first_pending.desired), "about 8 pods fit the fixed nodes: {first_pending:?}");
     assert_eq!(first_pending.nodes, 2);
+    let full = record.timeline.iter().take_while(|moment| moment.nodes == 2).map(|moment| moment.ready).max().unwrap();
+    assert!((6..=10).contains(&full), "{full} pods fit the fixed nodes");
     let most = record.timeline.iter().max_by_key(|moment| moment.ready).unwrap();
     assert!(most.ready > 50 && (4..=10).contains(&most.nodes), "{most:?}");
 
