@@ -6,7 +6,7 @@ use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
 use kube::ResourceExt as _;
 use provisioner::{
     Catalog,
-    karpenter::{NodePool, condition, node_claim, node_pool},
+    karpenter::{NodePool, condition, node_pool},
     schedule::{ClusterNode, PodFacts, PodKey, Pool, World},
 };
 
@@ -94,16 +94,7 @@ impl ClusterState {
             }
         };
         cluster_node.deleting |= self.is_leaving(member);
-        cluster_node.takes_moved_pods &= self.takes_moved_pods(member);
         cluster_node
-    }
-
-    /// Whether consolidation may move pods here: not while the machine waits to be looked at itself.
-    fn takes_moved_pods(&self, member: &Member) -> bool {
-        let Some(claim) = &member.claim else { return true };
-        let pool = claim.pool().and_then(|pool| self.pools.get(pool));
-        let waits = pool.is_some_and(|pool| pool.spec.disruption.consolidate_after.get().is_some());
-        !waits || condition::is_true(claim.conditions(), node_claim::conditions::CONSOLIDATABLE)
     }
 
     /// The facts of a pod, read once per version of it.

@@ -1,7 +1,7 @@
 //! Takes machines away that are not needed, that drifted, or whose pods fit on something cheaper.
 //!
 //! A scan looks at the cluster every few seconds if anything in it has changed, asks [`decide`](provisioner::disrupt::decide) what to do, waits to
-//! see whether it stays right, and hands the command to [`orchestration`], which carries it out beside the next scans.
+//! see whether it stays right, and hands the command to the orchestration, which carries it out beside the next scans.
 
 mod orchestration;
 mod scan;

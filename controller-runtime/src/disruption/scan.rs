@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 use provisioner::{
     Provisioner,
-    disrupt::{self, Command, NodeFacts, PodBudget, PoolPolicy, Refused, RefusedKind, Settings},
+    disrupt::{self, Command, NodeFacts, PodBudget, PoolPolicy, Refused, Settings},
     schedule::{PodFacts, Prepared},
 };
 use tokio::time::sleep;
@@ -50,7 +50,8 @@ struct View {
 }
 
 impl View {
-    fn of(state: &ClusterState, catalogs: &Catalogs, now: Timestamp) -> Self {
+    fn of<P: Provisioner>(cx: &Context<P>, state: &ClusterState, catalogs: &Catalogs) -> Self {
+        let now = cx.now();
         let mut snapshot = state.snapshot(catalogs);
         let pools: BTreeMap<_, _> = state
             .pools()
@@ -59,6 +60,7 @@ impl View {
         let nodes: Vec<_> = snapshot
             .members
             .values()
+            .filter(|member| is_ours(cx, member))
             .filter_map(|member| facts(state, member, now))
             .collect();
         disrupt::mark_destinations(&mut snapshot.world.nodes, &nodes, &pools, now);
@@ -104,6 +106,14 @@ impl View {
     }
 }
 
+/// Whether a machine was bought through this provisioner.
+fn is_ours<P: Provisioner>(cx: &Context<P>, member: &Member) -> bool {
+    member
+        .claim
+        .as_ref()
+        .is_some_and(|claim| cx.is_ours(&claim.spec.node_class_ref))
+}
+
 fn facts(state: &ClusterState, member: &Member, now: Timestamp) -> Option<NodeFacts> {
     let claim = member.claim.as_ref()?;
     let mut facts = NodeFacts::of(claim, member.node.as_deref());
@@ -123,7 +133,7 @@ impl Scan {
             return None;
         }
         untaint_leftovers(cx).await;
-        let view = cx.cluster.with(|state| View::of(state, &catalogs, now));
+        let view = cx.cluster.with(|state| View::of(cx, state, &catalogs));
         let outcome = view.ask(disrupt::decide);
         say(cx, &outcome.refused);
         let Some(command) = outcome.command else {
@@ -145,7 +155,7 @@ impl Scan {
 /// The command as it still holds, on a new view of the cluster.
 async fn validate<P: Provisioner>(cx: &Context<P>, command: &Command) -> Option<Command> {
     let catalogs = catalogs(cx).await;
-    let view = cx.cluster.with(|state| View::of(state, &catalogs, cx.now()));
+    let view = cx.cluster.with(|state| View::of(cx, state, &catalogs));
     match view.ask(|cluster| disrupt::still_valid(command, cluster)) {
         Ok(command) => Some(command),
         Err(why) => {
@@ -161,7 +171,7 @@ async fn untaint_leftovers<P: Provisioner>(cx: &Context<P>) {
         let members = state
             .members()
             .into_iter()
-            .filter(|member| !state.is_leaving(member));
+            .filter(|member| is_ours(cx, member) && !state.is_leaving(member));
         let tainted = members.filter_map(|member| {
             let (node, claim) = (member.node.as_ref()?, member.claim.as_ref()?);
             let deleting = node.metadata.deletion_timestamp.is_some();
@@ -187,15 +197,10 @@ fn say<P: Provisioner>(cx: &Context<P>, refused: &[Refused]) {
             let Some(member) = member.filter(Member::is_initialized) else {
                 continue;
             };
-            let event_type = if refused.kind == RefusedKind::Blocked {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            };
             let node = member.node.as_ref().map(|node| node.object_ref(&()));
             let claim = member.claim.as_ref().map(|claim| claim.object_ref(&()));
             for object in [node, claim].into_iter().flatten() {
-                cx.announce_once_in(SILENCE, object, event_type, reason, refused.text.clone());
+                cx.announce_once_in(SILENCE, object, EventType::Normal, reason, refused.text.clone());
             }
         }
     }

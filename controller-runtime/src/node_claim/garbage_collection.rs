@@ -131,7 +131,7 @@ async fn reconcile_node<P: Provisioner>(cx: &Context<P>, name: String) -> Result
             .iter()
             .any(|finalizer| finalizer == labels::TERMINATION_FINALIZER) =>
         {
-            drop_finalizer(&cx.nodes(), &*node).await
+            drop_finalizer(&cx.nodes(), &*node).await.map(drop)
         }
         None => Ok(()),
     };

@@ -1,6 +1,10 @@
 //! Buys the machine of a claim.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::ResourceExt as _;
 use provisioner::{
@@ -11,9 +15,54 @@ use provisioner::{
     },
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Error, lifecycle, remove};
-use crate::{cluster, events::EventType, node_autoscaler::Context, queue::Action};
+use crate::{
+    cluster,
+    events::EventType,
+    node_autoscaler::Context,
+    queue::{Action, Backoff},
+};
+
+/// When launches that failed may be tried again. A failure changes the claim's status, and that change must not cut
+/// the back-off short.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    failed: Mutex<BTreeMap<String, (u32, Instant)>>,
+}
+
+impl Attempts {
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_secs(1),
+        last: Duration::from_secs(60),
+    };
+
+    fn with<T>(&self, with: impl FnOnce(&mut BTreeMap<String, (u32, Instant)>) -> T) -> T {
+        with(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long is still to be waited.
+    fn wait(&self, uid: &str) -> Option<Duration> {
+        let due = self.with(|failed| failed.get(uid).map(|(_, due)| *due))?;
+        Some(due.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+    }
+
+    /// A failure; how long to wait, at least `least`.
+    fn failed(&self, uid: &str, least: Option<Duration>) -> Duration {
+        self.with(|failed| {
+            let (failures, due) = failed.entry(uid.to_owned()).or_insert((0, Instant::now()));
+            *failures += 1;
+            let wait = Self::BACKOFF.after(*failures).max(least.unwrap_or_default());
+            *due = Instant::now() + wait;
+            wait
+        })
+    }
+
+    fn forget(&self, uid: &str) {
+        self.with(|failed| failed.remove(uid));
+    }
+}
 
 /// Messages of conditions are cut to this many characters.
 const MESSAGE_LENGTH: usize = 300;
@@ -21,35 +70,56 @@ const MESSAGE_LENGTH: usize = 300;
 /// Buys a machine for a claim that has none, and writes down what was bought.
 ///
 /// A crash at any point is harmless: the token makes the next try find the same instance.
-pub(super) async fn launch<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result<Action, Error> {
+pub(super) async fn launch<P: Provisioner>(
+    cx: &Context<P>,
+    attempts: &Attempts,
+    claim: &Arc<NodeClaim>,
+) -> Result<Action, Error> {
     let Some(class) = cx.class(&claim.spec.node_class_ref) else {
         let message = format!("node class {:?} not found", claim.spec.node_class_ref.name);
         return give_up(cx, claim, "NodeClassNotReady", &message).await;
     };
     let token = claim.uid().unwrap_or_default();
+    if let Some(wait) = attempts.wait(&token) {
+        return Ok(Action::RequeueAfter(wait));
+    }
     let request = LaunchRequest {
         claim,
         class: &*class,
         token: &token,
     };
-    match cx.provisioner.launch(&request).await {
-        Ok(instance) => launched(cx, claim, &class, &instance).await,
-        Err(error) if error.kind() == ErrorKind::InsufficientCapacity => {
-            give_up(cx, claim, "InsufficientCapacityError", &error.to_string()).await
+    let error = match cx.provisioner.launch(&request).await {
+        Ok(instance) => {
+            attempts.forget(&token);
+            return launched(cx, claim, &class, &instance).await;
         }
-        Err(error) if error.kind() == ErrorKind::ClassNotReady => {
-            give_up(cx, claim, "NodeClassNotReady", &error.to_string()).await
+        Err(error) => error,
+    };
+    let given_up = match error.kind() {
+        ErrorKind::InsufficientCapacity => "InsufficientCapacityError",
+        ErrorKind::ClassNotReady => "NodeClassNotReady",
+        _ => {
+            let wait = attempts.failed(&token, error.retry_after());
+            failed(cx, claim, &error).await?;
+            return Ok(Action::RequeueAfter(wait));
         }
-        Err(error) => {
-            let message: String = error.to_string().chars().take(MESSAGE_LENGTH).collect();
-            let mut status = lifecycle::initial(claim, cx.now());
-            let reason = error.reason().unwrap_or("LaunchFailed");
-            let value = ConditionValue::unknown(conditions::LAUNCHED, reason, &message);
-            lifecycle::set(&mut status, claim, &value, cx.now());
-            super::write_status(cx, claim, &status).await?;
-            Err(Error::Provisioner(error))
-        }
-    }
+    };
+    attempts.forget(&token);
+    give_up(cx, claim, given_up, &error.to_string()).await
+}
+
+/// Writes down why a launch failed that is tried again.
+async fn failed<P: Provisioner>(
+    cx: &Context<P>,
+    claim: &Arc<NodeClaim>,
+    error: &provisioner::Error,
+) -> Result<(), Error> {
+    let message: String = error.to_string().chars().take(MESSAGE_LENGTH).collect();
+    let mut status = lifecycle::initial(claim, cx.now());
+    let reason = error.reason().unwrap_or("LaunchFailed");
+    let value = ConditionValue::unknown(conditions::LAUNCHED, reason, &message);
+    lifecycle::set(&mut status, claim, &value, cx.now());
+    super::write_status(cx, claim, &status).await
 }
 
 /// The claim cannot be had: it goes, and its pods are planned for again.

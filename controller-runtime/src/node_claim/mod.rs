@@ -1,7 +1,7 @@
 //! The life of a claim: launched, registered, initialised, drained, returned.
 //!
 //! One queue of claims; each time one is due everything about it is looked at, what is to be is computed by
-//! [`lifecycle`] as a value, and only the difference is written. A claim that cannot make progress waits by itself.
+//! `lifecycle` as a value, and only the difference is written. A claim that cannot make progress waits by itself.
 
 mod drain;
 mod drift;
@@ -35,6 +35,7 @@ use crate::{
     queue::Action,
 };
 use eviction::Evictions;
+use launch::Attempts;
 use lifecycle::{Seen, advance};
 
 pub(crate) use drift::run as run_drift;
@@ -71,17 +72,18 @@ pub(crate) fn again_if_stale(result: Result<Action, Error>) -> Result<Action, Er
 
 /// Runs the life of every claim until dropped.
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
-    let evictions = Evictions::new();
+    let (evictions, attempts) = (Evictions::new(), Attempts::default());
     let claims = cx
         .queues
         .claims
-        .run(CONCURRENCY, |name| reconcile(&cx, &evictions, name));
+        .run(CONCURRENCY, |name| reconcile(&cx, &evictions, &attempts, name));
     futures::join!(claims, evictions.run(&cx));
 }
 
 async fn reconcile<P: Provisioner>(
     cx: &Context<P>,
     evictions: &Evictions,
+    attempts: &Attempts,
     name: String,
 ) -> Result<Action, Error> {
     let Some(claim) = cx.cluster.with(|state| state.claim(&name)) else {
@@ -93,7 +95,7 @@ async fn reconcile<P: Provisioner>(
     let result = if claim.metadata.deletion_timestamp.is_some() {
         termination::finalize(cx, evictions, &claim).await
     } else {
-        live(cx, &claim).await
+        live(cx, attempts, &claim).await
     };
     if let Err(error) = &result {
         tracing::debug!(claim = name, %error, "claim is tried again");
@@ -101,7 +103,11 @@ async fn reconcile<P: Provisioner>(
     again_if_stale(result)
 }
 
-async fn live<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result<Action, Error> {
+async fn live<P: Provisioner>(
+    cx: &Context<P>,
+    attempts: &Attempts,
+    claim: &Arc<NodeClaim>,
+) -> Result<Action, Error> {
     let config = &cx.config;
     let now = cx.now();
     let end = lifecycle::end(claim, config.launch_timeout, config.registration_timeout, now);
@@ -127,7 +133,7 @@ async fn live<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> Result
         return Ok(Action::RequeueAfter(Duration::ZERO));
     }
     if !is_true(claim.conditions(), conditions::LAUNCHED) {
-        return launch::launch(cx, claim).await;
+        return launch::launch(cx, attempts, claim).await;
     }
     let next = progress(cx, claim).await?;
     let due = [next, end.map(|(when, _)| when)].into_iter().flatten().min();

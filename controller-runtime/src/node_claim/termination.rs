@@ -69,7 +69,16 @@ pub(super) async fn finalize<P: Provisioner>(
     for node in &nodes {
         drop_finalizer(&cx.nodes(), &**node).await?;
     }
-    drop_finalizer(&cx.claims(), &**claim).await?;
+    if !drop_finalizer(&cx.claims(), &**claim).await? {
+        return Ok(Action::Await);
+    }
+    let object = format!("NodeClaim/{}", claim.name_any());
+    let what = claim.label(labels::INSTANCE_TYPE).unwrap_or("nothing");
+    let id = claim.provider_id().unwrap_or("what was asked for");
+    let reason = format!("{id} returned: {}", disruption_reason(claim));
+    cx.runtime
+        .decisions
+        .record("node-claim", object, what, "", reason);
     Ok(Action::Await)
 }
 
@@ -335,15 +344,6 @@ async fn give_back<P: Provisioner>(cx: &Context<P>, claim: &Arc<NodeClaim>) -> R
     };
     let Some(id) = id else { return Ok(None) };
     if cx.provisioner.terminate(&id).await? == Termination::Gone {
-        let object = format!("NodeClaim/{}", claim.name_any());
-        let what = claim
-            .label(labels::INSTANCE_TYPE)
-            .unwrap_or("instance")
-            .to_owned();
-        let reason = format!("{id} returned: {}", disruption_reason(claim));
-        cx.runtime
-            .decisions
-            .record("node-claim", object, what, "", reason);
         return Ok(None);
     }
     set(
@@ -375,19 +375,20 @@ async fn set<P: Provisioner>(
     write_status(cx, claim, &status).await
 }
 
-/// Lets an object go.
-pub(super) async fn drop_finalizer<K>(api: &Api<K>, object: &K) -> Result<(), Error>
+/// Lets an object go; says whether it was held until now.
+pub(super) async fn drop_finalizer<K>(api: &Api<K>, object: &K) -> Result<bool, Error>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     let mut finalizers = object.finalizers().to_vec();
     finalizers.retain(|finalizer| finalizer != labels::TERMINATION_FINALIZER);
     if finalizers.len() == object.finalizers().len() {
-        return Ok(());
+        return Ok(false);
     }
     let patch = json!({ "metadata": { "finalizers": finalizers } });
     match cluster::merge_patch(api, &Precondition::of(object), patch).await {
-        Err(error) if !cluster::is_gone(&error) => Err(error.into()),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if cluster::is_gone(&error) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

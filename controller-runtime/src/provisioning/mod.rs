@@ -40,6 +40,8 @@ struct Memo {
     at: Option<Timestamp>,
     /// Why pods had no place in the last pass.
     refused: BTreeSet<String>,
+    /// The machines that the last plan counts on.
+    nominated: Vec<String>,
     nominations: Limiter,
 }
 
@@ -124,26 +126,33 @@ async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
         return false;
     }
     let catalogs = catalogs(cx).await;
-    let (snapshot, pods) = cx
-        .cluster
-        .with(|state| (state.snapshot(&catalogs), state.to_place()));
-    let seen = (snapshot.version, versions(&catalogs));
     let now = cx.now();
+    let until = now
+        .saturating_add(cx.config.nomination())
+        .unwrap_or(Timestamp::MAX);
+    let seen = (cx.cluster.with(|state| state.version()), versions(&catalogs));
     let again = cx.config.failed_scheduling_silence;
     let recent = memo
         .at
         .is_some_and(|at| at.saturating_add(again).is_ok_and(|due| now < due));
     if recent && memo.seen.as_ref() == Some(&seen) {
+        // The plan is what it was: what it counts on must not go.
+        cx.cluster
+            .with(|state| memo.nominated.iter().for_each(|name| state.nominate(name, until)));
         return true;
     }
-    let facts: Vec<Arc<PodFacts>> = cx.cluster.with(|state| {
-        pods.iter()
+    let (mut snapshot, pods, facts) = cx.cluster.with(|state| {
+        let pods = state.to_place();
+        let facts: Vec<Arc<PodFacts>> = pods
+            .iter()
             .filter_map(|pod| state.facts(&ObjectKey::of(&**pod)))
-            .collect()
+            .collect();
+        (state.snapshot(&catalogs), pods, facts)
     });
-    let plan = Prepared::new(snapshot.world.clone()).solve(&facts, &Overlay::default(), Budget::default());
+    let world = std::mem::take(&mut snapshot.world);
+    let plan = Prepared::new(world).solve(&facts, &Overlay::default(), Budget::default());
     let pods: BTreeMap<PodKey, Arc<Pod>> = pods.into_iter().map(|pod| (key(&pod), pod)).collect();
-    let done = carry_out(cx, memo, &snapshot, &plan, &pods).await;
+    let done = carry_out(cx, memo, &snapshot, &plan, &pods, until).await;
     memo.seen = done.then_some(seen);
     memo.at = Some(now);
     true
@@ -160,14 +169,13 @@ async fn carry_out<P: Provisioner>(
     snapshot: &Snapshot,
     plan: &Plan,
     pods: &BTreeMap<PodKey, Arc<Pod>>,
+    until: Timestamp,
 ) -> bool {
-    let until = cx
-        .now()
-        .saturating_add(cx.config.nomination())
-        .unwrap_or(Timestamp::MAX);
+    memo.nominated.clear();
     for (node, placed) in &plan.existing {
-        cx.cluster
-            .with(|state| state.nominate(&snapshot.nomination_of(node), until));
+        let name = snapshot.nomination_of(node);
+        cx.cluster.with(|state| state.nominate(&name, until));
+        memo.nominated.push(name);
         let member = snapshot.members.get(node);
         let claim = member
             .and_then(|member| member.claim_name())
@@ -185,6 +193,7 @@ async fn carry_out<P: Provisioner>(
             continue;
         };
         cx.cluster.with(|state| state.nominate(&claim, until));
+        memo.nominated.push(claim.clone());
         nominated(cx, memo, &node.pods, pods, &format!("nodeclaim/{claim}"));
     }
     refused(cx, memo, plan, pods);

@@ -374,3 +374,79 @@ async fn a_budget_of_none_keeps_every_node() {
         .await;
     world.wait_for("the node is gone", |api| bought(api) == 0).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_waits_for_pods_that_a_budget_holds_back() {
+    let world = World::new();
+    world.apply(deployment("web", 6, "1"));
+    world.apply(json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }));
+    world.wait_for("six pods are bound", |api| bound(api) == 6).await;
+    world.scale("web", 2).await;
+    world
+        .wait_for("the large one is going", |api| {
+            let claims: Vec<NodeClaim> = list(api, "karpenter.sh", "nodeclaims");
+            claims
+                .iter()
+                .any(|claim| claim.metadata.deletion_timestamp.is_some())
+        })
+        .await;
+    let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+        Api::namespaced(world.cluster.client("default"), "default");
+    let none = Patch::Merge(json!({"spec": {"maxUnavailable": 0}}));
+    budgets
+        .patch("web", &PatchParams::default(), &none)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(
+        (bought(world.cluster.api()), world.cloud.launched()),
+        (2, 2),
+        "it is kept for them"
+    );
+    let one = Patch::Merge(json!({"spec": {"maxUnavailable": 1}}));
+    budgets.patch("web", &PatchParams::default(), &one).await.unwrap();
+    world
+        .wait_for("one is left", |api| bound(api) == 2 && bought(api) == 1)
+        .await;
+    assert_eq!(world.cloud.launched(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_grows_with_its_pods_and_is_gone_when_they_are() {
+    let world = World::new();
+    world.apply(fixed("fixed-a", "2"));
+    world.apply(fixed("fixed-b", "2"));
+    world.apply(deployment("web", 1, "250m"));
+    for step in 1..=20 {
+        world.scale("web", step * 4).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    world.wait_for("all are bound", |api| bound(api) == 80).await;
+    assert_eq!(bought(world.cluster.api()), 5);
+    for step in (0..8).rev() {
+        world.scale("web", (step * 10).max(1)).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    let start = tokio::time::Instant::now();
+    world
+        .wait_for("nothing bought is left", |api| bought(api) == 0)
+        .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(300),
+        "{:?}",
+        start.elapsed()
+    );
+    world.settle().await;
+    assert_eq!(
+        (world.bound(), world.nodes().len(), world.running().await.len()),
+        (1, 2, 0)
+    );
+    let returned = world
+        .decisions()
+        .into_iter()
+        .filter(|decision| decision.reason.contains(" returned: "));
+    assert_eq!(returned.count(), 5, "each is said once");
+}
