@@ -50,11 +50,17 @@ impl DecisionLog {
     /// An empty log.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { clock, shared: Arc::default() }
+        Self {
+            clock,
+            shared: Arc::default(),
+        }
     }
 
     /// Adds a decision.
-    #[allow(clippy::needless_pass_by_value, reason = "callers pass numbers and words alike")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers pass numbers and words alike"
+    )]
     pub fn record(
         &self,
         controller: &'static str,
@@ -73,7 +79,9 @@ impl DecisionLog {
         };
         tracing::info!(controller, object = %decision.object, from = %decision.from, to = %decision.to, reason = %decision.reason, "decided");
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.subscribers.retain(|subscriber| subscriber.send(decision.clone()).is_ok());
+        shared
+            .subscribers
+            .retain(|subscriber| subscriber.send(decision.clone()).is_ok());
         if shared.ring.len() == Self::CAPACITY {
             shared.ring.pop_front();
         }
@@ -83,14 +91,24 @@ impl DecisionLog {
     /// The decisions that are kept, oldest first.
     #[must_use]
     pub fn recent(&self) -> Vec<Decision> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).ring.iter().cloned().collect()
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ring
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Every decision from now on, in order.
     #[must_use]
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Decision> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(sender);
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .subscribers
+            .push(sender);
         receiver
     }
 }

@@ -60,25 +60,47 @@ impl fmt::Debug for Recorder {
 
 impl Recorder {
     /// A recorder and the task that writes what it is told; the task ends when every recorder is dropped.
-    pub fn new(client: Client, clock: SharedClock, component: &'static str) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(
+        client: Client,
+        clock: SharedClock,
+        component: &'static str,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let writer = Writer { client, clock, known: BTreeMap::new(), sequence: 0 };
+        let writer = Writer {
+            client,
+            clock,
+            known: BTreeMap::new(),
+            sequence: 0,
+        };
         (Self { component, sender }, writer.run(receiver))
     }
 
     /// The same channel under another component's name (the event's `source.component`).
     #[must_use]
     pub fn named(&self, component: &'static str) -> Self {
-        Self { component, sender: self.sender.clone() }
+        Self {
+            component,
+            sender: self.sender.clone(),
+        }
     }
 
     /// Publishes an event about `object`.
-    pub fn publish<K>(&self, object: &K, event_type: EventType, reason: impl Into<String>, message: impl Into<String>)
-    where
+    pub fn publish<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) where
         K: Resource,
         K::DynamicType: Default,
     {
-        self.publish_about(object.object_ref(&K::DynamicType::default()), event_type, reason, message);
+        self.publish_about(
+            object.object_ref(&K::DynamicType::default()),
+            event_type,
+            reason,
+            message,
+        );
     }
 
     /// Publishes an event about a referenced object.
@@ -89,8 +111,13 @@ impl Recorder {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) {
-        let note =
-            Note { component: self.component, regarding, event_type, reason: reason.into(), message: message.into() };
+        let note = Note {
+            component: self.component,
+            regarding,
+            event_type,
+            reason: reason.into(),
+            message: message.into(),
+        };
         // The writer is gone only at shutdown.
         let _closed = self.sender.send(note);
     }
@@ -119,11 +146,18 @@ impl Writer {
     }
 
     async fn write(&mut self, note: &Note) -> kube::Result<()> {
-        let namespace = note.regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let namespace = note
+            .regarding
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let fingerprint = (
             note.component,
-            format!("{:?}/{}/{:?}", note.regarding.kind, namespace, note.regarding.name),
+            format!(
+                "{:?}/{}/{:?}",
+                note.regarding.kind, namespace, note.regarding.name
+            ),
             note.regarding.uid.clone().unwrap_or_default(),
             note.event_type,
             note.reason.clone(),
@@ -133,7 +167,10 @@ impl Writer {
         if let Some((name, count)) = self.known.get_mut(&fingerprint) {
             *count += 1;
             let patch = serde_json::json!({"count": *count, "lastTimestamp": now});
-            match events.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            match events
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+            {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 result => return result.map(|_| ()),
             }
@@ -162,7 +199,10 @@ impl Writer {
             type_: Some(note.event_type.as_str().to_owned()),
             reason: Some(note.reason.clone()),
             message: Some(note.message.clone()),
-            source: Some(EventSource { component: Some(note.component.to_owned()), host: None }),
+            source: Some(EventSource {
+                component: Some(note.component.to_owned()),
+                host: None,
+            }),
             reporting_component: Some(note.component.to_owned()),
             first_timestamp: Some(now.clone()),
             last_timestamp: Some(now.clone()),

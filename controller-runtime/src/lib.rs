@@ -24,6 +24,6 @@ mod latch;
 pub mod lease;
 pub mod queue;
 pub mod runtime;
-pub mod store;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod store;

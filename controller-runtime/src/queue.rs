@@ -35,8 +35,10 @@ pub struct Backoff {
 
 impl Backoff {
     /// controller-runtime's: 5 ms doubling to 1000 s.
-    pub const CONTROLLER: Self =
-        Self { first: Duration::from_millis(5), last: Duration::from_secs(1000) };
+    pub const CONTROLLER: Self = Self {
+        first: Duration::from_millis(5),
+        last: Duration::from_secs(1000),
+    };
 
     /// The wait after `failures` failures in a row, counted from 1.
     #[must_use]
@@ -72,7 +74,9 @@ struct State<K> {
 
 impl<K> Clone for WorkQueue<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -114,7 +118,13 @@ impl<K: Ord + Clone> WorkQueue<K> {
             sequence: 0,
             closed: false,
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new(), backoff }) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                changed: Notify::new(),
+                backoff,
+            }),
+        }
     }
 
     fn with_state<T>(&self, change: impl FnOnce(&mut State<K>) -> T) -> T {
@@ -302,7 +312,9 @@ impl<K: Ord + Clone> State<K> {
             return Taken::Closed;
         }
         while self.delayed.first().is_some_and(|(at, _, _)| *at <= now) {
-            let Some((_, _, key)) = self.delayed.pop_first() else { break };
+            let Some((_, _, key)) = self.delayed.pop_first() else {
+                break;
+            };
             self.delays.remove(&key);
             self.enqueue(key);
         }
@@ -322,7 +334,10 @@ mod tests {
     use super::*;
 
     async fn next_now(queue: &WorkQueue<&'static str>) -> Option<&'static str> {
-        tokio::time::timeout(Duration::ZERO, queue.next()).await.ok().flatten()
+        tokio::time::timeout(Duration::ZERO, queue.next())
+            .await
+            .ok()
+            .flatten()
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,21 +25,39 @@ pub struct Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("clock", &self.clock).field("recorder", &self.recorder).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("clock", &self.clock)
+            .field("recorder", &self.recorder)
+            .finish_non_exhaustive()
     }
 }
 
 impl Runtime {
     /// A runtime, and the task that writes its events.
-    pub fn new(client: Client, clock: SharedClock, component: &'static str) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(
+        client: Client,
+        clock: SharedClock,
+        component: &'static str,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (recorder, events) = Recorder::new(client.clone(), clock.clone(), component);
         let decisions = DecisionLog::new(clock.clone());
-        (Self { client, clock, recorder, decisions }, events)
+        (
+            Self {
+                client,
+                clock,
+                recorder,
+                decisions,
+            },
+            events,
+        )
     }
 
     /// The same surroundings under another component's name in events.
     #[must_use]
     pub fn named(&self, component: &'static str) -> Self {
-        Self { recorder: self.recorder.named(component), ..self.clone() }
+        Self {
+            recorder: self.recorder.named(component),
+            ..self.clone()
+        }
     }
 }

@@ -32,7 +32,10 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of a namespaced object.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of a cluster-scoped object.
@@ -87,13 +90,18 @@ pub struct Store<K> {
 
 impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
-        Self { objects: Arc::clone(&self.objects), synced: self.synced.clone() }
+        Self {
+            objects: Arc::clone(&self.objects),
+            synced: self.synced.clone(),
+        }
     }
 }
 
 impl<K> fmt::Debug for Store<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("objects", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("objects", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +172,9 @@ where
     K::DynamicType: Default,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Informer").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Informer")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,8 +190,16 @@ where
 
     /// An informer with selectors or paging of its own.
     pub fn with_config(api: Api<K>, config: watcher::Config) -> Self {
-        let store = Store { objects: Arc::default(), synced: Latch::default() };
-        Self { api, config, store, subscribers: Vec::new() }
+        let store = Store {
+            objects: Arc::default(),
+            synced: Latch::default(),
+        };
+        Self {
+            api,
+            config,
+            store,
+            subscribers: Vec::new(),
+        }
     }
 
     /// The store that this informer fills.
@@ -244,7 +262,11 @@ where
     /// Takes over a whole list: what is not in it is gone, what has not changed is not told again.
     fn replace(&mut self, listed: BTreeMap<ObjectKey, K>) {
         let gone: Vec<_> = self.store.read(|objects| {
-            objects.keys().filter(|key| !listed.contains_key(key)).cloned().collect()
+            objects
+                .keys()
+                .filter(|key| !listed.contains_key(key))
+                .cloned()
+                .collect()
         });
         for key in &gone {
             self.delete(key);

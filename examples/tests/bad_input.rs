@@ -14,7 +14,14 @@ fn simulate(files: &[(&str, &str)]) -> (i32, String) {
     if !scenario.exists() {
         std::fs::write(&scenario, SCENARIO).unwrap();
     }
-    run(&["simulate", "--quiet", "-f", text(folder.path()), "--scenario", text(&scenario)])
+    run(&[
+        "simulate",
+        "--quiet",
+        "-f",
+        text(folder.path()),
+        "--scenario",
+        text(&scenario),
+    ])
 }
 
 fn text(path: &Path) -> &str {
@@ -22,7 +29,10 @@ fn text(path: &Path) -> &str {
 }
 
 fn run(arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_autoscaler")).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_autoscaler"))
+        .args(arguments)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!said.contains("panicked"), "{said}");
     (output.status.code().unwrap(), said)
@@ -38,13 +48,23 @@ fn assert_says(files: &[(&str, &str)], expected: &[&str]) {
 
 #[test]
 fn yaml_that_is_no_object() {
-    assert_says(&[("a.yaml", "- 1\n- 2\n")], &["a.yaml", "is no Kubernetes object", "expected a map with apiVersion, kind and metadata"]);
+    assert_says(
+        &[("a.yaml", "- 1\n- 2\n")],
+        &[
+            "a.yaml",
+            "is no Kubernetes object",
+            "expected a map with apiVersion, kind and metadata",
+        ],
+    );
 }
 
 #[test]
 fn an_unknown_kind() {
     let object = "apiVersion: apps/v1\nkind: Deploiment\nmetadata: {name: web, namespace: default}\n";
-    assert_says(&[("a.yaml", object)], &["a.yaml", "Deploiment default/web", "apps/v1"]);
+    assert_says(
+        &[("a.yaml", object)],
+        &["a.yaml", "Deploiment default/web", "apps/v1"],
+    );
 }
 
 #[test]
@@ -67,21 +87,39 @@ fn an_unknown_trigger_type_a_missing_target_and_malformed_metadata_all_at_once()
 #[test]
 fn a_value_that_the_schema_refuses() {
     let object = "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {name: mine}\nspec:\n  weight: 1000\n  template: {spec: {requirements: [], nodeClassRef: {group: karpenter.k8s.aws, kind: EC2NodeClass, name: default}}}\n";
-    assert_says(&[("a.yaml", object)], &["a.yaml", "NodePool mine", "spec.weight", "1000", "100"]);
+    assert_says(
+        &[("a.yaml", object)],
+        &["a.yaml", "NodePool mine", "spec.weight", "1000", "100"],
+    );
 }
 
 #[test]
 fn a_scenario_with_an_unknown_field() {
     let scenario = SCENARIO.replace("duration: 1m", "duration: 1m, producer: []");
-    assert_says(&[("scenario.yaml", &scenario)], &["scenario.yaml", "unknown field", "producer", "producers"]);
+    assert_says(
+        &[("scenario.yaml", &scenario)],
+        &["scenario.yaml", "unknown field", "producer", "producers"],
+    );
 }
 
 #[test]
 fn an_unknown_story_and_a_folder_that_is_not_there() {
     let (code, said) = run(&["demo", "sqs"]);
     assert_eq!(code, 2);
-    assert!(said.contains("\"sqs\"") && said.contains("sqs-consumer, tutorial, night-shift"), "{said}");
-    let (code, said) = run(&["simulate", "-f", "/nowhere/at/all", "--scenario", "/nowhere/scenario.yaml"]);
+    assert!(
+        said.contains("\"sqs\"") && said.contains("sqs-consumer, tutorial, night-shift"),
+        "{said}"
+    );
+    let (code, said) = run(&[
+        "simulate",
+        "-f",
+        "/nowhere/at/all",
+        "--scenario",
+        "/nowhere/scenario.yaml",
+    ]);
     assert_eq!(code, 2);
-    assert!(said.contains("/nowhere/at/all") && said.contains("/nowhere/scenario.yaml"), "{said}");
+    assert!(
+        said.contains("/nowhere/at/all") && said.contains("/nowhere/scenario.yaml"),
+        "{said}"
+    );
 }

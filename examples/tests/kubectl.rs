@@ -46,7 +46,11 @@ impl Served {
 
     fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.try_kubectl(arguments);
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -58,8 +62,14 @@ impl Served {
             if wanted(&answer) {
                 return answer;
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "kubectl {arguments:?} still says\n{answer}");
-            #[allow(clippy::disallowed_methods, reason = "another process is waited for, in real time")]
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "kubectl {arguments:?} still says\n{answer}"
+            );
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "another process is waited for, in real time"
+            )]
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -73,7 +83,9 @@ impl Drop for Served {
 }
 
 fn assert_header(table: &str, columns: &[&str]) {
-    let found = table.lines().any(|line| columns.iter().all(|column| line.contains(column)));
+    let found = table
+        .lines()
+        .any(|line| columns.iter().all(|column| line.contains(column)));
     assert!(found, "no line with {columns:?} in\n{table}");
 }
 
@@ -87,20 +99,46 @@ fn kubectl_shows_the_columns_one_knows_and_changes_the_cluster() {
     let all = served.eventually(&["get", "so,hpa,pods,nodes,nodepools,nodeclaims", "-A"], |all| {
         all.contains("keda-hpa-aws-sqs-queue-scaledobject") && all.contains("nodeclaim.karpenter.sh/default-")
     });
-    assert_header(&all, &["SCALETARGETKIND", "SCALETARGETNAME", "MIN", "MAX", "READY", "ACTIVE", "FALLBACK", "PAUSED", "TRIGGERS", "AGE"]);
-    assert_header(&all, &["REFERENCE", "TARGETS", "MINPODS", "MAXPODS", "REPLICAS", "AGE"]);
+    assert_header(
+        &all,
+        &[
+            "SCALETARGETKIND",
+            "SCALETARGETNAME",
+            "MIN",
+            "MAX",
+            "READY",
+            "ACTIVE",
+            "FALLBACK",
+            "PAUSED",
+            "TRIGGERS",
+            "AGE",
+        ],
+    );
+    assert_header(
+        &all,
+        &["REFERENCE", "TARGETS", "MINPODS", "MAXPODS", "REPLICAS", "AGE"],
+    );
     assert_header(&all, &["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
     assert_header(&all, &["NAME", "STATUS", "ROLES", "AGE", "VERSION"]);
     assert_header(&all, &["NODECLASS", "NODES", "READY", "AGE"]);
     assert_header(&all, &["TYPE", "CAPACITY", "ZONE", "NODE", "READY", "AGE"]);
 
     let described = served.kubectl(&["describe", "so", "aws-sqs-queue-scaledobject", "-n", "keda-test"]);
-    assert!(described.contains("aws-sqs-queue") && described.contains("Events:"), "{described}");
+    assert!(
+        described.contains("aws-sqs-queue") && described.contains("Events:"),
+        "{described}"
+    );
     let described = served.kubectl(&["describe", "hpa", "-n", "keda-test"]);
-    assert!(described.contains("\"s0-aws-sqs-keda-demo-queue-fifo\" (target average value)"), "{described}");
+    assert!(
+        described.contains("\"s0-aws-sqs-keda-demo-queue-fifo\" (target average value)"),
+        "{described}"
+    );
     let nodes = served.kubectl(&["get", "nodes", "-o", "name"]);
     let described = served.kubectl(&["describe", nodes.lines().next().unwrap()]);
-    assert!(described.contains("Allocatable:") && described.contains("Non-terminated Pods:"), "{described}");
+    assert!(
+        described.contains("Allocatable:") && described.contains("Non-terminated Pods:"),
+        "{described}"
+    );
 
     // A watch shows what was there and then what changes.
     let watched = Command::new("timeout")
@@ -109,14 +147,28 @@ fn kubectl_shows_the_columns_one_knows_and_changes_the_cluster() {
         .output()
         .unwrap();
     let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
-    assert!(watched.contains("sqs-app-") && watched.lines().count() > 2, "{watched}");
+    assert!(
+        watched.contains("sqs-app-") && watched.lines().count() > 2,
+        "{watched}"
+    );
 
-    served.kubectl(&["scale", "deployment", "coredns", "-n", "kube-system", "--replicas=1"]);
-    served.eventually(&["get", "deployment", "coredns", "-n", "kube-system"], |table| table.contains("1/1"));
+    served.kubectl(&[
+        "scale",
+        "deployment",
+        "coredns",
+        "-n",
+        "kube-system",
+        "--replicas=1",
+    ]);
+    served.eventually(&["get", "deployment", "coredns", "-n", "kube-system"], |table| {
+        table.contains("1/1")
+    });
 
     let pods = served.kubectl(&["get", "pods", "-n", "keda", "-o", "name"]);
     let pod = pods.lines().next().unwrap().to_owned();
     served.kubectl(&["delete", &pod, "-n", "keda", "--wait=true"]);
     assert!(!served.try_kubectl(&["get", &pod, "-n", "keda"]).status.success());
-    served.eventually(&["get", "pods", "-n", "keda", "-o", "name"], |now| now.lines().count() == 3 && !now.contains(&pod));
+    served.eventually(&["get", "pods", "-n", "keda", "-o", "name"], |now| {
+        now.lines().count() == 3 && !now.contains(&pod)
+    });
 }

@@ -12,7 +12,12 @@ use examples::{
 };
 
 fn options(seed: u64) -> Options {
-    Options { seed, speed: None, serve: None, view: View::Quiet }
+    Options {
+        seed,
+        speed: None,
+        serve: None,
+        view: View::Quiet,
+    }
 }
 
 fn story(name: &str) -> Story {
@@ -25,19 +30,31 @@ fn play(story: Story, seed: u64) -> Record {
 
 /// Replicas that the first workload went through.
 fn steps(record: &Record) -> Vec<i64> {
-    record.workloads[0].steps.iter().map(|(_, replicas)| *replicas).collect()
+    record.workloads[0]
+        .steps
+        .iter()
+        .map(|(_, replicas)| *replicas)
+        .collect()
 }
 
 /// Holds a record against what the walk-through observed.
 fn assert_backlog_story(record: &Record, initial: i64, peak: i64) {
     let seed = record.seed;
-    assert_eq!((record.replicas.initial, record.replicas.last), (initial, initial), "seed {seed}");
+    assert_eq!(
+        (record.replicas.initial, record.replicas.last),
+        (initial, initial),
+        "seed {seed}"
+    );
     assert!(record.replicas.peak >= peak, "seed {seed}: {:?}", record.replicas);
     assert!(record.nodes.peak_bought >= 2, "seed {seed}: {:?}", record.nodes);
     assert_eq!(record.nodes.final_bought, 0, "seed {seed}");
     assert!(record.peak_pending_pods > 0, "seed {seed}");
     let messages = record.messages;
-    assert_eq!((messages.lost, messages.processed), (0, messages.sent), "seed {seed}: {messages:?}");
+    assert_eq!(
+        (messages.lost, messages.processed),
+        (0, messages.sent),
+        "seed {seed}: {messages:?}"
+    );
     assert!((950..=965).contains(&messages.sent), "seed {seed}: {messages:?}");
 }
 
@@ -48,25 +65,46 @@ fn a_backlog_grows_pods_and_nodes_and_everything_goes_back() {
 
     // One pod falls behind; pods are Pending once the two fixed nodes are full; bought nodes take them.
     let first_pending = record.timeline.iter().find(|moment| moment.pending > 0).unwrap();
-    assert!((6..=10).contains(&first_pending.desired), "about 8 pods fit the fixed nodes: {first_pending:?}");
+    assert!(
+        (6..=10).contains(&first_pending.desired),
+        "about 8 pods fit the fixed nodes: {first_pending:?}"
+    );
     assert_eq!(first_pending.nodes, 2);
-    let full = record.timeline.iter().take_while(|moment| moment.nodes == 2).map(|moment| moment.ready).max().unwrap();
+    let full = record
+        .timeline
+        .iter()
+        .take_while(|moment| moment.nodes == 2)
+        .map(|moment| moment.ready)
+        .max()
+        .unwrap();
     assert!((6..=10).contains(&full), "{full} pods fit the fixed nodes");
     let most = record.timeline.iter().max_by_key(|moment| moment.ready).unwrap();
     assert!(most.ready > 50 && (4..=10).contains(&most.nodes), "{most:?}");
 
     // Back in controlled steps, not at once.
     let all = steps(&record);
-    let after_peak: Vec<_> = all.iter().skip_while(|replicas| **replicas < record.replicas.peak).collect();
+    let after_peak: Vec<_> = all
+        .iter()
+        .skip_while(|replicas| **replicas < record.replicas.peak)
+        .collect();
     assert!(after_peak.len() > 3, "{all:?}");
     assert!(after_peak.windows(2).all(|pair| pair[1] <= pair[0]), "{all:?}");
 
     // Every step has its reason, and both halves were at work.
-    let controllers: BTreeSet<&str> = record.decisions.iter().map(|decision| decision.controller.as_str()).collect();
+    let controllers: BTreeSet<&str> = record
+        .decisions
+        .iter()
+        .map(|decision| decision.controller.as_str())
+        .collect();
     for controller in ["horizontal-pod-autoscaler", "provisioning", "disruption"] {
         assert!(controllers.contains(controller), "{controllers:?}");
     }
-    assert!(record.decisions.iter().all(|decision| !decision.reason.is_empty()));
+    assert!(
+        record
+            .decisions
+            .iter()
+            .all(|decision| !decision.reason.is_empty())
+    );
     assert!(record.cost.total > 0.0);
 }
 
@@ -95,9 +133,13 @@ fn renamed() -> Story {
         std::fs::write(copy.path().join(entry.file_name()), text).unwrap();
     }
     let scenario_file = copy.path().join("scenario.yaml");
-    let scenario = scenario::parse("scenario.yaml", &std::fs::read_to_string(&scenario_file).unwrap()).unwrap();
+    let scenario =
+        scenario::parse("scenario.yaml", &std::fs::read_to_string(&scenario_file).unwrap()).unwrap();
     let manifests = input::load(copy.path()).unwrap();
-    let manifests = manifests.into_iter().filter(|manifest| !scenario::is_scenario(manifest)).collect();
+    let manifests = manifests
+        .into_iter()
+        .filter(|manifest| !scenario::is_scenario(manifest))
+        .collect();
     Story { scenario, manifests }
 }
 
@@ -106,19 +148,37 @@ fn nothing_is_made_for_the_demo_renamed_and_rescaled_manifests_give_the_correspo
     let record = play(renamed(), 1);
     assert_eq!(record.workloads[0].object, "Deployment payments/settlement");
     assert_backlog_story(&record, 1, 25);
-    let types: BTreeSet<&String> = record.timeline.iter().flat_map(|moment| moment.bought.keys()).collect();
+    let types: BTreeSet<&String> = record
+        .timeline
+        .iter()
+        .flat_map(|moment| moment.bought.keys())
+        .collect();
     assert!(types.iter().all(|name| name.starts_with("c5.")), "{types:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     for name in ["sqs-consumer", "tutorial"] {
-        let bytes = |record: Record| serde_json::to_string(&Record { wall_seconds: 0.0, ..record }).unwrap();
+        let bytes = |record: Record| {
+            serde_json::to_string(&Record {
+                wall_seconds: 0.0,
+                ..record
+            })
+            .unwrap()
+        };
         let (once, again) = (bytes(play(story(name), 7)), bytes(play(story(name), 7)));
         if once != again {
-            let at = once.bytes().zip(again.bytes()).take_while(|(a, b)| a == b).count();
+            let at = once
+                .bytes()
+                .zip(again.bytes())
+                .take_while(|(a, b)| a == b)
+                .count();
             let from = at.saturating_sub(200);
-            panic!("{name} differs:\n{}\n{}", &once[from..at + 200], &again[from..at + 200]);
+            panic!(
+                "{name} differs:\n{}\n{}",
+                &once[from..at + 200],
+                &again[from..at + 200]
+            );
         }
     }
 }
@@ -136,22 +196,44 @@ fn the_tutorial_goes_by_queue_by_hpa_by_fallback_and_back_to_zero() {
     assert_eq!(steps(&record), [0, 1, 2, 3, 0, 1, 2, 0]);
 
     let object = |kind: &str| {
-        record.objects.iter().filter(|entry| entry.object["kind"] == kind).map(|entry| &entry.object).collect::<Vec<_>>()
+        record
+            .objects
+            .iter()
+            .filter(|entry| entry.object["kind"] == kind)
+            .map(|entry| &entry.object)
+            .collect::<Vec<_>>()
     };
     let hpas = object("HorizontalPodAutoscaler");
     let hpa = hpas[0];
     assert_eq!(hpa["metadata"]["name"], "keda-hpa-aws-sqs-queue-scaledobject");
-    assert_eq!(hpa["metadata"]["labels"]["app.kubernetes.io/managed-by"], "keda-operator");
-    assert_eq!(hpa["metadata"]["labels"]["scaledobject.keda.sh/name"], "aws-sqs-queue-scaledobject");
-    assert_eq!((&hpa["spec"]["minReplicas"], &hpa["spec"]["maxReplicas"]), (&1.into(), &3.into()));
+    assert_eq!(
+        hpa["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+        "keda-operator"
+    );
+    assert_eq!(
+        hpa["metadata"]["labels"]["scaledobject.keda.sh/name"],
+        "aws-sqs-queue-scaledobject"
+    );
+    assert_eq!(
+        (&hpa["spec"]["minReplicas"], &hpa["spec"]["maxReplicas"]),
+        (&1.into(), &3.into())
+    );
     let metric = &hpa["spec"]["metrics"][0]["external"];
     assert_eq!(metric["metric"]["name"], "s0-aws-sqs-my-sqs-keda");
-    assert_eq!(metric["metric"]["selector"]["matchLabels"]["scaledobject.keda.sh/name"], "aws-sqs-queue-scaledobject");
+    assert_eq!(
+        metric["metric"]["selector"]["matchLabels"]["scaledobject.keda.sh/name"],
+        "aws-sqs-queue-scaledobject"
+    );
     assert_eq!(metric["target"]["averageValue"], "5");
 
     let conditions: BTreeSet<(String, String, String)> = hpas
         .iter()
-        .flat_map(|hpa| hpa["status"]["conditions"].as_array().cloned().unwrap_or_default())
+        .flat_map(|hpa| {
+            hpa["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
         .map(|condition| {
             let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
             (text("type"), text("status"), text("reason"))
@@ -163,7 +245,10 @@ fn the_tutorial_goes_by_queue_by_hpa_by_fallback_and_back_to_zero() {
         ("ScalingActive", "False", "ScalingDisabled"),
         ("ScalingLimited", "False", "DesiredWithinRange"),
     ] {
-        assert!(conditions.contains(&(kind.into(), status.into(), reason.into())), "{kind} {reason}: {conditions:#?}");
+        assert!(
+            conditions.contains(&(kind.into(), status.into(), reason.into())),
+            "{kind} {reason}: {conditions:#?}"
+        );
     }
 
     let event = |reason: &str, object: &str, message: &str| {
@@ -171,27 +256,58 @@ fn the_tutorial_goes_by_queue_by_hpa_by_fallback_and_back_to_zero() {
             .events
             .iter()
             .any(|event| event.reason == reason && event.object == object && event.message.contains(message));
-        assert!(found, "{reason} of {object} with {message:?}: {:#?}", record.events);
+        assert!(
+            found,
+            "{reason} of {object} with {message:?}: {:#?}",
+            record.events
+        );
     };
     event(
         "SuccessfulRescale",
         "HorizontalPodAutoscaler default/keda-hpa-aws-sqs-queue-scaledobject",
         "New size: 2; reason: external metric s0-aws-sqs-my-sqs-keda(&LabelSelector{MatchLabels:map[string]string{scaledobject.keda.sh/name: aws-sqs-queue-scaledobject,},MatchExpressions:[]LabelSelectorRequirement{},}) above target",
     );
-    event("KEDAScaleTargetActivated", "ScaledObject default/aws-sqs-queue-scaledobject", "from 0 to 1");
-    event("KEDAScaleTargetDeactivated", "ScaledObject default/aws-sqs-queue-scaledobject", "to 0");
-    event("ScaledObjectFallbackActivated", "ScaledObject default/aws-sqs-queue-scaledobject", "");
-    event("ScaledObjectFallbackDeactivated", "ScaledObject default/aws-sqs-queue-scaledobject", "");
+    event(
+        "KEDAScaleTargetActivated",
+        "ScaledObject default/aws-sqs-queue-scaledobject",
+        "from 0 to 1",
+    );
+    event(
+        "KEDAScaleTargetDeactivated",
+        "ScaledObject default/aws-sqs-queue-scaledobject",
+        "to 0",
+    );
+    event(
+        "ScaledObjectFallbackActivated",
+        "ScaledObject default/aws-sqs-queue-scaledobject",
+        "",
+    );
+    event(
+        "ScaledObjectFallbackDeactivated",
+        "ScaledObject default/aws-sqs-queue-scaledobject",
+        "",
+    );
     event("ScalingReplicaSet", "Deployment default/web", "to 1");
     event("ScalingReplicaSet", "Deployment default/web", "to 0");
 
     let scaled_objects = object("ScaledObject");
     let reasons: BTreeSet<String> = scaled_objects
         .iter()
-        .flat_map(|object| object["status"]["conditions"].as_array().cloned().unwrap_or_default())
+        .flat_map(|object| {
+            object["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
         .filter_map(|condition| condition["reason"].as_str().map(str::to_owned))
         .collect();
-    for reason in ["ScaledObjectReady", "ScalerActive", "ScalerNotActive", "FallbackExists", "NoFallbackFound"] {
+    for reason in [
+        "ScaledObjectReady",
+        "ScalerActive",
+        "ScalerNotActive",
+        "FallbackExists",
+        "NoFallbackFound",
+    ] {
         assert!(reasons.contains(reason), "{reason}: {reasons:?}");
     }
 }
@@ -209,15 +325,26 @@ fn a_night_takes_workloads_and_nodes_to_zero_and_the_morning_brings_them_back() 
     assert!(bought(1.0) >= 2);
     // 20:30: the schedule has taken the storefront and its nodes; the encoders' pool is still there.
     assert_eq!((at(3.0).desired, at(3.0).ready), (0, 0));
-    assert!(at(3.0).bought.keys().all(|name| name.starts_with("c5.")), "{:?}", at(3.0));
+    assert!(
+        at(3.0).bought.keys().all(|name| name.starts_with("c5.")),
+        "{:?}",
+        at(3.0)
+    );
     // 23:30: the pool's limit is 0, so the report's pod stays Pending and nothing is bought.
     assert!(at(6.0).pending >= 1);
-    assert!(at(6.0).bought.keys().all(|name| name.starts_with("c5.")), "{:?}", at(6.0));
+    assert!(
+        at(6.0).bought.keys().all(|name| name.starts_with("c5.")),
+        "{:?}",
+        at(6.0)
+    );
     // 02:00: the batch pool was deleted, and with it its nodes.
     assert_eq!(bought(8.5), 0);
     // 07:45: everything is back.
     assert_eq!((at(14.25).ready, at(14.25).pending), (10, 0));
     assert!(bought(14.25) >= 2);
-    let refused = record.decisions.iter().any(|decision| decision.controller == "provisioning" && decision.reason.contains("limit"));
+    let refused = record
+        .decisions
+        .iter()
+        .any(|decision| decision.controller == "provisioning" && decision.reason.contains("limit"));
     assert!(refused, "somebody asks at night why nothing is bought");
 }

@@ -18,7 +18,11 @@ const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
 /// Checks the manifests of a story.
 pub(super) fn story(story: &Story, registry: &Registry) -> Result<(), InputProblems> {
     let mut problems = InputProblems::default();
-    for manifest in story.manifests.iter().filter(|manifest| is_scaled_object(manifest)) {
+    for manifest in story
+        .manifests
+        .iter()
+        .filter(|manifest| is_scaled_object(manifest))
+    {
         scaled_object(manifest, &story.manifests, registry, &mut problems);
     }
     problems.or(())
@@ -26,7 +30,11 @@ pub(super) fn story(story: &Story, registry: &Registry) -> Result<(), InputProbl
 
 /// The scaled workloads as `Kind namespace/name`, in the order of their ScaledObjects.
 pub(super) fn targets(manifests: &[Manifest]) -> Vec<String> {
-    manifests.iter().filter(|manifest| is_scaled_object(manifest)).map(|manifest| target(&manifest.object).label()).collect()
+    manifests
+        .iter()
+        .filter(|manifest| is_scaled_object(manifest))
+        .map(|manifest| target(&manifest.object).label())
+        .collect()
 }
 
 fn is_scaled_object(manifest: &Manifest) -> bool {
@@ -68,11 +76,15 @@ fn scaled_object(manifest: &Manifest, all: &[Manifest], registry: &Registry, pro
         trigger_metadata(manifest, index, trigger, registry, problems);
     }
     let target = target(&manifest.object);
-    let known = !target.name.is_empty() && target.api_version == "apps/v1" && WORKLOADS.contains(&target.kind);
+    let known =
+        !target.name.is_empty() && target.api_version == "apps/v1" && WORKLOADS.contains(&target.kind);
     let found = all.iter().any(|other| {
         other.kind() == target.kind
             && other.object["metadata"]["name"] == target.name
-            && other.object["metadata"]["namespace"].as_str().unwrap_or("default") == target.namespace
+            && other.object["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or("default")
+                == target.namespace
     });
     if known && !found {
         let message = format!(
@@ -91,20 +103,33 @@ fn trigger_metadata(
     registry: &Registry,
     problems: &mut InputProblems,
 ) {
-    let Some(fields) = registry.fields(&trigger.trigger_type) else { return };
-    let input = TriggerInput { metadata: trigger.metadata.clone(), ..TriggerInput::default() };
-    let Err(found) = registry.parse(&trigger.trigger_type, &input) else { return };
+    let Some(fields) = registry.fields(&trigger.trigger_type) else {
+        return;
+    };
+    let input = TriggerInput {
+        metadata: trigger.metadata.clone(),
+        ..TriggerInput::default()
+    };
+    let Err(found) = registry.parse(&trigger.trigger_type, &input) else {
+        return;
+    };
     let comes_later = |name: &str| {
         let from_environment = trigger.metadata.contains_key(&format!("{name}FromEnv"));
         let from_authentication = trigger.authentication_ref.is_some()
-            && fields.iter().any(|field| field.name == name && field.sources.contains(&Source::Authentication));
+            && fields
+                .iter()
+                .any(|field| field.name == name && field.sources.contains(&Source::Authentication));
         from_environment || from_authentication
     };
     for problem in found.errors() {
         if problem.value.is_empty() && comes_later(&problem.field) {
             continue;
         }
-        problems.field(manifest, format!("spec.triggers[{index}].metadata.{}", problem.field), problem.message.clone());
+        problems.field(
+            manifest,
+            format!("spec.triggers[{index}].metadata.{}", problem.field),
+            problem.message.clone(),
+        );
     }
 }
 
@@ -123,7 +148,9 @@ mod tests {
     }
 
     fn scaled_object(spec: &str) -> String {
-        format!("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: mine, namespace: default}}\nspec: {spec}\n")
+        format!(
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: mine, namespace: default}}\nspec: {spec}\n"
+        )
     }
 
     #[test]
@@ -139,7 +166,8 @@ mod tests {
             "{scaleTargetRef: {name: web}, triggers: [{type: aws-sqs, metadata: {queueURL: x}}]}",
         ));
         assert_eq!(found.len(), 1, "{found:?}");
-        let expected = "mine.yaml: ScaledObject default/mine: spec.triggers[0].type: no scaler found for type: aws-sqs";
+        let expected =
+            "mine.yaml: ScaledObject default/mine: spec.triggers[0].type: no scaler found for type: aws-sqs";
         assert!(found[0].starts_with(expected), "{}", found[0]);
     }
 

@@ -33,15 +33,28 @@ impl Cloud {
     ///
     /// # Errors
     /// Types that are not built in, quantities that are none, capacity types that are none.
-    pub(super) fn build(scenario: &Scenario, seed: u64, clock: &SharedClock) -> Result<Option<Self>, InputProblems> {
-        let Some(cloud) = &scenario.cloud else { return Ok(None) };
+    pub(super) fn build(
+        scenario: &Scenario,
+        seed: u64,
+        clock: &SharedClock,
+    ) -> Result<Option<Self>, InputProblems> {
+        let Some(cloud) = &scenario.cloud else {
+            return Ok(None);
+        };
         let mut problems = InputProblems::default();
         let instance_types = instance_types(&scenario.name, cloud, &mut problems);
         let prices = instance_types
             .iter()
             .flat_map(|it| {
                 it.offerings.iter().map(|offering| {
-                    ((it.name.clone(), offering.zone.clone(), offering.capacity_type.as_str()), offering.price)
+                    (
+                        (
+                            it.name.clone(),
+                            offering.zone.clone(),
+                            offering.capacity_type.as_str(),
+                        ),
+                        offering.price,
+                    )
                 })
             })
             .collect();
@@ -55,10 +68,18 @@ impl Cloud {
             ..FakeSettings::new(cloud.region.clone())
         });
         for limit in cloud.capacity.clone() {
-            let capacity_type = match limit.capacity_type.as_deref().map(str::parse::<CapacityType>).transpose() {
+            let capacity_type = match limit
+                .capacity_type
+                .as_deref()
+                .map(str::parse::<CapacityType>)
+                .transpose()
+            {
                 Ok(capacity_type) => capacity_type,
                 Err(error) => {
-                    problems.file(&scenario.name, format!("spec.cloud.capacity[].capacityType: {error}"));
+                    problems.file(
+                        &scenario.name,
+                        format!("spec.cloud.capacity[].capacityType: {error}"),
+                    );
                     continue;
                 }
             };
@@ -70,7 +91,10 @@ impl Cloud {
             };
             provisioner.limit(picks, most);
         }
-        problems.or(Some(Self { provisioner: Arc::new(provisioner), prices: Arc::new(prices) }))
+        problems.or(Some(Self {
+            provisioner: Arc::new(provisioner),
+            prices: Arc::new(prices),
+        }))
     }
 
     /// What a node of a type in a zone costs; any zone's price where the zone is not the cloud's.
@@ -86,7 +110,11 @@ impl Cloud {
     }
 }
 
-fn instance_types(file: &str, cloud: &scenario::Cloud, problems: &mut InputProblems) -> Vec<Arc<InstanceType>> {
+fn instance_types(
+    file: &str,
+    cloud: &scenario::Cloud,
+    problems: &mut InputProblems,
+) -> Vec<Arc<InstanceType>> {
     let zones: Vec<&str> = cloud.zones.iter().map(String::as_str).collect();
     let known = ec2_types::instance_types(&cloud.region, &zones);
     let mut chosen = Vec::new();
@@ -99,7 +127,10 @@ fn instance_types(file: &str, cloud: &scenario::Cloud, problems: &mut InputProbl
                     let names: Vec<&str> = known.iter().map(|it| it.name.as_str()).collect();
                     problems.file(
                         file,
-                        format!("{field}.builtin: {name:?} is no built-in type, expected one of {}", names.join(", ")),
+                        format!(
+                            "{field}.builtin: {name:?} is no built-in type, expected one of {}",
+                            names.join(", ")
+                        ),
                     );
                 }
             },
@@ -140,7 +171,10 @@ fn own_type(entry: &InstanceTypeEntry, cloud: &scenario::Cloud) -> Result<Instan
     ] {
         requirements.add(Requirement::one_of(key, [value]));
     }
-    requirements.add(Requirement::one_of(labels::ZONE, cloud.zones.iter().map(String::as_str)));
+    requirements.add(Requirement::one_of(
+        labels::ZONE,
+        cloud.zones.iter().map(String::as_str),
+    ));
     requirements.add(Requirement::one_of(labels::CAPACITY_TYPE, ["on-demand", "spot"]));
     let offerings = cloud.zones.iter().flat_map(|zone| {
         [(CapacityType::OnDemand, price), (CapacityType::Spot, spot)].map(|(capacity_type, price)| Offering {
@@ -159,7 +193,10 @@ fn own_type(entry: &InstanceTypeEntry, cloud: &scenario::Cloud) -> Result<Instan
             .with(CPU, quantity("cpu", &entry.cpu)?)
             .with(MEMORY, quantity("memory", &entry.memory)?)
             .with(EPHEMERAL_STORAGE, Quantity::from_units(20 << 30))
-            .with(PODS, Quantity::from_units(i64::from(entry.pods.unwrap_or(DEFAULT_PODS)))),
+            .with(
+                PODS,
+                Quantity::from_units(i64::from(entry.pods.unwrap_or(DEFAULT_PODS))),
+            ),
         overhead: ResourceList::default().with(CPU, Quantity::from_millis(100)),
         offerings: offerings.collect(),
     })

@@ -56,7 +56,11 @@ impl ConsumerPrograms {
                 Some((consumer.clone(), consumer.labels(), queue))
             })
             .collect();
-        Self { consumers, table, seed }
+        Self {
+            consumers,
+            table,
+            seed,
+        }
     }
 }
 
@@ -64,7 +68,9 @@ impl Programs for ConsumerPrograms {
     fn program(&self, pod: &Pod, _container: &str) -> Option<Arc<dyn Program>> {
         let (consumer, _, queue) = self.consumers.iter().find(|(consumer, labels, _)| {
             pod.namespace().as_deref() == Some(&consumer.namespace)
-                && labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+                && labels
+                    .iter()
+                    .all(|(key, value)| pod.labels().get(key) == Some(value))
         })?;
         Some(Arc::new(Worker {
             queue: queue.clone(),
@@ -113,5 +119,7 @@ impl Program for Worker {
 
 /// FNV-1a: the same name always gives the same number, in any process.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
 }

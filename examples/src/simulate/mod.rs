@@ -91,7 +91,12 @@ async fn simulate(
     finished: impl FnOnce(&Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<Record> {
     let wall = Instant::now();
-    let Options { seed, speed, serve, view } = options;
+    let Options {
+        seed,
+        speed,
+        serve,
+        view,
+    } = options;
     let start = story.scenario.start;
     let clock: SharedClock = Arc::new(TokioClock::starting_at(start));
     let queues = Queues::new(&story.scenario, seed, start);
@@ -116,18 +121,30 @@ async fn simulate(
     }
     for (index, producer) in story.scenario.producers.iter().enumerate() {
         for sender in 0..producer.count {
-            let number = u32::try_from(index).unwrap_or(u32::MAX).wrapping_mul(1000).wrapping_add(sender);
+            let number = u32::try_from(index)
+                .unwrap_or(u32::MAX)
+                .wrapping_mul(1000)
+                .wrapping_add(sender);
             tasks.last(queues.clone().produce(producer.clone(), number, seed));
         }
     }
-    tasks.add(steps::play(cluster.client("default"), story.scenario.steps.clone(), cluster.runtime().decisions.clone()));
+    tasks.add(steps::play(
+        cluster.client("default"),
+        story.scenario.steps.clone(),
+        cluster.runtime().decisions.clone(),
+    ));
     let pacing = pace(&mut tasks, &cluster, speed, serve)?;
 
     let end = tokio::time::Instant::now() + story.scenario.duration.0;
     tasks.until(watcher.watch(end, story.scenario.duration.0)).await?;
     let (sent, left) = queues.sent_and_left();
     let (processed, duplicates) = table.counts();
-    let messages = Messages { sent, processed, duplicates, lost: sent.saturating_sub(processed).saturating_sub(left) };
+    let messages = Messages {
+        sent,
+        processed,
+        duplicates,
+        lost: sent.saturating_sub(processed).saturating_sub(left),
+    };
     let record = watcher.finish(wall.elapsed().as_secs_f64(), messages);
     finished(&record)?;
     if let Some(address) = pacing {
@@ -149,7 +166,12 @@ fn cluster(
     let settings = &story.scenario.cluster;
     Cluster::new(cluster::Options {
         machines: cloud.map(|cloud| Arc::clone(&cloud.provisioner) as Arc<dyn Machines>),
-        programs: Arc::new(ConsumerPrograms::new(&story.scenario, queues, table.clone(), seed)),
+        programs: Arc::new(ConsumerPrograms::new(
+            &story.scenario,
+            queues,
+            table.clone(),
+            seed,
+        )),
         pod_start_delay: settings.pod_start_delay.0,
         node_ready_delay: settings.node_ready_delay.0,
         ..cluster::Options::new(Arc::clone(clock), seed)
@@ -159,7 +181,10 @@ fn cluster(
 /// Installs what an installation of the autoscaler brings: CRDs, and the APIService of its metrics adapter.
 fn install(cluster: &Cluster) -> anyhow::Result<()> {
     let mut objects = Vec::new();
-    for definition in scaler_api::keda::crds().into_iter().chain(provisioner::karpenter::crds()) {
+    for definition in scaler_api::keda::crds()
+        .into_iter()
+        .chain(provisioner::karpenter::crds())
+    {
         objects.push(serde_json::to_value(definition)?);
     }
     let (namespace, service) = ADAPTER;
@@ -229,13 +254,21 @@ fn halves(
         pod_autoscaler::Config::default(),
     );
     let (namespace, service) = ADAPTER;
-    cluster.api().register_backend(namespace, service, boxed_backend(MetricsAdapter::new(pods.external_metrics())));
+    cluster.api().register_backend(
+        namespace,
+        service,
+        boxed_backend(MetricsAdapter::new(pods.external_metrics())),
+    );
     tasks.add(async move {
         pods.run().await;
         Ok(())
     });
     if let Some(cloud) = cloud {
-        let nodes = NodeAutoscaler::new(runtime.named("karpenter"), cloud.provisioner, node_autoscaler::Config::default());
+        let nodes = NodeAutoscaler::new(
+            runtime.named("karpenter"),
+            cloud.provisioner,
+            node_autoscaler::Config::default(),
+        );
         tasks.add(async move {
             nodes.run().await;
             Ok(())
@@ -258,7 +291,8 @@ fn pace(
     };
     let (gateway, bound) = serve::listen(address).with_context(|| format!("{address} cannot be served"))?;
     let path = std::env::temp_dir().join(format!("autoscaler-{}.kubeconfig", bound.port()));
-    std::fs::write(&path, serve::kubeconfig(bound)).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, serve::kubeconfig(bound))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     println!("the embedded cluster is served on http://{bound}; to look at it:");
     println!("export KUBECONFIG={}", path.display());
     let pacer = Pacer::new(cluster.api().clone(), speed.unwrap_or(1.0)).with_gateway(gateway);

@@ -45,7 +45,10 @@ impl Watcher {
         view: View,
     ) -> Self {
         let scenario = &story.scenario;
-        let prices = cloud.map_or_else(|| Arc::new(|_: &str, _: &str, _: &str| None) as PriceList, Cloud::prices);
+        let prices = cloud.map_or_else(
+            || Arc::new(|_: &str, _: &str, _: &str| None) as PriceList,
+            Cloud::prices,
+        );
         let targets = super::check::targets(&story.manifests);
         Self {
             observer: Observer::new(&scenario.name, seed, &scenario.start.to_string(), targets, prices),
@@ -81,7 +84,12 @@ impl Watcher {
 
     /// Ends the record.
     pub(super) fn finish(self, wall_seconds: f64, messages: Messages) -> Record {
-        let Self { observer, mut view, origin, .. } = self;
+        let Self {
+            observer,
+            mut view,
+            origin,
+            ..
+        } = self;
         let milliseconds = u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = observer.finish(milliseconds, wall_seconds, messages);
         view.finish(&record);

@@ -21,13 +21,19 @@ impl Queues {
     /// Creates the scenario's queues.
     pub(super) fn new(scenario: &Scenario, seed: u64, start: Timestamp) -> Self {
         let endpoint = FakeSqs::new(seed, start);
-        let region = scenario.cloud.as_ref().map_or("us-east-1", |cloud| cloud.region.as_str());
+        let region = scenario
+            .cloud
+            .as_ref()
+            .map_or("us-east-1", |cloud| cloud.region.as_str());
         let by_name = scenario
             .queues
             .iter()
             .map(|queue| {
                 let region = queue.region.as_deref().unwrap_or(region);
-                let url = format!("https://sqs.{region}.amazonaws.com/{}/{}", queue.account, queue.name);
+                let url = format!(
+                    "https://sqs.{region}.amazonaws.com/{}/{}",
+                    queue.account, queue.name
+                );
                 let options = QueueOptions {
                     fifo: queue.name.ends_with(".fifo"),
                     visibility_timeout: queue.visibility_timeout.0,
@@ -66,9 +72,16 @@ impl Queues {
 
     /// Plays the depths and outages of a queue.
     pub(super) async fn play(self, queue: Queue) {
-        let Some(handle) = self.named(&queue.name) else { return };
+        let Some(handle) = self.named(&queue.name) else {
+            return;
+        };
         let mut changes: Vec<(Duration, Change)> = Vec::new();
-        changes.extend(queue.depth.iter().map(|depth| (depth.at.0, Change::Depth(depth.messages))));
+        changes.extend(
+            queue
+                .depth
+                .iter()
+                .map(|depth| (depth.at.0, Change::Depth(depth.messages))),
+        );
         for outage in &queue.outages {
             changes.push((outage.from.0, Change::Outage(Some(outage.kind))));
             changes.push((outage.until.0, Change::Outage(None)));
@@ -79,7 +92,11 @@ impl Queues {
             sleep_until(start + at).await;
             match change {
                 Change::Depth(messages) => {
-                    handle.script(Some(fake::Counts { visible: messages, in_flight: 0, delayed: 0 }));
+                    handle.script(Some(fake::Counts {
+                        visible: messages,
+                        in_flight: 0,
+                        delayed: 0,
+                    }));
                 }
                 Change::Outage(kind) => self.endpoint.set_outage(Some(handle.url()), kind.map(outage)),
             }
@@ -88,8 +105,11 @@ impl Queues {
 
     /// Sends the messages of one of a producer's senders.
     pub(super) async fn produce(self, producer: Producer, sender: u32, seed: u64) {
-        let Some(queue) = self.named(&producer.queue) else { return };
-        let mut random = ChaCha8Rng::seed_from_u64(seed ^ (u64::from(sender) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let Some(queue) = self.named(&producer.queue) else {
+            return;
+        };
+        let mut random =
+            ChaCha8Rng::seed_from_u64(seed ^ (u64::from(sender) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let interval = producer.interval.0;
         let start = Instant::now();
         let phase = interval.mul_f64(random.random_range(0.0..1.0));

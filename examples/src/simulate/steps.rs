@@ -16,17 +16,27 @@ use crate::scenario::{ObjectName, Step};
 const MANAGER: &str = "scenario";
 
 /// Does every step at its time; a step that the cluster refuses ends the run.
-pub(super) async fn play(client: Client, mut steps: Vec<Step>, log: controller_runtime::decisions::DecisionLog) -> anyhow::Result<()> {
+pub(super) async fn play(
+    client: Client,
+    mut steps: Vec<Step>,
+    log: controller_runtime::decisions::DecisionLog,
+) -> anyhow::Result<()> {
     steps.sort_by_key(|step| step.at);
     let start = Instant::now();
     for step in steps {
         sleep_until(start + step.at.0).await;
-        perform(&client, &step, &log).await.with_context(|| format!("the step at {} was refused", step.at))?;
+        perform(&client, &step, &log)
+            .await
+            .with_context(|| format!("the step at {} was refused", step.at))?;
     }
     Ok(())
 }
 
-async fn perform(client: &Client, step: &Step, log: &controller_runtime::decisions::DecisionLog) -> anyhow::Result<()> {
+async fn perform(
+    client: &Client,
+    step: &Step,
+    log: &controller_runtime::decisions::DecisionLog,
+) -> anyhow::Result<()> {
     let record = |target: &ObjectName, verb: &str| {
         let object = match &target.namespace {
             Some(namespace) => format!("{} {namespace}/{}", target.kind, target.name),
@@ -37,17 +47,26 @@ async fn perform(client: &Client, step: &Step, log: &controller_runtime::decisio
     if let Some(object) = &step.apply {
         let target = name_of(object);
         let api = api(client, &target).await?;
-        api.patch(&target.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await?;
+        api.patch(
+            &target.name,
+            &PatchParams::apply(MANAGER).force(),
+            &Patch::Apply(object),
+        )
+        .await?;
         record(&target, "applied");
     }
     if let Some(patch) = &step.patch {
         let target = patch.target();
         let api = api(client, &target).await?;
-        api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch.merge)).await?;
+        api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch.merge))
+            .await?;
         record(&target, &format!("patched with {}", patch.merge));
     }
     if let Some(target) = &step.delete {
-        api(client, target).await?.delete(&target.name, &DeleteParams::default()).await?;
+        api(client, target)
+            .await?
+            .delete(&target.name, &DeleteParams::default())
+            .await?;
         record(target, "deleted");
     }
     Ok(())
@@ -64,15 +83,20 @@ fn name_of(object: &Value) -> ObjectName {
 }
 
 async fn api(client: &Client, target: &ObjectName) -> anyhow::Result<Api<DynamicObject>> {
-    let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
+    let (group, version) = target
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &target.api_version));
     let kind = GroupVersionKind::gvk(group, version, &target.kind);
     let (resource, capabilities): (ApiResource, _) = discovery::pinned_kind(client, &kind)
         .await
         .with_context(|| format!("the cluster knows no {} {}", target.api_version, target.kind))?;
     Ok(match capabilities.scope {
         Scope::Cluster => Api::all_with(client.clone(), &resource),
-        Scope::Namespaced => {
-            Api::namespaced_with(client.clone(), target.namespace.as_deref().unwrap_or("default"), &resource)
-        }
+        Scope::Namespaced => Api::namespaced_with(
+            client.clone(),
+            target.namespace.as_deref().unwrap_or("default"),
+            &resource,
+        ),
     })
 }
