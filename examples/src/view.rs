@@ -145,7 +145,21 @@ impl Live {
         }
         self.drawn = Some(Instant::now());
         // A terminal that cannot be drawn on is no reason to end the simulation.
-        let _undrawn = self.terminal.draw(|frame| draw(frame, moment, record, fraction));
+        let _undrawn = self.draw(moment, record, fraction);
+    }
+}
+
+impl Live {
+    /// Draws, and leaves the cursor below the view: whoever interrupts the run finds the prompt there.
+    fn draw(&mut self, moment: &Moment, record: &Record, fraction: f64) -> io::Result<()> {
+        let below = self
+            .terminal
+            .draw(|frame| draw(frame, moment, record, fraction))?
+            .area
+            .bottom()
+            .saturating_sub(1);
+        self.terminal.set_cursor_position((0, below))?;
+        self.terminal.show_cursor()
     }
 }
 
