@@ -1,5 +1,6 @@
 //! What the binary says of wrong input, and how it exits.
 
+#![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, reason = "a binary that does not run fails the test")]
 
 use std::{path::Path, process::Command};

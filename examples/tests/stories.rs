@@ -1,5 +1,6 @@
 //! The bundled stories, from end to end on the embedded cluster, and what they must show.
 
+#![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, reason = "a story that does not run fails the test")]
 
 use std::collections::BTreeSet;
