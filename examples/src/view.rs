@@ -115,7 +115,7 @@ pub fn line(moment: &Moment) -> String {
     )
 }
 
-/// Draws a view of [`HEIGHT`] lines below the prompt.
+/// Draws a view of a few lines below the prompt.
 pub struct Live {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     drawn: Option<Instant>,
@@ -186,9 +186,12 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, record: &Record, fraction: f64) 
     draw_decisions(frame, why, record);
 }
 
+/// What a plot shows of a moment.
+type Reading = fn(&Moment) -> u64;
+
 fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Record) {
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3]).areas(area);
-    let plots: [(String, fn(&Moment) -> u64, Color); 3] = [
+    let plots: [(String, Reading, Color); 3] = [
         (format!(" queue {} ", moment.queue), |m| m.queue, Color::Blue),
         (
             format!(" replicas {} desired, {} ready ", moment.desired, moment.ready),
@@ -220,7 +223,7 @@ fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Recor
 }
 
 /// The values over the whole run so far, one for each column.
-fn history(timeline: &[Moment], now: f64, columns: usize, value: fn(&Moment) -> u64) -> Vec<u64> {
+fn history(timeline: &[Moment], now: f64, columns: usize, value: Reading) -> Vec<u64> {
     (1..=columns)
         .map(|column| {
             let t = now * column as f64 / columns as f64;

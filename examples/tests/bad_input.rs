@@ -1,5 +1,8 @@
 //! What the binary says of wrong input, and how it exits.
 
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, reason = "a binary that does not run fails the test")]
+
 use std::{path::Path, process::Command};
 
 const SCENARIO: &str = "apiVersion: simulation.autoscaler.dev/v1alpha1\nkind: Scenario\nmetadata: {name: mine}\nspec: {duration: 1m}\n";

@@ -1,5 +1,7 @@
 //! kubectl, unmodified, against the served embedded cluster.
 
+#![cfg(feature = "sim")]
+
 #[path = "support/browser.rs"]
 #[allow(dead_code, reason = "only the look for programs is used here")]
 mod browser;

@@ -135,7 +135,6 @@ fn trigger_metadata(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{bundled::Bundled, input};
 
     fn problems(yaml: &str) -> Vec<String> {
