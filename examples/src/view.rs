@@ -20,14 +20,14 @@ use crate::record::{Moment, Record};
 const HEIGHT: u16 = 16;
 /// At most this often the live view is drawn.
 const FRAME: Duration = Duration::from_millis(50);
-/// Plain lines come at least this often, in virtual seconds.
+/// While anything changes, plain lines come at least this often, in virtual seconds.
 const LINE_SECONDS: f64 = 60.0;
 
 /// Shows how a run goes on.
 pub enum View {
     /// Nothing.
     Quiet,
-    /// A line at every change of replicas or nodes.
+    /// A line at every change of replicas, nodes or price.
     Lines(Lines),
     /// A live view.
     Live(Box<Live>),
@@ -84,27 +84,32 @@ pub struct Lines {
 
 impl Lines {
     fn update(&mut self, moment: &Moment) {
+        if self.is_due(moment) {
+            println!("{}", line(moment));
+        }
+    }
+
+    fn is_due(&mut self, moment: &Moment) -> bool {
         let due = self.last.as_ref().is_none_or(|last| {
             last.desired != moment.desired
                 || last.nodes != moment.nodes
                 || (last.pending == 0) != (moment.pending == 0)
-                || moment.t - last.t >= LINE_SECONDS
+                || last.price_per_hour != moment.price_per_hour
+                || (moment.t - last.t >= LINE_SECONDS && !last.same(moment))
         });
         if due {
-            println!("{}", line(moment));
             self.last = Some(moment.clone());
         }
+        due
     }
 }
 
 /// One line that says how things stand.
 #[must_use]
 pub fn line(moment: &Moment) -> String {
-    let whole = moment.t as u64;
     format!(
-        "{:>3}:{:02}  queue {:>4}  replicas {:>3} desired {:>3} ready  pending {:>3}  nodes {:>2} ({} bought)  ${:.3}/h",
-        whole / 60,
-        whole % 60,
+        "{:>7}  queue {:>4}  replicas {:>3} desired {:>3} ready  pending {:>3}  nodes {:>2} ({} bought)  ${:.3}/h",
+        clock(moment.t),
         moment.queue,
         moment.desired,
         moment.ready,
@@ -113,6 +118,18 @@ pub fn line(moment: &Moment) -> String {
         moment.bought.values().sum::<usize>(),
         moment.price_per_hour,
     )
+}
+
+/// `75.5` seconds as `1:15`, longer than an hour as `2:03:15`.
+#[must_use]
+pub fn clock(seconds: f64) -> String {
+    let whole = seconds as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 /// Draws a view of a few lines below the prompt.
@@ -172,8 +189,7 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, record: &Record, fraction: f64) 
         Constraint::Min(4),
     ])
     .areas(frame.area());
-    let whole = moment.t as u64;
-    let label = format!("{}  {}:{:02}", record.scenario, whole / 60, whole % 60);
+    let label = format!("{}  {}", record.scenario, clock(moment.t));
     frame.render_widget(
         Gauge::default()
             .ratio(fraction.clamp(0.0, 1.0))
@@ -300,7 +316,32 @@ mod tests {
     fn a_line_says_everything_that_counts() {
         assert_eq!(
             line(&moment(75.4, 8)),
-            "  1:15  queue   12  replicas   8 desired   3 ready  pending   7  nodes  3 (1 bought)  $0.240/h"
+            "   1:15  queue   12  replicas   8 desired   3 ready  pending   7  nodes  3 (1 bought)  $0.240/h"
+        );
+    }
+
+    #[test]
+    fn lines_come_only_while_something_changes() {
+        let mut lines = Lines::default();
+        let mut due = |t, desired, ready| {
+            let moment = Moment {
+                ready,
+                ..moment(t, desired)
+            };
+            lines.is_due(&moment)
+        };
+        assert!(due(0.0, 1, 1));
+        assert!(!due(3000.0, 1, 1), "nothing changed");
+        assert!(due(3001.0, 2, 1));
+        assert!(!due(3002.0, 2, 2), "it can wait");
+        assert!(due(3100.0, 2, 2));
+    }
+
+    #[test]
+    fn after_an_hour_the_clock_has_hours() {
+        assert_eq!(
+            (clock(3599.9), clock(52_110.0)),
+            ("59:59".into(), "14:28:30".into())
         );
     }
 

@@ -83,7 +83,7 @@ fn record<P: Provisioner>(cx: &Context<P>, command: &Command) {
         }
     };
     let reason = format!(
-        "{}: {}; saves {:.4}/h",
+        "{}: {}; saves ${:.4}/h",
         command.reason, command.text, command.savings_per_hour
     );
     for candidate in &command.candidates {

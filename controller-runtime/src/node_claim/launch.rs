@@ -171,7 +171,7 @@ async fn launched<P: Provisioner>(
     super::write_status(cx, &written, &status).await?;
     let object = format!("NodeClaim/{}", claim.name_any());
     let what = format!(
-        "{} {} in {} at {:.4}/h",
+        "{} {} in {} at ${:.4}/h",
         instance.instance_type, instance.capacity_type, instance.zone, instance.price
     );
     cx.runtime.decisions.record(

@@ -72,13 +72,16 @@ pub(super) async fn finalize<P: Provisioner>(
     if !drop_finalizer(&cx.claims(), &**claim).await? {
         return Ok(Action::Await);
     }
-    let object = format!("NodeClaim/{}", claim.name_any());
-    let what = claim.label(labels::INSTANCE_TYPE).unwrap_or("nothing");
-    let id = claim.provider_id().unwrap_or("what was asked for");
-    let reason = format!("{id} returned: {}", disruption_reason(claim));
-    cx.runtime
-        .decisions
-        .record("node-claim", object, what, "", reason);
+    // A claim that never had an instance gives nothing back.
+    if let Some(id) = claim.provider_id() {
+        let object = format!("NodeClaim/{}", claim.name_any());
+        let what = claim.label(labels::INSTANCE_TYPE).unwrap_or("instance");
+        let why = disrupted_for(claim).unwrap_or("the NodeClaim was deleted");
+        let reason = format!("drained, instance {id} returned: {why}");
+        cx.runtime
+            .decisions
+            .record("node-claim", object, what, "returned", reason);
+    }
     Ok(Action::Await)
 }
 
@@ -249,10 +252,14 @@ fn next_look(step: &Drain, least: Timestamp, now: Timestamp) -> Duration {
 
 /// Why the pods of a claim are evicted, in a word.
 fn disruption_reason(claim: &NodeClaim) -> String {
-    let reason = find(claim.conditions(), conditions::DISRUPTION_REASON);
-    reason
+    disrupted_for(claim).unwrap_or("Forceful Termination").to_owned()
+}
+
+/// The reason of a voluntary disruption.
+fn disrupted_for(claim: &NodeClaim) -> Option<&str> {
+    find(claim.conditions(), conditions::DISRUPTION_REASON)
         .filter(|reason| reason.status == "True")
-        .map_or_else(|| "Forceful Termination".to_owned(), |found| found.reason.clone())
+        .map(|found| found.reason.as_str())
 }
 
 /// Whether the instance has gone by itself: then nobody is left who could end the pods.

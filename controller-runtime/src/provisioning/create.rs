@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::{ResourceExt as _, api::PostParams};
 use provisioner::{Provisioner, karpenter::labels, schedule::PlannedNode};
 
+use super::plural;
 use crate::{cluster::may_buy, node_autoscaler::Context};
 
 /// Creates the claim of a planned node, if its pool still allows it; answers with its name.
@@ -43,8 +44,8 @@ pub(crate) async fn create<P: Provisioner>(cx: &Context<P>, node: &PlannedNode, 
         choice.instance_type, choice.capacity_type, choice.zone
     );
     let reason = format!(
-        "{why}; cheapest of {} type(s), {:.4}/h",
-        node.options.len(),
+        "{why}; cheapest of {}, ${:.4}/h",
+        plural(node.options.len(), "instance type"),
         choice.price
     );
     cx.runtime.decisions.record(

@@ -213,11 +213,18 @@ fn why(node: &provisioner::schedule::PlannedNode, pods: &BTreeMap<PodKey, Arc<Po
         names.push(format!("{} more", node.pods.len() - NAMED));
     }
     let what = match (waiting, node.pods.len() - waiting) {
-        (waiting, 0) => format!("{waiting} pending pod(s)"),
-        (0, moved) => format!("{moved} pod(s) of leaving nodes"),
-        (waiting, moved) => format!("{waiting} pending pod(s) and {moved} of leaving nodes"),
+        (waiting, 0) => plural(waiting, "pending pod"),
+        (0, moved) => format!("{} of leaving nodes", plural(moved, "pod")),
+        (waiting, moved) => format!("{} and {moved} of leaving nodes", plural(waiting, "pending pod")),
     };
-    format!("{what} have no place: {}", names.join(", "))
+    let verb = if node.pods.len() == 1 { "has" } else { "have" };
+    format!("{what} {verb} no place: {}", names.join(", "))
+}
+
+/// `1 pod`, `2 pods`.
+fn plural(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// Says where pods are expected.

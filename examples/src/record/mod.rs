@@ -171,6 +171,32 @@ pub struct EventEntry {
     pub object: String,
     /// In words.
     pub message: String,
+    /// Who said it.
+    #[serde(default)]
+    pub component: String,
+    /// How many times it was said without anything else in between.
+    #[serde(default)]
+    pub count: u32,
+    /// When it was last said.
+    #[serde(with = "seconds", default)]
+    pub last: u64,
+}
+
+impl EventEntry {
+    /// Whether `other` says the same of the same object.
+    #[must_use]
+    pub fn says_as(&self, other: &Self) -> bool {
+        let said = |event: &Self| {
+            (
+                event.component.clone(),
+                event.object.clone(),
+                event.event_type.clone(),
+                event.reason.clone(),
+                event.message.clone(),
+            )
+        };
+        said(self) == said(other)
+    }
 }
 
 /// An object at a time.

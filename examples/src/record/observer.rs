@@ -24,6 +24,8 @@ pub struct Observer {
     pods: BTreeMap<String, PodState>,
     pending: usize,
     scaled: BTreeMap<String, (Value, Value)>,
+    /// The last event of each component about each object, by its place in the record.
+    said: BTreeMap<(String, String), usize>,
     queue: u64,
     now: u64,
 }
@@ -85,6 +87,7 @@ impl Observer {
             pods: BTreeMap::new(),
             pending: 0,
             scaled: BTreeMap::new(),
+            said: BTreeMap::new(),
             queue: 0,
             now: 0,
         }
@@ -381,11 +384,26 @@ impl Observer {
         let about = &object["involvedObject"];
         let entry = EventEntry {
             t: self.now,
+            count: 1,
+            last: self.now,
             event_type: object["type"].as_str().unwrap_or_default().to_owned(),
             reason: object["reason"].as_str().unwrap_or_default().to_owned(),
             object: label_of(about["kind"].as_str().unwrap_or_default(), about),
             message: object["message"].as_str().unwrap_or_default().to_owned(),
+            component: component(object).to_owned(),
         };
+        // Who says the same of the same object again, and nothing else in between, is counted.
+        let said = (entry.component.clone(), entry.object.clone());
+        let before = self
+            .said
+            .get(&said)
+            .and_then(|index| self.record.events.get_mut(*index));
+        if let Some(before) = before.filter(|before| before.says_as(&entry)) {
+            before.count += 1;
+            before.last = self.now;
+            return;
+        }
+        self.said.insert(said, self.record.events.len());
         self.record.events.push(entry);
     }
 
@@ -414,8 +432,9 @@ fn cost(timeline: &[Moment], end: f64) -> f64 {
     round(total, 1e4)
 }
 
+/// The sum of no numbers is -0; nobody wants to read that.
 fn round(value: f64, scale: f64) -> f64 {
-    (value * scale).round() / scale
+    (value * scale).round() / scale + 0.0
 }
 
 fn quantity(value: &Value) -> f64 {
@@ -423,6 +442,15 @@ fn quantity(value: &Value) -> f64 {
         .as_str()
         .and_then(|text| text.parse::<Quantity>().ok())
         .map_or(0.0, |quantity| quantity.as_f64())
+}
+
+/// Who published an event, by either of the two APIs.
+fn component(event: &Value) -> &str {
+    [&event["source"]["component"], &event["reportingComponent"]]
+        .into_iter()
+        .filter_map(Value::as_str)
+        .find(|component| !component.is_empty())
+        .unwrap_or_default()
 }
 
 fn kind(object: &Value) -> &str {
@@ -534,6 +562,50 @@ mod tests {
         observer.applied(1, &object(3, 1));
         observer.applied(2, &object(4, 1));
         assert_eq!(observer.record().objects.len(), 2);
+    }
+
+    #[test]
+    fn an_event_that_is_said_again_is_counted_until_something_else_is_said() {
+        let event = |component: &str, reason: &str, message: &str| {
+            json!({"kind": "Event", "metadata": {"name": "e", "namespace": "a"}, "type": "Warning", "reason": reason,
+                   "message": message, "source": {"component": component},
+                   "involvedObject": {"kind": "Pod", "namespace": "a", "name": "p"}})
+        };
+        let mut observer = observer();
+        for (t, component, reason) in [
+            (0, "default-scheduler", "FailedScheduling"),
+            (1000, "karpenter", "FailedScheduling"),
+            (2000, "default-scheduler", "FailedScheduling"),
+            (3000, "karpenter", "Nominated"),
+            (4000, "karpenter", "FailedScheduling"),
+            (5000, "default-scheduler", "FailedScheduling"),
+        ] {
+            observer.applied(t, &event(component, reason, "no room"));
+        }
+        let said: Vec<_> = observer
+            .record()
+            .events
+            .iter()
+            .map(|event| (event.component.as_str(), event.t, event.count, event.last))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("default-scheduler", 0, 3, 5000),
+                ("karpenter", 1000, 1, 1000),
+                ("karpenter", 3000, 1, 3000),
+                ("karpenter", 4000, 1, 4000),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cluster_without_nodes_costs_nothing() {
+        let mut observer = observer();
+        observer.settle();
+        let record = observer.finish(1000, 0.1, Messages::default());
+        assert!(record.timeline[0].price_per_hour.is_sign_positive());
+        assert!(record.cost.total.is_sign_positive());
     }
 
     #[test]

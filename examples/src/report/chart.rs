@@ -7,7 +7,7 @@ use super::{clock, escape, push};
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 150.0;
 const LEFT: f64 = 48.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 20.0;
 /// Points closer than this many pixels are drawn as their span.
@@ -307,6 +307,6 @@ mod tests {
             end: 100.0,
             top: 100.0,
         });
-        assert_eq!(path, "M48.0 130.0H494.0V130.0V8.0V130.0H940.0");
+        assert_eq!(path, "M48.0 130.0H491.0V130.0V8.0V130.0H934.0");
     }
 }

@@ -9,7 +9,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use chart::{Chart, Series, Shape};
 
-use crate::record::{Moment, Record};
+use crate::{
+    record::{EventEntry, Moment, Record},
+    view::clock,
+};
 
 /// Colours of instance types, from the most to the least bought; distinguishable without colour vision.
 const TYPE_COLOURS: [&str; 6] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
@@ -225,28 +228,30 @@ fn events(page: &mut String, record: &Record) {
         push(
             page,
             format_args!(
-                "<tr class=\"{}\"><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                "<tr class=\"{}\"><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
                 escape(&event.event_type.to_lowercase()),
                 clock(crate::record::to_seconds(event.t)),
                 escape(&event.event_type),
                 escape(&event.reason),
                 escape(&event.object),
-                escape(&event.message)
+                escape(&event.message),
+                again(event)
             ),
         );
     }
     page.push_str("</tbody>\n</table>\n</details>\n</section>\n");
 }
 
-/// `75.5` seconds as `1:15`, longer than an hour as `2:03:15`.
-fn clock(seconds: f64) -> String {
-    let whole = seconds as u64;
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
+/// How often an event was said, if more than once.
+fn again(event: &EventEntry) -> String {
+    if event.count < 2 {
+        return String::new();
     }
+    format!(
+        " ({} times, last at {})",
+        event.count,
+        clock(crate::record::to_seconds(event.last))
+    )
 }
 
 fn duration(seconds: f64) -> String {

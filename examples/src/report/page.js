@@ -12,7 +12,7 @@
       series: JSON.parse(figure.dataset.series),
     };
   });
-  const left = 48, right = 20, width = 960;
+  const left = 48, right = 26, width = 960;
   const clock = (t) => {
     const s = Math.floor(t), two = (n) => String(n).padStart(2, "0");
     return (s >= 3600 ? Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) : Math.floor(s / 60)) + ":" + two(s % 60);

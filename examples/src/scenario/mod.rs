@@ -39,6 +39,9 @@ pub struct Scenario {
     /// The name, from `metadata`.
     #[serde(skip)]
     pub name: String,
+    /// The file, as the user named it.
+    #[serde(skip)]
+    pub file: String,
     /// One sentence.
     #[serde(default)]
     pub description: String,
@@ -435,6 +438,7 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, InputProblems> {
     }
     let scenario = Scenario {
         name: parsed.metadata.name,
+        file: file.to_owned(),
         ..parsed.spec
     };
     for message in scenario.problems() {

@@ -64,10 +64,29 @@ fn target(object: &Value) -> Target<'_> {
     }
 }
 
+/// The field of `spec` without which it would be a ScaledObject, empty if there is none.
+fn field_at_fault(object: &Value) -> String {
+    let fields = object["spec"]
+        .as_object()
+        .into_iter()
+        .flat_map(|spec| spec.keys());
+    let at_fault = fields.into_iter().find(|field| {
+        let mut without = object.clone();
+        if let Some(spec) = without["spec"].as_object_mut() {
+            spec.remove(*field);
+        }
+        serde_json::from_value::<ScaledObject>(without).is_ok()
+    });
+    at_fault.map_or_else(String::new, |field| format!("spec.{field}"))
+}
+
 fn scaled_object(manifest: &Manifest, all: &[Manifest], registry: &Registry, problems: &mut InputProblems) {
     let object: ScaledObject = match serde_json::from_value(manifest.object.clone()) {
         Ok(object) => object,
-        Err(error) => return problems.field(manifest, "", format!("is no ScaledObject: {error}")),
+        Err(error) => {
+            let field = field_at_fault(&manifest.object);
+            return problems.field(manifest, field, format!("is no ScaledObject: {error}"));
+        }
     };
     for finding in admission::scaled_object::check(&object, registry).at_least(Severity::AdmissionError) {
         problems.field(manifest, finding.field.clone(), finding.message.clone());

@@ -42,8 +42,8 @@ impl Cloud {
             return Ok(None);
         };
         let mut problems = InputProblems::default();
-        let instance_types = instance_types(&scenario.name, cloud, &mut problems);
-        let prices = instance_types
+        let instance_types = instance_types(&scenario.file, cloud, &mut problems);
+        let prices: BTreeMap<(String, String, &str), f64> = instance_types
             .iter()
             .flat_map(|it| {
                 it.offerings.iter().map(|offering| {
@@ -67,7 +67,22 @@ impl Cloud {
             clock: Arc::clone(clock),
             ..FakeSettings::new(cloud.region.clone())
         });
-        for limit in cloud.capacity.clone() {
+        let types_are_known = problems.0.is_empty();
+        for (index, limit) in cloud.capacity.iter().cloned().enumerate() {
+            let known = prices.keys().any(|(name, zone, _)| {
+                *name == limit.instance_type && limit.zone.as_ref().is_none_or(|wanted| wanted == zone)
+            });
+            if types_are_known && !known {
+                let zone = limit
+                    .zone
+                    .as_deref()
+                    .map_or_else(String::new, |zone| format!(" in {zone}"));
+                let message = format!(
+                    "spec.cloud.capacity[{index}]: {:?}{zone} is not among the offerings of spec.cloud.instanceTypes",
+                    limit.instance_type
+                );
+                problems.file(&scenario.file, message);
+            }
             let capacity_type = match limit
                 .capacity_type
                 .as_deref()
@@ -77,7 +92,7 @@ impl Cloud {
                 Ok(capacity_type) => capacity_type,
                 Err(error) => {
                     problems.file(
-                        &scenario.name,
+                        &scenario.file,
                         format!("spec.cloud.capacity[].capacityType: {error}"),
                     );
                     continue;

@@ -4,6 +4,7 @@
 //! its memory of recommendations and changes lives in this process.
 
 mod readings;
+mod reason;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -168,30 +169,43 @@ impl Controller {
             Err(error) => return hpa::scale_unavailable(status, &error, self.cx.clock.now()),
         };
         let scale = hpa::Scale::from(&target.scale);
-        let mut outcome = {
-            let (pods, controllers) = self.selected(key, spec, &scale);
-            let readings = if Input::needs_metrics(spec, &scale) {
-                self.read(&key.namespace, spec, &scale).await
-            } else {
-                Vec::new()
-            };
-            let input = Input {
-                namespace: &key.namespace,
-                spec,
-                status,
-                scale: &scale,
-                pods: &pods,
-                controllers: &controllers,
-                readings: &readings,
-                config: &self.options.config,
-            };
-            hpa::decide(&input, state, self.cx.clock.now())
-        };
-        if outcome.rescale.is_some() {
-            self.rescale(autoscaler, spec, &mut target, &mut outcome, state)
-                .await;
+        let mut outcome = self.decide(key, spec, status, &scale, state).await;
+        if outcome.rescale.is_some()
+            && !self
+                .rescale(autoscaler, spec, &mut target, &mut outcome, state)
+                .await
+        {
+            let disabled = hpa::Scale::from(&target.scale);
+            return self.decide(key, spec, status, &disabled, state).await;
         }
         outcome
+    }
+
+    async fn decide(
+        &self,
+        key: &ObjectKey,
+        spec: &Spec,
+        status: &Status,
+        scale: &hpa::Scale,
+        state: &mut State,
+    ) -> Outcome {
+        let (pods, controllers) = self.selected(key, spec, scale);
+        let readings = if Input::needs_metrics(spec, scale) {
+            self.read(&key.namespace, spec, scale).await
+        } else {
+            Vec::new()
+        };
+        let input = Input {
+            namespace: &key.namespace,
+            spec,
+            status,
+            scale,
+            pods: &pods,
+            controllers: &controllers,
+            readings: &readings,
+            config: &self.options.config,
+        };
+        hpa::decide(&input, state, self.cx.clock.now())
     }
 
     /// The pods that the target selects, converted if any metric looks at them, and the autoscalers that they belong to.
@@ -215,6 +229,7 @@ impl Controller {
         (pods, controllers)
     }
 
+    /// Writes the scale; false if the target was scaled to zero meanwhile.
     async fn rescale(
         &self,
         autoscaler: &Autoscaler,
@@ -222,28 +237,26 @@ impl Controller {
         target: &mut Target,
         outcome: &mut Outcome,
         state: &mut State,
-    ) {
+    ) -> bool {
         let Some(hpa::Rescale { from, to, reason }) = outcome.rescale.clone() else {
-            return;
+            return true;
         };
         match target.scale_to(to).await {
-            Ok(()) => {
+            Ok(false) => return false,
+            Ok(true) => {
                 let object = format!(
                     "{}/{}/{}",
                     spec.scale_target_ref.kind,
                     autoscaler.namespace().unwrap_or_default(),
                     spec.scale_target_ref.name
                 );
-                let reason = if reason.is_empty() {
-                    outcome.able_to_scale().to_owned()
-                } else {
-                    reason
-                };
+                let reason = reason::in_words(spec, outcome, &reason);
                 self.cx.decisions.record(COMPONENT, object, from, to, reason);
                 outcome.rescaled(spec.behavior.as_ref(), state, self.cx.clock.now());
             }
             Err(error) => outcome.rescale_failed(&error, self.cx.clock.now()),
         }
+        true
     }
 
     /// Publishes the events and writes the status if it changed.

@@ -14,7 +14,7 @@ use kube::{
     discovery,
 };
 
-use crate::hpa::spec::CrossVersionObjectReference;
+use crate::hpa::{self, spec::CrossVersionObjectReference};
 
 /// How often a scale is written when others write the target at the same time, and how long between.
 const ATTEMPTS: u32 = 5;
@@ -102,8 +102,9 @@ fn no_match(kind: &GroupVersionKind) -> String {
 }
 
 impl Target {
-    /// Writes the number of replicas; again on top of what somebody else wrote meanwhile.
-    pub(super) async fn scale_to(&mut self, replicas: i32) -> Result<(), String> {
+    /// Writes the number of replicas; again on top of what somebody else wrote meanwhile. Answers false if that was a
+    /// zero: it switches autoscaling off, and writing over it would bring back what was just scaled to zero.
+    pub(super) async fn scale_to(&mut self, replicas: i32) -> Result<bool, String> {
         let mut attempt = 1;
         loop {
             self.scale.spec.get_or_insert_with(ScaleSpec::default).replicas = Some(replicas);
@@ -112,7 +113,7 @@ impl Target {
                 .replace_scale(&self.name, &PostParams::default(), &self.scale)
                 .await
             else {
-                return Ok(());
+                return Ok(true);
             };
             if let Ok(latest) = self.api.get_scale(&self.name).await {
                 self.scale = latest;
@@ -120,6 +121,9 @@ impl Target {
             let conflict = matches!(&error, kube::Error::Api(status) if status.is_conflict());
             if !conflict || attempt == ATTEMPTS {
                 return Err(message(&error));
+            }
+            if hpa::Scale::from(&self.scale).spec_replicas == 0 {
+                return Ok(false);
             }
             attempt += 1;
             tokio::time::sleep(PAUSE).await;

@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) metrics: BTreeMap<String, Option<i64>>,
     /// How many more writes of the scale meet a conflict.
     pub(super) conflicts: u32,
+    /// Whether who writes in between scales to zero.
+    pub(super) zero_on_conflict: bool,
     /// `reason: message` of the events, in order.
     pub(super) events: Vec<String>,
     pub(super) status_writes: u32,
@@ -101,6 +103,7 @@ impl Server {
             pods: Vec::new(),
             metrics: BTreeMap::new(),
             conflicts: 0,
+            zero_on_conflict: false,
             events: Vec::new(),
             status_writes: 0,
             scale_reads: Vec::new(),
@@ -248,6 +251,9 @@ impl World {
     fn write_scale(&mut self, scale: Value) -> Reply {
         if self.conflicts > 0 {
             self.conflicts -= 1;
+            if self.zero_on_conflict {
+                self.scale["spec"]["replicas"] = json!(0);
+            }
             self.scale["metadata"]["resourceVersion"] = json!(format!("conflict-{}", self.conflicts));
             return failure(409, "Conflict", "the object has been modified");
         }

@@ -92,7 +92,10 @@ async fn a_backlog_becomes_replicas_with_an_event_a_status_and_a_decision() {
         ("horizontal-pod-autoscaler", "Deployment/shop/web")
     );
     assert_eq!((decision.from.as_str(), decision.to.as_str()), ("1", "4"));
-    assert_eq!(decision.reason, format!("{METRIC} above target"));
+    assert_eq!(
+        decision.reason,
+        "external metric s0-aws-sqs-Orders above target (18 per replica, target 5)"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +175,11 @@ async fn an_empty_queue_scales_down_after_the_stabilisation_window_in_one_step()
     assert_eq!(server.conditions()[0], "AbleToScale=ScaleDownStabilized");
     until(&server, 330).await;
     assert_eq!(server.replicas(), 1);
-    assert_eq!(decisions.recent()[0].reason, "All metrics below target");
+    assert_eq!(
+        decisions.recent()[0].reason,
+        "All metrics below target (s0-aws-sqs-Orders: 0 per replica, target 5); limited: the desired replica count is \
+         less than the minimum replica count"
+    );
     assert_eq!(
         server.conditions(),
         [
@@ -206,6 +213,23 @@ async fn a_conflict_is_tried_again_and_five_are_reported() {
         (server.replicas(), server.conditions()[0].as_str()),
         (8, "AbleToScale=SucceededRescale")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_scaled_to_zero_meanwhile_stays_there() {
+    let server = with_backlog(1, Some(18));
+    server.change(|world| {
+        world.conflicts = 1;
+        world.zero_on_conflict = true;
+    });
+    let decisions = server.start(Options::default());
+    until(&server, 15).await;
+    assert_eq!((server.replicas(), decisions.recent().len()), (0, 0));
+    assert_eq!(
+        server.conditions(),
+        ["AbleToScale=SucceededGetScale", "!ScalingActive=ScalingDisabled"]
+    );
+    assert!(server.change(|world| world.events.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]
