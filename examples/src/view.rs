@@ -188,9 +188,12 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, record: &Record, fraction: f64) 
     draw_decisions(frame, why, record);
 }
 
+/// A title, what is drawn, and how.
+type Plot = (String, fn(&Moment) -> u64, Color);
+
 fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Record) {
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3]).areas(area);
-    let plots: [(String, fn(&Moment) -> u64, Color); 3] = [
+    let plots: [Plot; 3] = [
         (format!(" queue {} ", moment.queue), |m| m.queue, Color::Blue),
         (
             format!(" replicas {} desired, {} ready ", moment.desired, moment.ready),

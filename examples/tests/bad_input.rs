@@ -1,5 +1,11 @@
 //! What the binary says of wrong input, and how it exits.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "an unexpected answer fails the test"
+)]
+
 use std::{path::Path, process::Command};
 
 const SCENARIO: &str = "apiVersion: simulation.autoscaler.dev/v1alpha1\nkind: Scenario\nmetadata: {name: mine}\nspec: {duration: 1m}\n";
@@ -120,6 +126,16 @@ fn an_unknown_story_and_a_folder_that_is_not_there() {
     assert_eq!(code, 2);
     assert!(
         said.contains("/nowhere/at/all") && said.contains("/nowhere/scenario.yaml"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_with_nothing_but_the_scenario_is_said_so() {
+    let (code, said) = simulate(&[("other.yaml", SCENARIO)]);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("no Kubernetes object here, expected manifests besides the scenario"),
         "{said}"
     );
 }

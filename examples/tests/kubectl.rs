@@ -1,5 +1,11 @@
 //! kubectl, unmodified, against the served embedded cluster.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "an unexpected answer fails the test"
+)]
+
 #[path = "support/browser.rs"]
 #[allow(dead_code, reason = "only the look for programs is used here")]
 mod browser;

@@ -1,5 +1,11 @@
 //! The bundled stories, from end to end on the embedded cluster, and what they must show.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "an unexpected answer fails the test"
+)]
+
 use std::collections::BTreeSet;
 
 use examples::{
@@ -190,6 +196,7 @@ fn ten_other_seeds_reach_the_same_end() {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one story from end to end")]
 #[test]
 fn the_tutorial_goes_by_queue_by_hpa_by_fallback_and_back_to_zero() {
     let record = play(story("tutorial"), 1);
