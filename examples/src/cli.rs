@@ -94,8 +94,9 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 /// Parses the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.run() {
+    // The one TLS provider; libraries install none. It is there already where the binary is embedded.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(problems) = error.downcast_ref::<InputProblems>() {

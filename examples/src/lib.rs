@@ -4,6 +4,7 @@
 //! and nowhere else.
 
 pub mod bundled;
+#[cfg(feature = "sim")]
 pub mod cli;
 pub mod input;
 pub mod record;

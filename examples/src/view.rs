@@ -132,7 +132,7 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
-/// Draws a view of [`HEIGHT`] lines below the prompt.
+/// Draws a view of a few lines below the prompt.
 pub struct Live {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     drawn: Option<Instant>,
@@ -162,7 +162,21 @@ impl Live {
         }
         self.drawn = Some(Instant::now());
         // A terminal that cannot be drawn on is no reason to end the simulation.
-        let _undrawn = self.terminal.draw(|frame| draw(frame, moment, record, fraction));
+        let _undrawn = self.draw(moment, record, fraction);
+    }
+}
+
+impl Live {
+    /// Draws, and leaves the cursor below the view: whoever interrupts the run finds the prompt there.
+    fn draw(&mut self, moment: &Moment, record: &Record, fraction: f64) -> io::Result<()> {
+        let below = self
+            .terminal
+            .draw(|frame| draw(frame, moment, record, fraction))?
+            .area
+            .bottom()
+            .saturating_sub(1);
+        self.terminal.set_cursor_position((0, below))?;
+        self.terminal.show_cursor()
     }
 }
 
@@ -188,12 +202,12 @@ fn draw(frame: &mut Frame<'_>, moment: &Moment, record: &Record, fraction: f64) 
     draw_decisions(frame, why, record);
 }
 
-/// A title, what is drawn, and how.
-type Plot = (String, fn(&Moment) -> u64, Color);
+/// What a plot shows of a moment.
+type Reading = fn(&Moment) -> u64;
 
 fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Record) {
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Fill(1); 3]).areas(area);
-    let plots: [Plot; 3] = [
+    let plots: [(String, Reading, Color); 3] = [
         (format!(" queue {} ", moment.queue), |m| m.queue, Color::Blue),
         (
             format!(" replicas {} desired, {} ready ", moment.desired, moment.ready),
@@ -225,7 +239,7 @@ fn draw_plots(frame: &mut Frame<'_>, area: Rect, moment: &Moment, record: &Recor
 }
 
 /// The values over the whole run so far, one for each column.
-fn history(timeline: &[Moment], now: f64, columns: usize, value: fn(&Moment) -> u64) -> Vec<u64> {
+fn history(timeline: &[Moment], now: f64, columns: usize, value: Reading) -> Vec<u64> {
     (1..=columns)
         .map(|column| {
             let t = now * column as f64 / columns as f64;

@@ -242,11 +242,10 @@ fn halves(
     cloud: Option<Cloud>,
 ) {
     let aws = scalers::aws::AwsEnvironment::in_memory(queues.endpoint.clone(), Arc::clone(clock));
+    let context = scaler_api::Context::new().with_clock(Arc::clone(clock)).with(aws);
     // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
-    let context = scaler_api::Context::new()
-        .with_clock(Arc::clone(clock))
-        .with(aws)
-        .with(scalers::http::HttpEnvironment::closed());
+    #[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+    let context = context.with(scalers::http::HttpEnvironment::closed());
     let pods = PodAutoscaler::new(
         runtime.named("keda-operator"),
         Arc::new(registry()),

@@ -10,10 +10,8 @@ use controller_runtime::{
     },
 };
 use jiff::Timestamp;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use scalers::sqs::fake::Changes;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{cloud::Cloud, queues::Queues};
 use crate::{
@@ -30,7 +28,7 @@ pub(super) struct Watcher {
     origin: Instant,
     changes: mpsc::UnboundedReceiver<Change>,
     decisions: mpsc::UnboundedReceiver<Decision>,
-    queue_changes: watch::Receiver<u64>,
+    queue_changes: Changes,
     queues: Queues,
 }
 
@@ -72,7 +70,7 @@ impl Watcher {
                 () = tokio::time::sleep_until(end) => break,
                 Some(change) = self.changes.recv() => self.change(&change),
                 Some(decision) = self.decisions.recv() => self.decision(decision),
-                Ok(()) = self.queue_changes.changed() => {}
+                () = self.queue_changes.changed() => {}
             }
             self.drain();
             let latest = self.observer.latest();

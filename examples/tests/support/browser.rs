@@ -77,7 +77,7 @@ impl Browser {
             .expect("chromedriver answers in JSON");
         let id = answer["value"]["sessionId"]
             .as_str()
-            .unwrap_or_else(|| panic!("no session: {answer}"));
+            .expect("chromedriver opens a session");
         Self {
             driver,
             session: format!("{base}/session/{id}"),

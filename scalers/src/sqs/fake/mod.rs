@@ -25,6 +25,7 @@
 //! Not modelled: dead-letter queues, policies and tags, encryption, per-group deduplication, signatures (an access key may be
 //! [refused](FakeSqs::allow_only_access_keys), but no signature is checked), duplicates and disorder of standard queues.
 
+mod changes;
 mod connector;
 mod error;
 mod handle;
@@ -41,13 +42,14 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use self::{error::ApiError, queue::Queue};
 pub use self::{
+    changes::Changes,
     handle::{Message, QueueHandle},
     model::{Counts, QueueOptions, Totals},
 };
+use self::{changes::Counter, error::ApiError, queue::Queue};
 
 /// How an endpoint fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub struct FakeSqs {
 
 struct Shared {
     state: Mutex<State>,
-    changes: watch::Sender<u64>,
+    changes: Counter,
     start: Timestamp,
     origin: Instant,
 }
@@ -89,7 +91,7 @@ struct State {
 
 struct Entry {
     queue: Queue,
-    changes: watch::Sender<u64>,
+    changes: Counter,
 }
 
 impl FakeSqs {
@@ -107,7 +109,7 @@ impl FakeSqs {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
-                changes: watch::Sender::new(0),
+                changes: Counter::default(),
                 start,
                 origin: Instant::now(),
             }),
@@ -119,9 +121,9 @@ impl FakeSqs {
         let now = self.now();
         self.lock().queues.entry(url.to_owned()).or_insert_with(|| Entry {
             queue: Queue::new(options, now),
-            changes: watch::Sender::new(0),
+            changes: Counter::default(),
         });
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.changes.add();
         QueueHandle::new(self.clone(), url)
     }
 
@@ -156,7 +158,7 @@ impl FakeSqs {
             }
         }
         drop(state);
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.changes.add();
     }
 
     /// How requests for the queue at `url` fail at present.
@@ -187,10 +189,10 @@ impl FakeSqs {
         self.lock().requests.clone()
     }
 
-    /// A counter that moves with every change of any queue or outage that somebody made; messages that become visible
-    /// by the passing of time do not move it (see [`QueueHandle::counts_differ`]).
+    /// Tells of every change of any queue or outage that somebody makes from now on; of messages that become visible by
+    /// the passing of time it does not (see [`QueueHandle::counts_differ`]).
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> Changes {
         self.shared.changes.subscribe()
     }
 
@@ -234,19 +236,19 @@ impl FakeSqs {
         let State { queues, ids, .. } = &mut *state;
         let entry = queues.get_mut(url).ok_or_else(ApiError::queue_does_not_exist)?;
         let result = change(&mut entry.queue, now, ids);
-        entry.changes.send_modify(|count| *count += 1);
+        entry.changes.add();
         drop(state);
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.changes.add();
         Ok(result)
     }
 
-    /// Waits until the queue at `url` changes by anybody's doing or by time, or until `deadline`.
+    /// Waits until the queue at `url` changes by anybody's doing (its deletion too) or by time, or until `deadline`.
     ///
     /// `changes` was subscribed to before the queue was last looked at, so that nothing is missed.
     async fn changed(
         &self,
         url: &str,
-        changes: &mut watch::Receiver<u64>,
+        changes: &mut Changes,
         deadline: Option<Duration>,
     ) -> Result<(), ApiError> {
         let due = self.read(url, |queue, _| queue.next_due())?;
@@ -259,12 +261,13 @@ impl FakeSqs {
         };
         tokio::select! {
             biased;
-            changed = changes.changed() => changed.map_err(|_| ApiError::queue_does_not_exist()),
-            () = timer => Ok(()),
+            () = changes.changed() => {}
+            () = timer => {}
         }
+        Ok(())
     }
 
-    fn subscribe(&self, url: &str) -> Result<watch::Receiver<u64>, ApiError> {
+    fn subscribe(&self, url: &str) -> Result<Changes, ApiError> {
         let state = self.lock();
         let entry = state.queues.get(url).ok_or_else(ApiError::queue_does_not_exist)?;
         Ok(entry.changes.subscribe())

@@ -386,7 +386,27 @@ async fn counts_are_announced_when_they_change_by_hand_or_by_time() {
     assert_eq!(before.elapsed(), Duration::from_secs(30));
     let changes = sqs.changes();
     queue.purge();
-    assert!(changes.has_changed().unwrap());
+    assert!(changes.has_changed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_ends_when_its_queue_is_deleted() {
+    let (sqs, client) = endpoint().await;
+    sqs.create_queue(URL, QueueOptions::default());
+    let poll = client
+        .receive_message()
+        .queue_url(URL)
+        .wait_time_seconds(20)
+        .send();
+    let delete = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.delete_queue().queue_url(URL).send().await
+    };
+    let before = Instant::now();
+    let (polled, deleted) = tokio::join!(poll, delete);
+    deleted.unwrap();
+    assert!(polled.unwrap_err().into_service_error().is_queue_does_not_exist());
+    assert_eq!(before.elapsed(), Duration::from_secs(1));
 }
 
 /// Four producers and a growing crowd of consumers on one message group, some of which die with a message in hand: what was

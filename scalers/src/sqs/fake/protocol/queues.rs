@@ -109,8 +109,8 @@ fn boolean(name: &str, text: &str) -> Result<bool, ApiError> {
 
 pub(super) fn delete(sqs: &FakeSqs, request: &QueueRequest) -> Answer {
     let removed = sqs.lock().queues.remove(&request.queue_url);
-    removed.ok_or_else(ApiError::queue_does_not_exist)?;
-    sqs.shared.changes.send_modify(|count| *count += 1);
+    removed.ok_or_else(ApiError::queue_does_not_exist)?.changes.add();
+    sqs.shared.changes.add();
     Ok(json!({}))
 }
 
