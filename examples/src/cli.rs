@@ -164,6 +164,11 @@ fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, Inp
             Err(found) => problems.0.extend(found.0),
         }
     }
+    if manifests.is_empty() && problems.0.is_empty() {
+        let named = paths.iter().map(|path| path.display().to_string());
+        let message = "no Kubernetes object here, expected manifests besides the scenario";
+        problems.file(&named.collect::<Vec<_>>().join(", "), message);
+    }
     match parsed {
         Some(scenario) => problems.or(Story { scenario, manifests }),
         None => Err(problems),

@@ -215,6 +215,18 @@ fn check_object(manifest: &Manifest, document: usize, problems: &mut InputProble
             format!("document {document} is no Kubernetes object: it is {kind}, expected a map with apiVersion, kind and metadata"),
         );
     };
+    // Some other file of the folder, such as a record of an earlier run: said once.
+    if ["apiVersion", "kind", "metadata"]
+        .iter()
+        .all(|field| !object.contains_key(*field))
+    {
+        return problems.file(
+            &manifest.file,
+            format!(
+                "document {document} is no Kubernetes object: it has neither apiVersion nor kind nor metadata"
+            ),
+        );
+    }
     for field in ["apiVersion", "kind"] {
         match object.get(field) {
             Some(Value::String(text)) if !text.is_empty() => {}
@@ -250,6 +262,14 @@ mod tests {
             .iter()
             .map(ToString::to_string)
             .collect()
+    }
+
+    #[test]
+    fn a_map_that_is_something_else_is_said_once() {
+        assert_eq!(
+            messages("{scenario: x, seed: 1}"),
+            ["a.yaml: document 1 is no Kubernetes object: it has neither apiVersion nor kind nor metadata"]
+        );
     }
 
     #[test]

@@ -126,3 +126,13 @@ fn an_unknown_story_and_a_folder_that_is_not_there() {
         "{said}"
     );
 }
+
+#[test]
+fn a_folder_with_nothing_but_the_scenario_is_said_so() {
+    let (code, said) = simulate(&[("other.yaml", SCENARIO)]);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("no Kubernetes object here, expected manifests besides the scenario"),
+        "{said}"
+    );
+}

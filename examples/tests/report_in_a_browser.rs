@@ -1,5 +1,11 @@
 //! The report in a real browser: what a person sees, reads and types.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "an unexpected answer fails the test"
+)]
+
 #[path = "support/browser.rs"]
 mod browser;
 

@@ -194,6 +194,7 @@ fn ten_other_seeds_reach_the_same_end() {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "one story from end to end")]
 #[test]
 fn the_tutorial_goes_by_queue_by_hpa_by_fallback_and_back_to_zero() {
     let record = play(story("tutorial"), 1);

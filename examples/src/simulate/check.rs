@@ -154,6 +154,16 @@ fn trigger_metadata(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_that_has_the_wrong_type_is_named() {
+        let object = |most: Value| {
+            serde_json::json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a"},
+                "spec": {"scaleTargetRef": {"name": "web"}, "maxReplicaCount": most, "triggers": []}})
+        };
+        assert_eq!(field_at_fault(&object("twelve".into())), "spec.maxReplicaCount");
+    }
     use crate::{bundled::Bundled, input};
 
     fn problems(yaml: &str) -> Vec<String> {
