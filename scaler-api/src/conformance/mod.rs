@@ -2,10 +2,10 @@
 //!
 //! The author of a scaler tells the suite how to steer the source, a [`Harness`], and runs everything in one test:
 //!
-//! ```ignore
-//! #[tokio::test(start_paused = true)]
-//! async fn conforms() {
-//!     scaler_api::conformance::assert_conforms(&MyHarness::new().await).await;
+//! ```
+//! // In a `#[tokio::test(start_paused = true)]`, with a harness of one's own:
+//! async fn conforms<H: scaler_api::conformance::Harness>(harness: &H) {
+//!     scaler_api::conformance::assert_conforms(harness).await;
 //! }
 //! ```
 //!

@@ -5,6 +5,20 @@ use serde_json::{Map, Value, json};
 
 use super::{ApiBody, KUBERNETES_VERSION, reply, state::State};
 
+/// What kubectl before 1.27 asks for, and nothing else.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The document without any path as an `openapi.v2.Document`: 1 swagger, 2 info (1 title, 2 version), 8 paths.
+fn protobuf() -> Vec<u8> {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        // Every content here is shorter than 128 bytes, so its length is one byte.
+        let length = u8::try_from(content.len()).unwrap_or(0);
+        [&[number << 3 | 2, length], content].concat()
+    }
+    let info = [field(1, b"Kubernetes"), field(2, KUBERNETES_VERSION.as_bytes())].concat();
+    [field(1, b"2.0"), field(2, &info), field(8, b"")].concat()
+}
+
 fn info() -> Value {
     json!({"title": "Kubernetes", "version": KUBERNETES_VERSION})
 }
@@ -12,9 +26,12 @@ fn info() -> Value {
 /// `/openapi/v2`, `/openapi/v3` and what is below; `None` for other paths.
 pub(crate) fn document(state: &State, path: &[&str], accept: &str) -> Option<Response<ApiBody>> {
     match path {
-        // A client that reads protobuf only is told so, and goes on without.
-        ["v2"] if accept.contains("protobuf") && !accept.contains("json") && !accept.contains("*/*") => {
-            Some(reply::text(406, "only application/json is served\n"))
+        ["v2"] if accept.contains(PROTOBUF) && !accept.contains("json") && !accept.contains("*/*") => {
+            // With the `@` of the request it would be no media type.
+            Some(reply::bytes(
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+                protobuf(),
+            ))
         }
         ["v2"] => Some(reply::json(
             200,

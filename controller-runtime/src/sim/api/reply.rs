@@ -102,6 +102,11 @@ pub(crate) fn json_as(content_type: &'static str, value: &Value) -> Response<Api
     respond(200, content_type, ApiBody::full(value.to_string()))
 }
 
+/// Something that is no JSON.
+pub(crate) fn bytes(content_type: &'static str, bytes: Vec<u8>) -> Response<ApiBody> {
+    respond(200, content_type, ApiBody::full(bytes))
+}
+
 pub(crate) fn text(code: u16, text: impl Into<String>) -> Response<ApiBody> {
     respond(code, "text/plain; charset=utf-8", ApiBody::full(text.into()))
 }
