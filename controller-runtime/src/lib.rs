@@ -16,12 +16,10 @@ pub mod node_claim;
 pub mod node_pool;
 pub mod provisioning;
 // What both stand on.
-pub mod admin;
 pub mod decisions;
 pub mod events;
 pub mod hpa;
 mod latch;
-pub mod lease;
 pub mod queue;
 pub mod runtime;
 #[cfg(feature = "sim")]

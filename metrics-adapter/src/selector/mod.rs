@@ -108,9 +108,15 @@ impl Selector {
     /// Whether `labels` fulfil every requirement.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.matches_by(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Whether the labels whose values `value` knows fulfil every requirement.
+    #[must_use]
+    pub fn matches_by<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements
             .iter()
-            .all(|requirement| requirement.matches(labels))
+            .all(|requirement| requirement.holds(value(&requirement.key)))
     }
 
     /// The one value that `key` is required to equal, by `=`, `==` or an `in` with a single value.
@@ -197,7 +203,10 @@ impl Requirement {
     /// Whether `labels` fulfil this requirement.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+        self.holds(labels.get(&self.key).map(String::as_str))
+    }
+
+    fn holds(&self, value: Option<&str>) -> bool {
         match self.operator {
             Operator::Equals | Operator::DoubleEquals | Operator::In => {
                 value.is_some_and(|value| self.values.contains(value))
@@ -210,7 +219,7 @@ impl Requirement {
         }
     }
 
-    fn compare(&self, value: Option<&String>) -> Option<(i64, i64)> {
+    fn compare(&self, value: Option<&str>) -> Option<(i64, i64)> {
         Some((value?.parse().ok()?, self.values.first()?.parse().ok()?))
     }
 }

@@ -13,7 +13,7 @@
 
 #![allow(
     unreachable_pub,
-    reason = "KubeSchema derives private helper structs with the visibility of the public ones"
+    reason = "KubeSchema derives private structs with the visibility of the public ones"
 )]
 
 pub mod condition;

@@ -1,31 +1,16 @@
-//! Label selectors with their full grammar, and field selectors.
+//! Label selectors on objects, and field selectors.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt};
+use std::{borrow::Cow, fmt};
 
+use metrics_adapter::Selector;
 use serde_json::Value;
 
 use super::{resources::Resource, value};
+use crate::hpa;
 
 /// Requirements on labels; all must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct LabelSelector(Vec<Requirement>);
-
-#[derive(Clone, Debug, PartialEq)]
-struct Requirement {
-    key: String,
-    operator: Operator,
-    values: BTreeSet<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    In,
-    NotIn,
-    Exists,
-    DoesNotExist,
-    GreaterThan,
-    LessThan,
-}
+pub(crate) struct LabelSelector(Selector);
 
 impl LabelSelector {
     /// Parses a selector string such as `a=b,c in (d,e),!f`.
@@ -33,66 +18,35 @@ impl LabelSelector {
     /// # Errors
     /// Says what was found where something else was expected.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut requirements = Vec::new();
-        let mut parser = Parser {
-            rest: text.trim_start(),
-        };
-        while !parser.rest.is_empty() {
-            requirements.push(parser.requirement()?);
-            if parser.rest.is_empty() {
-                break;
-            }
-            parser.expect(',')?;
-            if parser.rest.is_empty() {
-                return Err("found '', expected: identifier after ','".to_owned());
-            }
-        }
-        requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(Self(requirements))
+        Selector::parse(text).map(Self).map_err(|error| error.to_string())
     }
 
-    /// The selector of a `metav1.LabelSelector`; `None` (missing) selects nothing, an empty one everything.
+    /// The selector of a `metav1.LabelSelector`; an empty one selects everything.
     ///
     /// # Errors
-    /// Names an unknown operator.
+    /// Names an unknown operator, or what is no label.
     pub(crate) fn from_object(selector: &Value) -> Result<Self, String> {
-        let mut requirements = Vec::new();
-        if let Some(labels) = selector.get("matchLabels").and_then(Value::as_object) {
-            for (key, wanted) in labels {
-                requirements.push(Requirement::equals(key, wanted.as_str().unwrap_or_default()));
-            }
-        }
-        for expression in value::items(selector, &["matchExpressions"]) {
-            let operator = match value::text(expression, &["operator"]) {
-                "In" => Operator::In,
-                "NotIn" => Operator::NotIn,
-                "Exists" => Operator::Exists,
-                "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(format!("\"{other}\" is not a valid label selector operator")),
-            };
-            let values = value::items(expression, &["values"]);
-            requirements.push(Requirement {
-                key: value::text(expression, &["key"]).to_owned(),
-                operator,
-                values: values
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect(),
-            });
-        }
-        requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(Self(requirements))
-    }
-
-    /// The selector that wants exactly these labels.
-    pub(crate) fn from_labels(labels: &Value) -> Self {
-        let labels = labels.as_object().into_iter().flatten();
-        Self(
-            labels
-                .map(|(key, text)| Requirement::equals(key, text.as_str().unwrap_or_default()))
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = selector.get("matchLabels").and_then(Value::as_object);
+        let expressions = value::items(selector, &["matchExpressions"]).iter();
+        let selector = hpa::LabelSelector {
+            match_labels: labels
+                .into_iter()
+                .flatten()
+                .map(|(key, wanted)| (key.clone(), text(wanted)))
                 .collect(),
-        )
+            match_expressions: expressions
+                .map(|expression| hpa::label_selector::LabelSelectorRequirement {
+                    key: value::text(expression, &["key"]).to_owned(),
+                    operator: value::text(expression, &["operator"]).to_owned(),
+                    values: value::items(expression, &["values"]).iter().map(text).collect(),
+                })
+                .collect(),
+        };
+        selector
+            .to_selector()
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -101,185 +55,28 @@ impl LabelSelector {
 
     /// Whether an object's labels meet every requirement.
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        let labels = value::at(object, &["metadata", "labels"]);
-        self.matches_labels(labels)
+        self.matches_labels(value::at(object, &["metadata", "labels"]))
     }
 
     pub(crate) fn matches_labels(&self, labels: Option<&Value>) -> bool {
-        self.0.iter().all(|requirement| {
-            let found = labels
-                .and_then(|labels| labels.get(&requirement.key))
-                .and_then(Value::as_str);
-            requirement.holds(found)
-        })
-    }
-}
-
-impl Requirement {
-    fn equals(key: &str, wanted: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            operator: Operator::In,
-            values: BTreeSet::from([wanted.to_owned()]),
-        }
-    }
-
-    fn holds(&self, found: Option<&str>) -> bool {
-        let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-        let bound = || number(self.values.first().map(String::as_str));
-        match self.operator {
-            Operator::In => found.is_some_and(|found| self.values.contains(found)),
-            Operator::NotIn => !found.is_some_and(|found| self.values.contains(found)),
-            Operator::Exists => found.is_some(),
-            Operator::DoesNotExist => found.is_none(),
-            Operator::GreaterThan => matches!((number(found), bound()), (Some(a), Some(b)) if a > b),
-            Operator::LessThan => matches!((number(found), bound()), (Some(a), Some(b)) if a < b),
-        }
+        self.0
+            .matches_by(|key| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str))
     }
 }
 
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, requirement) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            let key = &requirement.key;
-            let values = || {
-                requirement
-                    .values
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join(",")
-            };
-            match requirement.operator {
-                Operator::In if requirement.values.len() == 1 => write!(f, "{key}={}", values())?,
-                Operator::In => write!(f, "{key} in ({})", values())?,
-                Operator::NotIn if requirement.values.len() == 1 => write!(f, "{key}!={}", values())?,
-                Operator::NotIn => write!(f, "{key} notin ({})", values())?,
-                Operator::Exists => f.write_str(key)?,
-                Operator::DoesNotExist => write!(f, "!{key}")?,
-                Operator::GreaterThan => write!(f, "{key}>{}", values())?,
-                Operator::LessThan => write!(f, "{key}<{}", values())?,
-            }
-        }
-        Ok(())
+        self.0.fmt(f)
     }
 }
 
-/// A cursor over a selector string; `rest` never starts with white space.
-struct Parser<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Parser<'a> {
-    fn skip(&mut self, bytes: usize) {
-        self.rest = self.rest[bytes..].trim_start();
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        let found = self.rest.starts_with(token);
-        if found {
-            self.skip(token.len());
-        }
-        found
-    }
-
-    fn expect(&mut self, token: char) -> Result<(), String> {
-        if self.rest.starts_with(token) {
-            self.skip(token.len_utf8());
-            return Ok(());
-        }
-        Err(format!("found '{}', expected: '{token}'", self.rest))
-    }
-
-    fn word(&mut self) -> &'a str {
-        let special = |c: char| c.is_whitespace() || "=!(),><".contains(c);
-        let end = self.rest.find(special).unwrap_or(self.rest.len());
-        let word = &self.rest[..end];
-        self.skip(end);
-        word
-    }
-
-    fn key(&mut self) -> Result<String, String> {
-        let word = self.word();
-        if word.is_empty() {
-            return Err(format!(
-                "found '{}', expected: !, identifier, or 'end of string'",
-                self.rest
-            ));
-        }
-        let name = word.rsplit('/').next().unwrap_or(word);
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > 63 || !name.chars().all(legal) {
-            return Err(format!(
-                "key: Invalid value: \"{word}\": name part must be a qualified name"
-            ));
-        }
-        Ok(word.to_owned())
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, String> {
-        if self.eat("!") {
-            let key = self.key()?;
-            return Ok(Requirement {
-                key,
-                operator: Operator::DoesNotExist,
-                values: BTreeSet::new(),
-            });
-        }
-        let key = self.key()?;
-        if self.rest.is_empty() || self.rest.starts_with(',') {
-            return Ok(Requirement {
-                key,
-                operator: Operator::Exists,
-                values: BTreeSet::new(),
-            });
-        }
-        for (token, operator) in [
-            ("!=", Operator::NotIn),
-            ("==", Operator::In),
-            ("=", Operator::In),
-            (">", Operator::GreaterThan),
-            ("<", Operator::LessThan),
-        ] {
-            if self.eat(token) {
-                let values = BTreeSet::from([self.word().to_owned()]);
-                return Ok(Requirement {
-                    key,
-                    operator,
-                    values,
-                });
-            }
-        }
-        let operator = match self.word() {
-            "in" => Operator::In,
-            "notin" => Operator::NotIn,
-            other => {
-                return Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt"));
-            }
-        };
-        Ok(Requirement {
-            key,
-            operator,
-            values: self.values()?,
-        })
-    }
-
-    fn values(&mut self) -> Result<BTreeSet<String>, String> {
-        self.expect('(')?;
-        let mut values = BTreeSet::new();
-        loop {
-            values.insert(self.word().to_owned());
-            if self.eat(")") {
-                return Ok(values);
-            }
-            if !self.eat(",") {
-                return Err(format!("found '{}', expected: ',', or ')'", self.rest));
-            }
-        }
-    }
+/// The string form of a selector that wants exactly these labels.
+pub(crate) fn labels_text(labels: &Value) -> String {
+    let labels = labels.as_object().into_iter().flatten();
+    labels
+        .map(|(key, text)| format!("{key}={}", text.as_str().unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Requirements on fields; all must hold.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, age_of, name, or_none, shown, wide};
-use crate::sim::api::{selectors::LabelSelector, value};
+use crate::sim::api::{selectors::labels_text, value};
 
 pub(super) const PLAIN: &[Column] = &[shown("Name", "string"), shown("Created At", "date")];
 
@@ -60,7 +60,7 @@ pub(super) fn service(object: &Value, now: Timestamp) -> Vec<Value> {
         or_none(external),
         or_none(&ports.join(",")),
         age_of(object, now),
-        or_none(&LabelSelector::from_labels(selector).to_string()),
+        or_none(&labels_text(selector)),
     ]
 }
 

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Column, age, age_of, containers, duration::human, name, or_none, shown, wide};
-use crate::sim::api::{selectors::LabelSelector, value};
+use crate::sim::api::{
+    selectors::{LabelSelector, labels_text},
+    value,
+};
 
 pub(super) const DEPLOYMENT: &[Column] = &[
     shown("Name", "string"),
@@ -87,7 +90,7 @@ fn desired(object: &Value) -> i64 {
 fn selector(object: &Value) -> Value {
     let selector = value::at(object, &["spec", "selector"]).unwrap_or(&Value::Null);
     let text = if object["kind"] == "ReplicationController" {
-        LabelSelector::from_labels(selector).to_string()
+        labels_text(selector)
     } else {
         LabelSelector::from_object(selector)
             .map(|selector| selector.to_string())
@@ -136,7 +139,7 @@ pub(super) fn daemon_set(object: &Value, now: Timestamp) -> Vec<Value> {
         count(object, "numberReady").into(),
         count(object, "updatedNumberScheduled").into(),
         count(object, "numberAvailable").into(),
-        or_none(&LabelSelector::from_labels(nodes).to_string()),
+        or_none(&labels_text(nodes)),
         age_of(object, now),
     ];
     with_template(cells, object, true)

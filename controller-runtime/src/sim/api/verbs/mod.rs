@@ -155,7 +155,7 @@ pub(crate) fn revision(query: &Query) -> Result<Option<u64>, ApiError> {
 /// The selection that a list, watch or collection deletion asks for.
 fn filter(call: &Call) -> Result<Filter, ApiError> {
     let labels = LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())
-        .map_err(|error| ApiError::bad_request(format!("unable to parse requirement: {error}")))?;
+        .map_err(ApiError::bad_request)?;
     let fields = call.query.get("fieldSelector").unwrap_or_default();
     let fields =
         FieldSelector::parse(fields, &call.resource, &call.version.name).map_err(ApiError::bad_request)?;

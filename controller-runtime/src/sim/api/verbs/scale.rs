@@ -14,7 +14,7 @@ use crate::sim::api::{
     field::FieldError,
     reply,
     resources::ScalePaths,
-    selectors::LabelSelector,
+    selectors::{LabelSelector, labels_text},
     state::State,
     status::{ApiError, Subject},
     store::Entry,
@@ -106,7 +106,7 @@ fn selector(paths: &ScalePaths, object: &Value) -> String {
         return String::new();
     };
     if object["kind"] == "ReplicationController" {
-        return LabelSelector::from_labels(selector).to_string();
+        return labels_text(selector);
     }
     LabelSelector::from_object(selector)
         .map(|selector| selector.to_string())
