@@ -82,10 +82,15 @@ fn record<P: Provisioner>(cx: &Context<P>, command: &Command) {
             format!("replaced by {}", types.collect::<Vec<_>>().join(", "))
         }
     };
-    let reason = format!(
-        "{}: {}; saves ${:.4}/h",
-        command.reason, command.text, command.savings_per_hour
-    );
+    // The text of a consolidation ends with what it saves.
+    let reason = if command.text.contains("(savings: ") {
+        format!("{}: {}", command.reason, command.text)
+    } else {
+        format!(
+            "{}: {}; saves ${:.4}/h",
+            command.reason, command.text, command.savings_per_hour
+        )
+    };
     for candidate in &command.candidates {
         let way = candidate
             .capacity_type
