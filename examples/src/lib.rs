@@ -13,3 +13,8 @@ pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod simulate;
 pub mod view;
+
+/// The code of the README is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -45,7 +45,8 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
     /// The metrics, from metadata alone.
     fn metrics(&self) -> Vec<MetricSpec>;
 
-    /// What is read: connection, query and credentials, without targets. Equal keys share one sample.
+    /// What is read: connection, query, credentials, and what decides [`Sample::active`](crate::Sample::active) such as
+    /// the activation threshold; targets are no part of it. Equal keys share one sample.
     fn source_key(&self) -> SourceKey;
 
     /// Makes the scaler. No traffic is needed: a source that is down now may come later.
