@@ -348,3 +348,53 @@ fn a_night_takes_workloads_and_nodes_to_zero_and_the_morning_brings_them_back() 
         .any(|decision| decision.controller == "provisioning" && decision.reason.contains("limit"));
     assert!(refused, "somebody asks at night why nothing is bought");
 }
+
+#[test]
+fn a_workload_follows_another_ones_pods() {
+    let manifests = "
+apiVersion: v1
+kind: Node
+metadata: {name: one}
+status: {allocatable: {cpu: '8', memory: 16Gi, pods: '110'}, capacity: {cpu: '8', memory: 16Gi, pods: '110'}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: leader, namespace: default}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: leader}}
+  template:
+    metadata: {labels: {app: leader}}
+    spec: {containers: [{name: main, image: leader}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: follower, namespace: default}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: follower}}
+  template:
+    metadata: {labels: {app: follower}}
+    spec: {containers: [{name: main, image: follower}]}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: follower, namespace: default}
+spec:
+  scaleTargetRef: {name: follower}
+  pollingInterval: 5
+  triggers:
+  - {type: kubernetes-workload, metadata: {podSelector: app=leader, value: '2'}}
+";
+    let scenario = "
+apiVersion: simulation.autoscaler.dev/v1alpha1
+kind: Scenario
+metadata: {name: follow}
+spec: {duration: 2m}
+";
+    let story = Story {
+        scenario: scenario::parse("scenario.yaml", scenario).unwrap(),
+        manifests: input::parse("manifests.yaml", manifests).unwrap(),
+    };
+    assert_eq!(steps(&play(story, 1)), [0, 1, 2]);
+}

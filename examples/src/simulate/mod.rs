@@ -246,6 +246,10 @@ fn halves(
     // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
     #[cfg(any(feature = "metrics-api", feature = "prometheus"))]
     let context = context.with(scalers::http::HttpEnvironment::closed());
+    #[cfg(feature = "kubernetes-workload")]
+    let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
+        crate::pod_counter::ApiPodCounter::new(runtime.client.clone()),
+    )));
     let pods = PodAutoscaler::new(
         runtime.named("keda-operator"),
         Arc::new(registry()),
