@@ -201,7 +201,7 @@ impl Run {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !self.quiet {
-            println!("{}", summary(record));
+            crate::view::say(&summary(record));
         }
         Ok(())
     }

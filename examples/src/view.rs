@@ -23,6 +23,12 @@ const FRAME: Duration = Duration::from_millis(50);
 /// While anything changes, plain lines come at least this often, in virtual seconds.
 const LINE_SECONDS: f64 = 60.0;
 
+/// Prints a line. Nobody reading any more (`| head`) is no reason to end a run, whose record may still be written.
+pub fn say(line: &str) {
+    use io::Write as _;
+    let _unread = writeln!(io::stdout(), "{line}");
+}
+
 /// Shows how a run goes on.
 pub enum View {
     /// Nothing.
@@ -71,7 +77,7 @@ impl View {
     pub fn finish(&mut self, record: &Record) {
         if let (Self::Live(live), Some(last)) = (self, record.timeline.last()) {
             live.update(last, record, 1.0, true);
-            println!();
+            say("");
         }
     }
 }
@@ -85,7 +91,7 @@ pub struct Lines {
 impl Lines {
     fn update(&mut self, moment: &Moment) {
         if self.is_due(moment) {
-            println!("{}", line(moment));
+            say(&line(moment));
         }
     }
 

@@ -136,3 +136,19 @@ fn a_folder_with_nothing_but_the_scenario_is_said_so() {
         "{said}"
     );
 }
+
+#[test]
+fn nobody_reading_the_lines_neither_panics_nor_loses_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record.json");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_autoscaler"))
+        .args(["demo", "tutorial", "--json", text(&record)])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("panicked"), "{said}");
+    assert!(record.exists());
+}

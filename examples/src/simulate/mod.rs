@@ -148,7 +148,9 @@ async fn simulate(
     let record = watcher.finish(wall.elapsed().as_secs_f64(), messages);
     finished(&record)?;
     if let Some(address) = pacing {
-        println!("the story is over; the cluster is still served on {address}, interrupt to end");
+        crate::view::say(&format!(
+            "the story is over; the cluster is still served on {address}, interrupt to end"
+        ));
         tasks.until(std::future::pending::<()>()).await?;
     }
     Ok(record)
@@ -296,8 +298,10 @@ fn pace(
     let path = std::env::temp_dir().join(format!("autoscaler-{}.kubeconfig", bound.port()));
     std::fs::write(&path, serve::kubeconfig(bound))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("the embedded cluster is served on http://{bound}; to look at it:");
-    println!("export KUBECONFIG={}", path.display());
+    crate::view::say(&format!(
+        "the embedded cluster is served on http://{bound}; to look at it:"
+    ));
+    crate::view::say(&format!("export KUBECONFIG={}", path.display()));
     let pacer = Pacer::new(cluster.api().clone(), speed.unwrap_or(1.0)).with_gateway(gateway);
     tasks.last(pacer.pace());
     Ok(Some(bound))
