@@ -20,6 +20,7 @@ pub mod decisions;
 pub mod events;
 pub mod hpa;
 mod latch;
+pub mod lease;
 pub mod queue;
 pub mod runtime;
 #[cfg(feature = "sim")]

@@ -5,7 +5,7 @@ use std::fmt;
 use kube::Client;
 use scaler_api::SharedClock;
 
-use crate::{decisions::DecisionLog, events::Recorder};
+use crate::{decisions::DecisionLog, events::Recorder, lease::Leadership};
 
 /// The surroundings of a controller: the API, the time, and where to say what was done. Cheap to clone.
 ///
@@ -21,6 +21,8 @@ pub struct Runtime {
     pub recorder: Recorder,
     /// Why things were done.
     pub decisions: DecisionLog,
+    /// Whether this process may write.
+    pub leadership: Leadership,
 }
 
 impl fmt::Debug for Runtime {
@@ -28,12 +30,13 @@ impl fmt::Debug for Runtime {
         f.debug_struct("Runtime")
             .field("clock", &self.clock)
             .field("recorder", &self.recorder)
+            .field("leadership", &self.leadership)
             .finish_non_exhaustive()
     }
 }
 
 impl Runtime {
-    /// A runtime, and the task that writes its events.
+    /// The runtime of a process without replicas, and the task that writes its events.
     pub fn new(
         client: Client,
         clock: SharedClock,
@@ -47,9 +50,16 @@ impl Runtime {
                 clock,
                 recorder,
                 decisions,
+                leadership: Leadership::always(),
             },
             events,
         )
+    }
+
+    /// The same surroundings in a process that has replicas.
+    #[must_use]
+    pub fn with_leadership(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
     }
 
     /// The same surroundings under another component's name in events.

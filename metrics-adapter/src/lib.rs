@@ -4,6 +4,8 @@
 mod discovery;
 mod metrics;
 pub mod selector;
+#[cfg(feature = "server")]
+pub mod server;
 mod service;
 mod status;
 
