@@ -54,6 +54,11 @@ impl Programs {
     pub fn path(&self, program: Program) -> Option<&Path> {
         self.paths.get(&program).map(PathBuf::as_path)
     }
+
+    /// Where each program is.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.values().map(PathBuf::as_path)
+    }
 }
 
 /// What belongs to this workspace in the user's cache directory.

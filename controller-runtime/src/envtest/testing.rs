@@ -29,14 +29,11 @@ pub fn programs_or_skip(options: &Options) -> Option<Programs> {
 /// # Panics
 /// If it cannot be started although its programs are there, or if they are missing and
 /// `AUTOSCALER_TESTS_REQUIRE_TOOLS` is set.
+#[expect(clippy::panic, reason = "this is for tests, whose failure it is")]
 pub async fn start_or_skip(options: Options) -> Option<ControlPlane> {
     programs_or_skip(&options)?;
     match ControlPlane::start(options).await {
         Ok(control_plane) => Some(control_plane),
-        Err(error) => {
-            let started: Result<(), _> = Err(error);
-            started.expect("the programs of the control plane are there, so it starts");
-            None
-        }
+        Err(error) => panic!("the control plane cannot be started: {error}"),
     }
 }
