@@ -28,6 +28,7 @@
 //! The waiting is in real time: do not start one under tokio's paused clock.
 
 mod control_plane;
+mod credentials;
 mod error;
 mod flags;
 mod group;
@@ -37,6 +38,8 @@ mod options;
 mod pki;
 mod programs;
 mod recipe;
+mod running;
+mod start;
 mod testing;
 
 pub use control_plane::{ControlPlane, ProcessInfo};

@@ -16,7 +16,7 @@ use k8s_openapi::{
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
-    Api,
+    Api, Client,
     api::{DeleteParams, PostParams},
 };
 use rcgen::{CertificateParams, KeyPair};
@@ -147,6 +147,50 @@ fn aggregated(request: &Request) -> Value {
     }
 }
 
+/// Puts a server behind an APIService, and waits until it is available.
+async fn aggregate(client: Client, server: &Server) {
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let service = json!({
+        "metadata": {"name": "aggregated"},
+        "spec": {"type": "ExternalName", "externalName": "127.0.0.1"},
+    });
+    let service = serde_json::from_value(service).expect("a service");
+    services
+        .create(&PostParams::default(), &service)
+        .await
+        .expect("the administrator may");
+    let api_services: Api<APIService> = Api::all(client);
+    let api_service = json!({
+        "metadata": {"name": "v1.test.example.com"},
+        "spec": {
+            "group": "test.example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "caBundle": ByteString(server.certificate.clone().into_bytes()),
+            "service": {"namespace": "default", "name": "aggregated", "port": server.port},
+        },
+    });
+    let api_service = serde_json::from_value(api_service).expect("an APIService");
+    api_services
+        .create(&PostParams::default(), &api_service)
+        .await
+        .expect("the administrator may");
+    eventually("the APIService is available", || async {
+        let conditions = api_services
+            .get("v1.test.example.com")
+            .await
+            .ok()?
+            .status?
+            .conditions?;
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "Available" && condition.status == "True")
+            .then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_external_name_on_loopback_is_aggregated_and_sees_the_front_proxy() {
     let Some(control_plane) = shared_or_skip().await else {
@@ -171,46 +215,7 @@ async fn an_external_name_on_loopback_is_aggregated_and_sees_the_front_proxy() {
         aggregated,
     );
 
-    let services: Api<Service> = Api::default_namespaced(client.clone());
-    let service = json!({
-        "metadata": {"name": "aggregated"},
-        "spec": {"type": "ExternalName", "externalName": "127.0.0.1"},
-    });
-    let service = serde_json::from_value(service).expect("a service");
-    services
-        .create(&PostParams::default(), &service)
-        .await
-        .expect("the administrator may");
-    let api_services: Api<APIService> = Api::all(client.clone());
-    let api_service = json!({
-        "metadata": {"name": "v1.test.example.com"},
-        "spec": {
-            "group": "test.example.com",
-            "version": "v1",
-            "groupPriorityMinimum": 100,
-            "versionPriority": 100,
-            "caBundle": ByteString(server.certificate.into_bytes()),
-            "service": {"namespace": "default", "name": "aggregated", "port": server.port},
-        },
-    });
-    let api_service = serde_json::from_value(api_service).expect("an APIService");
-    api_services
-        .create(&PostParams::default(), &api_service)
-        .await
-        .expect("the administrator may");
-    eventually("the APIService is available", || async {
-        let conditions = api_services
-            .get("v1.test.example.com")
-            .await
-            .ok()?
-            .status?
-            .conditions?;
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == "Available" && condition.status == "True")
-            .then_some(())
-    })
-    .await;
+    aggregate(client.clone(), &server).await;
     let request = || {
         http::Request::get("/apis/test.example.com/v1/echo")
             .body(Vec::new())
@@ -229,7 +234,7 @@ async fn an_external_name_on_loopback_is_aggregated_and_sees_the_front_proxy() {
             "authenticated": true,
         })
     );
-    api_services
+    Api::<APIService>::all(client)
         .delete("v1.test.example.com", &DeleteParams::default())
         .await
         .expect("deleted");

@@ -101,7 +101,7 @@ fn state(control_plane: &ControlPlane) -> State {
         pid: process::id(),
         since: SystemClock.now(),
         server: control_plane.server_url().to_owned(),
-        kubeconfig: control_plane.kubeconfig(),
+        kubeconfig: control_plane.kubeconfig().to_owned(),
         kubectl: control_plane.programs().path(Program::Kubectl).map(Into::into),
         processes: processes(control_plane),
     }
