@@ -1,5 +1,6 @@
 //! The workspace's own commands.
 
+mod bench;
 mod ci;
 mod tests;
 mod tools;
@@ -25,6 +26,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure a part in a release build: `bench adapter`.
+    Bench {
+        /// Passed on: the benchmark and its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
 }
@@ -32,6 +39,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Test { arguments } => tests::run(&arguments),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Ci => ci::run(),
     };
     match result {
