@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use axum::{Json, Router, routing::get};
 use controller_runtime::envtest::{ControlPlane, Options as ControlPlaneOptions};
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -100,7 +101,7 @@ async fn measure(plane: &ControlPlane, options: &Options) -> anyhow::Result<Vec<
     let client = plane.client(NAMESPACE);
     let folder = tempfile::tempdir()?;
     let authority = certificates(folder.path())?;
-    apply_objects(&client).await?;
+    apply_objects(&client, &source().await?).await?;
     let (server, address) = start_server(&plane.kubeconfig(), folder.path())?;
     let metric = metric_name(&client).await?;
     let token = token(&client).await?;
@@ -186,8 +187,17 @@ fn load(
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// Where a queue of twelve is told, for as long as this process runs.
+async fn source() -> anyhow::Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    let queue = Router::new().route("/", get(async || Json(json!({ "value": 12 }))));
+    tokio::spawn(async move { axum::serve(listener, queue).await });
+    Ok(url)
+}
+
 /// A Deployment and a ScaledObject whose value is always there, and an account that may read it.
-async fn apply_objects(client: &Client) -> anyhow::Result<()> {
+async fn apply_objects(client: &Client, source: &str) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in keda::crds() {
         definitions.create(&PostParams::default(), &definition).await?;
@@ -220,12 +230,10 @@ async fn apply_objects(client: &Client) -> anyhow::Result<()> {
                 "scaleTargetRef": { "name": "bench" },
                 "pollingInterval": 5,
                 "triggers": [{
-                    "type": "cron",
-                    "useCachedMetrics": true,
-                    "metadata": {
-                        "timezone": "UTC", "start": "0 0 * * *", "end": "59 23 * * *", "desiredReplicas": "5",
-                    },
-                }],
+                    "type": "metrics-api",
+                "useCachedMetrics": true,
+                "metadata": { "url": source, "valueLocation": "value", "targetValue": "5" },
+            }],
             },
         }),
     )
