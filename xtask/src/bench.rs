@@ -12,6 +12,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
                 "--release",
                 "--package",
                 "examples",
+                "--no-default-features",
                 "--features",
                 "bench",
                 "--bin",
