@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use metrics_adapter::server::{ClientAuthorities, Peer};
+use metrics_adapter::server::{ClientAuthorities, Limits, Peer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{sleep, timeout},
@@ -140,4 +140,40 @@ async fn a_client_without_alpn_speaks_http_1() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_not_waited_for() {
+    let mut limits = Limits::default();
+    limits.handshake_timeout = Duration::from_millis(100);
+    limits.header_timeout = Duration::from_millis(100);
+    let server = Server::limited(&ClientAuthorities::none(), tower::service_fn(count), limits);
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut idle = server.tls(None, b"http/1.1").await.unwrap();
+    let mut dripping = server.tls(None, b"http/1.1").await.unwrap();
+    dripping.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+    let mut nothing = Vec::new();
+    timeout(Duration::from_secs(5), async {
+        silent.read_to_end(&mut nothing).await.ok();
+        idle.read_to_end(&mut nothing).await.ok();
+        dripping.read_to_end(&mut nothing).await.ok();
+    })
+    .await
+    .expect("all three are ended");
+}
+
+#[tokio::test]
+async fn no_more_connections_are_served_than_the_limit_says() {
+    let mut limits = Limits::default();
+    limits.connections = 1;
+    let server = Server::limited(&ClientAuthorities::none(), tower::service_fn(count), limits);
+    let first = server.http1(None).await;
+    let second = server.tls(None, b"http/1.1");
+    let mut second = std::pin::pin!(second);
+    assert!(timeout(Duration::from_millis(200), &mut second).await.is_err());
+    drop(first);
+    timeout(Duration::from_secs(5), second)
+        .await
+        .expect("its turn comes")
+        .unwrap();
 }

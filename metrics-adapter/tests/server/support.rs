@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use metrics_adapter::server::{ClientAuthorities, ServingCertificate, serve};
+use metrics_adapter::server::{ClientAuthorities, Limits, ServingCertificate, serve_with_limits};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -93,6 +93,15 @@ impl Server {
         S::Error: Into<tower::BoxError>,
         S::Future: Send,
     {
+        Self::limited(authorities, service, Limits::default())
+    }
+
+    pub(crate) fn limited<S>(authorities: &ClientAuthorities, service: S, limits: Limits) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>> + Clone + Send + Sync + 'static,
+        S::Error: Into<tower::BoxError>,
+        S::Future: Send,
+    {
         let authority = Authority::new("serving");
         let certificate = ServingCertificate::empty();
         let pair = authority.server();
@@ -102,15 +111,11 @@ impl Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = serve(
-            listener,
-            certificate.clone(),
-            authorities.clone(),
-            service,
-            async {
-                stopped.await.ok();
-            },
-        );
+        let stopped = async {
+            stopped.await.ok();
+        };
+        let (shown, authorities) = (certificate.clone(), authorities.clone());
+        let serving = serve_with_limits(listener, shown, authorities, service, stopped, limits);
         Self {
             address,
             certificate,
