@@ -9,7 +9,9 @@ use crate::{
     bundled::{self, Bundled, Story},
     input::{self, InputProblems},
     record::Record,
-    report, scenario,
+    report,
+    run::{self, RunArgs},
+    scenario,
     simulate::{self, Options},
     view::View,
 };
@@ -27,6 +29,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run on a cluster: controllers, metrics adapter, admission webhook, health and metrics in one process.
+    Run(RunArgs),
     /// Run a bundled story on the embedded cluster.
     Demo {
         /// Which story: sqs-consumer, tutorial or night-shift.
@@ -116,6 +120,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Run(args) => run::run(args),
             Command::Demo { story, run } => {
                 let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
                 let Some(bundled) = Bundled::named(&story) else {

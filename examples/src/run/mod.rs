@@ -1,0 +1,57 @@
+//! `autoscaler run`: both halves, or one, on a real cluster.
+
+mod args;
+pub mod config;
+
+use std::path::Path;
+
+pub use self::args::RunArgs;
+use self::config::{Configuration, Given};
+use crate::input::InputProblems;
+
+/// Where Kubernetes puts the namespace of a pod with a service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Does what the command line says.
+///
+/// # Errors
+/// [`InputProblems`] if the configuration is wrong; whatever ended the process otherwise.
+pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    let print = args.print_config;
+    let configuration = configure(args)?;
+    if print {
+        crate::view::say(config::print(&configuration.effective).trim_end());
+        return Ok(());
+    }
+    anyhow::bail!("not there yet")
+}
+
+/// Reads flags, environment and file.
+fn configure(args: RunArgs) -> Result<Configuration, InputProblems> {
+    let mut problems = InputProblems::default();
+    let file = args.config.as_ref().and_then(|path| {
+        let name = path.display().to_string();
+        std::fs::read_to_string(path)
+            .map_err(|error| problems.file(&name, format!("cannot be read: {error}")))
+            .ok()
+            .map(|text| (name, text))
+    });
+    let given = Given {
+        flags: args.flags,
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        file,
+        pod_namespace: std::fs::read_to_string(Path::new(NAMESPACE_FILE))
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty()),
+    };
+    match config::load(&given) {
+        Ok(configuration) => problems.or(configuration),
+        Err(mut more) => {
+            problems.0.append(&mut more.0);
+            Err(problems)
+        }
+    }
+}
