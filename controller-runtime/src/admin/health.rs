@@ -176,7 +176,6 @@ impl Heartbeat {
     }
 
     /// A check that fails when it has not beaten for longer than `patience`.
-    #[must_use]
     pub fn check(&self, patience: Duration) -> impl Fn() -> Result<(), String> + Send + Sync + use<> {
         let last = Arc::clone(&self.last);
         move || {

@@ -8,7 +8,7 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{TypedMetric, gauge::ConstGauge, info::Info},
+    metrics::{gauge::ConstGauge, info::Info},
     registry::Registry,
 };
 
