@@ -77,12 +77,7 @@ impl MetricsAdapter {
             .headers
             .get(header::ACCEPT)
             .and_then(|value| value.to_str().ok());
-        let segments: Vec<&str> = head
-            .uri
-            .path()
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
+        let segments = path_segments(head.uri.path());
         let documents = &*self.documents;
         let route = match *segments.as_slice() {
             ["healthz" | "livez" | "readyz", ..] => Route::Healthy,
@@ -146,8 +141,13 @@ fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
+/// The segments of a path, as routing and authorisation see it: both have to mean the same by it.
+pub(crate) fn path_segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
+}
+
 /// The first value of a form-encoded key.
-fn query_value(query: &str, key: &str) -> Option<String> {
+pub(crate) fn query_value(query: &str, key: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name) == key).then(|| decode(&value.replace('+', " ")))
@@ -240,6 +240,16 @@ fn json_response(code: StatusCode, value: &impl Serialize) -> Response<Body> {
 
 fn status_response(status: &Status) -> Response<Body> {
     json_response(status.code(), status)
+}
+
+/// A failure as the head and the body of a response.
+#[cfg(feature = "server")]
+pub(crate) fn status_parts(status: &Status) -> (http::response::Parts, Bytes) {
+    let mut head = Response::new(()).into_parts().0;
+    head.status = status.code();
+    let json = HeaderValue::from_static("application/json");
+    head.headers.insert(header::CONTENT_TYPE, json);
+    (head, serde_json::to_vec(status).unwrap_or_default().into())
 }
 
 fn document_response(document: &Document, head: &http::request::Parts) -> Response<Body> {
