@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bundled::{self, Bundled, Story},
     input::{self, InputProblems},
+    install,
     record::Record,
     report, scenario,
     simulate::{self, Options},
@@ -46,6 +47,8 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Print the definitions of KEDA's and Karpenter's resources.
+    Crds(install::crds::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +139,7 @@ impl Cli {
                 scenario,
                 run,
             } => run.execute(load(&manifests, &scenario)?),
+            Command::Crds(arguments) => arguments.run(),
         }
     }
 }
