@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bundled::{self, Bundled, Story},
     input::{self, InputProblems},
+    install,
     record::Record,
     report,
     run::{self, RunArgs},
@@ -50,6 +51,8 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Print the definitions of KEDA's and Karpenter's resources.
+    Crds(install::crds::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +144,7 @@ impl Cli {
                 scenario,
                 run,
             } => run.execute(load(&manifests, &scenario)?),
+            Command::Crds(arguments) => arguments.run(),
         }
     }
 }

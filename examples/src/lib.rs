@@ -7,6 +7,7 @@ pub mod bundled;
 #[cfg(feature = "sim")]
 pub mod cli;
 pub mod input;
+pub mod install;
 pub mod names;
 #[cfg(feature = "kubernetes-workload")]
 pub mod pod_counter;
