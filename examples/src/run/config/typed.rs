@@ -1,7 +1,7 @@
 //! Settings as values to work with, and the rules between them.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -55,7 +55,7 @@ pub struct Settings {
     /// The Service in front of it.
     pub service: String,
     /// Where the API server reaches a process outside the cluster.
-    pub advertise_address: Option<IpAddr>,
+    pub advertise_address: Option<Ipv4Addr>,
     /// How long an orderly end may take.
     pub shutdown_grace_period: Duration,
     /// The filter of the log.

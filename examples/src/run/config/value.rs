@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ pub enum Kind {
     Address,
     /// An address to listen on, or `0` for none.
     OptionalAddress,
-    /// An IP address.
+    /// An IPv4 address.
     Ip,
     /// Any text.
     Text,
@@ -66,8 +66,8 @@ pub enum Value {
     Duration(Duration),
     /// Of an address; none where nothing shall be listened on.
     Address(Option<SocketAddr>),
-    /// Of an IP address.
-    Ip(IpAddr),
+    /// Of an IPv4 address.
+    Ip(Ipv4Addr),
     /// Of a text, a path, a choice or a filter.
     Text(String),
     /// Of a list.
@@ -139,7 +139,7 @@ impl Kind {
             Self::OptionalAddress => {
                 "an address and a port such as 127.0.0.1:8080 or :8080, or 0 for none".to_owned()
             }
-            Self::Ip => "an IP address such as 127.0.0.1".to_owned(),
+            Self::Ip => "an IPv4 address such as 127.0.0.1".to_owned(),
             Self::Text => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::List => "a comma-separated list".to_owned(),
@@ -292,6 +292,7 @@ mod tests {
             (Kind::Address, "localhost:80"),
             (Kind::Address, ":99999"),
             (Kind::Ip, "localhost"),
+            (Kind::Ip, "::1"),
             (Kind::Choice(&["pods"]), "pod"),
             (Kind::LogFilter, "loud"),
             (Kind::LogFilter, "info,=="),
