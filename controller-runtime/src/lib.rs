@@ -19,6 +19,8 @@ pub mod provisioning;
 #[cfg(feature = "server")]
 pub mod admin;
 pub mod decisions;
+#[cfg(all(feature = "envtest", unix))]
+pub mod envtest;
 pub mod events;
 pub mod hpa;
 mod latch;
