@@ -100,6 +100,7 @@ impl ControlPlane {
         )?;
         let config = on_port(&config, port);
         wait_for_objects(&config, options.start_timeout).await?;
+        running.all_run()?;
         Ok(Self {
             running,
             authority,
@@ -282,6 +283,19 @@ impl Running {
     /// How a program ended, if it has.
     fn ended(&self, program: Program) -> Option<ExitStatus> {
         self.children().get_mut(&program)?.try_wait().ok().flatten()
+    }
+
+    /// Fails if a program has ended, be it one that was ready before.
+    fn all_run(&self) -> Result<(), Error> {
+        let ended = |process: ProcessInfo| Some((process.program, process.ended?, process.log));
+        match self.processes().into_iter().find_map(ended) {
+            None => Ok(()),
+            Some((program, status, log)) => Err(Error::Exited {
+                program,
+                status,
+                log: tail(&log),
+            }),
+        }
     }
 
     fn processes(&self) -> Vec<ProcessInfo> {
@@ -525,5 +539,113 @@ where
             });
         }
         sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod checks {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    };
+
+    use super::*;
+
+    /// A folder with one program, a script, and a socket that reports health once `ready` is in the data folder.
+    fn script(text: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let etcd = folder.path().join("etcd");
+        fs::write(&etcd, format!("#!/bin/sh\n{text}")).expect("a file");
+        fs::set_permissions(&etcd, fs::Permissions::from_mode(0o700)).expect("a program");
+        folder
+    }
+
+    fn serve_health(socket: &Path, ready: PathBuf) {
+        let listener = UnixListener::bind(socket).expect("a socket");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let answer = format!(r#"{{"health":"{}"}}"#, ready.exists());
+                stream.read_exact(&mut [0; 8]).ok();
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        });
+    }
+
+    async fn start(text: &str) -> (Running, Result<u16, Error>) {
+        let bin = script(text);
+        let options = Options {
+            start_timeout: Duration::from_secs(20),
+            ..Options::default()
+        };
+        let programs = Programs::of([(Program::Etcd, bin.path().join("etcd"))]);
+        let running = Running::new(None).expect("a folder");
+        let socket = running.folder.join("health");
+        serve_health(&socket, running.folder.join("ready"));
+        let start = Start {
+            running: &running,
+            programs: &programs,
+            options: &options,
+        };
+        let result = start
+            .program(Program::Etcd, |_| Probe::Etcd(socket.clone()))
+            .await;
+        (running, result)
+    }
+
+    #[tokio::test]
+    async fn a_program_whose_port_was_taken_gets_another() {
+        let taken = "if [ -e once ]; then : >ready; exec sleep 60; fi\n: >once\necho 'bind: address already in use'\nexit 1";
+        let (running, result) = start(taken).await;
+        result.expect("the second attempt succeeds");
+        assert_eq!(running.processes().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_always_finds_its_port_taken_is_given_up() {
+        let (running, result) = start("echo . >>attempts\necho 'bind: address already in use'\nexit 1").await;
+        assert!(matches!(result, Err(Error::Exited { .. })), "{result:?}");
+        let attempts = fs::read_to_string(running.folder.join("attempts")).expect("attempts");
+        assert_eq!(attempts.lines().count(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_otherwise_is_not_tried_again() {
+        let (_running, result) = start("echo 'unknown flag: --x'\nexit 3").await;
+        let error = result.expect_err("it ended").to_string();
+        assert_eq!(
+            error,
+            "etcd ended before it was ready: exit status: 3; the end of its log:\nunknown flag: --x"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("precious"), "").expect("a file");
+        let error = Running::new(Some(folder.path()))
+            .expect_err("it is not empty")
+            .to_string();
+        assert!(error.ends_with("cannot be used: it is not empty"), "{error}");
+        assert!(folder.path().join("precious").exists());
+    }
+
+    #[test]
+    fn a_folder_is_its_owners_alone_and_goes_with_it() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let running = Running::new(Some(&parent.path().join("new"))).expect("it is empty");
+        let folder = running.folder.clone();
+        let mode = fs::metadata(&folder).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(running);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_folder_too_deep_for_a_socket_is_refused_and_removed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let deep = parent.path().join("x".repeat(100));
+        let error = Running::new(Some(&deep)).expect_err("too long").to_string();
+        assert!(error.contains("more than 90 bytes"), "{error}");
+        assert!(!deep.exists());
     }
 }

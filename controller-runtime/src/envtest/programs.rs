@@ -49,10 +49,21 @@ impl Programs {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(paths: impl IntoIterator<Item = (Program, PathBuf)>) -> Self {
+        let paths = paths.into_iter().collect();
+        Self { paths }
+    }
+
     /// Where a program is.
     #[must_use]
     pub fn path(&self, program: Program) -> Option<&Path> {
         self.paths.get(&program).map(PathBuf::as_path)
+    }
+
+    /// Where each program is.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.values().map(PathBuf::as_path)
     }
 }
 

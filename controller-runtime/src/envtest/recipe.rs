@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Error;
+use super::{Error, group::Group};
 
 const KUBERNETES: &str = "1.35.0";
 const ETCD: &str = "3.6.5";
@@ -144,6 +144,9 @@ pub(super) fn build(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(),
     require_go(folder)?;
     let started = Instant::now();
     let unfinished = beside(folder, "unfinished");
+    remove(&unfinished)?;
+    // Neither Go nor its folder stays if this process is killed; Go's own cache does, so that little is lost.
+    let group = Group::new(&unfinished)?;
     let bin = unfinished.join("bin");
     fs::create_dir_all(&bin).map_err(Error::io(format!("{} cannot be made", bin.display())))?;
     progress(&format!(
@@ -152,7 +155,11 @@ pub(super) fn build(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(),
         folder.display()
     ));
     for module in modules() {
-        build_module(&module, &unfinished, started, progress)?;
+        if let Err(error) = build_module(&module, &unfinished, &group, started, progress) {
+            group.kill();
+            remove(&unfinished)?;
+            return Err(error);
+        }
     }
     fs::rename(&unfinished, folder).map_err(Error::io(format!("{} cannot be made", folder.display())))?;
     progress(&format!(
@@ -160,6 +167,16 @@ pub(super) fn build(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(),
         started.elapsed().as_secs()
     ));
     Ok(())
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(format!(
+            "{} cannot be removed",
+            folder.display()
+        ))(error)),
+        _ => Ok(()),
+    }
 }
 
 /// `<folder>.<extension>`; the folder's own name has dots.
@@ -197,6 +214,7 @@ fn require_go(folder: &Path) -> Result<(), Error> {
 fn build_module(
     module: &Module,
     unfinished: &Path,
+    group: &Group,
     started: Instant,
     progress: &mut dyn FnMut(&str),
 ) -> Result<(), Error> {
@@ -204,8 +222,8 @@ fn build_module(
     let failed = || Error::io(format!("{} cannot be written", source.display()));
     fs::create_dir_all(&source).map_err(failed())?;
     fs::write(source.join("go.mod"), &module.go_mod).map_err(failed())?;
-    let mut child = go_build(module, &source, &unfinished.join("bin"))
-        .spawn()
+    let mut child = group
+        .spawn(&mut go_build(module, &source, &unfinished.join("bin")))
         .map_err(Error::io("go cannot be started"))?;
     let (sender, lines) = mpsc::channel();
     let stderr = child.stderr.take();
@@ -315,7 +333,7 @@ impl Report {
             self.what,
             self.downloads,
             self.packages,
-            self.last.back().map_or("linking", String::as_str),
+            self.last.back().map_or("at work", String::as_str),
         ));
     }
 }
@@ -377,9 +395,8 @@ mod checks {
         let mut said = Vec::new();
         let first = lock(&path, &mut |line| said.push(line.to_owned())).expect("free");
         let (told, waiting) = mpsc::channel();
-        let second = std::thread::spawn({
-            let path = path.clone();
-            move || lock(&path, &mut |line| told.send(line.to_owned()).expect("heard")).map(|_| ())
+        let second = std::thread::spawn(move || {
+            lock(&path, &mut |line| told.send(line.to_owned()).expect("heard")).map(|_| ())
         });
         assert_eq!(
             waiting.recv().expect("the second waits"),

@@ -1,5 +1,7 @@
 //! For tests that need a control plane, on machines that may not have one.
 
+use tokio::sync::OnceCell;
+
 use super::{ControlPlane, Options, Programs};
 
 /// If set, tests must not skip: what they drive has to be there.
@@ -29,14 +31,23 @@ pub fn programs_or_skip(options: &Options) -> Option<Programs> {
 /// # Panics
 /// If it cannot be started although its programs are there, or if they are missing and
 /// `AUTOSCALER_TESTS_REQUIRE_TOOLS` is set.
+#[expect(clippy::panic, reason = "this is for tests, whose failure it is")]
 pub async fn start_or_skip(options: Options) -> Option<ControlPlane> {
     programs_or_skip(&options)?;
     match ControlPlane::start(options).await {
         Ok(control_plane) => Some(control_plane),
-        Err(error) => {
-            let started: Result<(), _> = Err(error);
-            started.expect("the programs of the control plane are there, so it starts");
-            None
-        }
+        Err(error) => panic!("the control plane cannot be started: {error}"),
     }
+}
+
+/// One control plane for all tests of a process, with the default options; it ends with the process.
+///
+/// # Panics
+/// As [`start_or_skip`].
+pub async fn shared_or_skip() -> Option<&'static ControlPlane> {
+    static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    SHARED
+        .get_or_init(|| start_or_skip(Options::default()))
+        .await
+        .as_ref()
 }
