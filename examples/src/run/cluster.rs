@@ -22,7 +22,10 @@ const PERIOD: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// If there is no configuration of a cluster, or it cannot be used.
-pub(super) async fn client(settings: &Settings, requests: &RequestMetrics) -> anyhow::Result<(Client, String)> {
+pub(super) async fn client(
+    settings: &Settings,
+    requests: &RequestMetrics,
+) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions {
         context: settings.context.clone(),
         ..KubeConfigOptions::default()
@@ -54,6 +57,11 @@ pub(super) async fn client(settings: &Settings, requests: &RequestMetrics) -> an
     Ok((client, server))
 }
 
+/// An error with everything that led to it.
+pub(super) fn causes(error: kube::Error) -> String {
+    format!("{:#}", anyhow::Error::new(error))
+}
+
 /// Waits until the API server answers.
 pub(super) async fn until_reached(client: &Client, said: impl Fn(String)) {
     let mut attempt = 0_u32;
@@ -64,6 +72,7 @@ pub(super) async fn until_reached(client: &Client, said: impl Fn(String)) {
                 return;
             }
             Err(error) => {
+                let error = causes(error);
                 said(format!("the API server does not answer: {error}"));
                 attempt += 1;
                 // Once in ten: a minute's outage is not worth twenty lines.
@@ -132,6 +141,7 @@ pub(super) async fn until_installed(client: &Client, settings: &Settings, said: 
                 }
             }
             Err(error) => {
+                let error = causes(error);
                 said(format!("the API server does not say what it serves: {error}"));
                 tracing::warn!(%error, "the API server does not say what it serves, trying on");
             }
@@ -148,9 +158,13 @@ async fn missing(client: &Client, needs: &[Needed]) -> kube::Result<Vec<String>>
         plural,
     } in needs
     {
-        let served = match client.list_api_group_resources(&format!("{group}/{version}")).await {
+        let served = match client
+            .list_api_group_resources(&format!("{group}/{version}"))
+            .await
+        {
             Ok(list) => list.resources.iter().any(|resource| resource.name == *plural),
-            Err(kube::Error::Api(status)) if status.is_not_found() => false,
+            // The answer for a group that nobody serves is no Status.
+            Err(kube::Error::Api(status)) if status.code == 404 => false,
             Err(error) => return Err(error),
         };
         if !served {

@@ -163,7 +163,10 @@ mod tests {
         parts.add("the pod half", async {});
         assert_eq!(parts.failure().await.to_string(), "the pod half ended by itself");
         parts.add_fallible("the adapter", async { Err(anyhow!("no port")) });
-        assert_eq!(format!("{:#}", parts.failure().await), "the adapter failed: no port");
+        assert_eq!(
+            format!("{:#}", parts.failure().await),
+            "the adapter failed: no port"
+        );
         parts.add("the node half", async {
             assert!(tokio::runtime::Handle::try_current().is_err(), "on purpose");
         });

@@ -40,7 +40,10 @@ impl Listeners {
         let listeners = Self {
             metrics: bind("metrics", settings.metrics_address),
             health: bind("health", settings.health_address),
-            adapter: bind("the metrics adapter", settings.pods.then_some(settings.adapter_address)),
+            adapter: bind(
+                "the metrics adapter",
+                settings.pods.then_some(settings.adapter_address),
+            ),
             webhook: bind("the webhook", settings.webhook_address.filter(|_| settings.pods)),
         };
         anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));

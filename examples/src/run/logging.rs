@@ -5,12 +5,23 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use super::config::Settings;
 
+/// Every failed request is an error for the client's own log; whoever asked says it, if it is worth saying.
+const REPEATED: &str = "kube_client::client::builder=off";
+
+fn filter(text: &str) -> anyhow::Result<EnvFilter> {
+    let filter: EnvFilter = text.parse().context("the log filter cannot be read")?;
+    if text.contains("kube_client") {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(REPEATED.parse().context("the log filter cannot be extended")?))
+}
+
 /// Sends the log to standard error from now on, panics included.
 ///
 /// # Errors
 /// If the filter is none, or something else logs already.
 pub(super) fn start(settings: &Settings) -> anyhow::Result<()> {
-    let filter: EnvFilter = settings.log_filter.parse().context("the log filter cannot be read")?;
+    let filter = filter(&settings.log_filter)?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     if settings.log_json {

@@ -1,9 +1,21 @@
 //! `autoscaler run`: both halves, or one, on a real cluster.
 
 mod args;
+mod certificates;
+mod cluster;
 pub mod config;
+mod election;
+mod ending;
+mod halves;
+mod listeners;
+mod logging;
+mod process;
+mod registration;
+mod serving;
 
 use std::path::Path;
+
+use anyhow::Context as _;
 
 pub use self::args::RunArgs;
 use self::config::{Configuration, Given};
@@ -23,7 +35,15 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         crate::view::say(config::print(&configuration.effective).trim_end());
         return Ok(());
     }
-    anyhow::bail!("not there yet")
+    logging::start(&configuration.settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the process's runtime cannot be built")?;
+    let result = runtime.block_on(process::run(configuration));
+    // What still waits for an answer of somebody else is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// Reads flags, environment and file.

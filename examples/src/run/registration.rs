@@ -5,11 +5,13 @@
 //! again at an orderly end: an APIService that nobody answers hurts the whole cluster.
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use k8s_openapi::{
+    ByteString,
     api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Service},
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
@@ -21,6 +23,7 @@ use scaler_api::keda;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::cluster::causes;
 use crate::names;
 
 /// Who writes these objects, and what marks them as made here.
@@ -39,7 +42,7 @@ const CHECKED: [(&str, &str); 4] = [
 ];
 
 /// What makes a process known.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Registration {
     pub(super) client: Client,
     pub(super) namespace: String,
@@ -48,8 +51,19 @@ pub(super) struct Registration {
     pub(super) address: Ipv4Addr,
     pub(super) adapter_port: u16,
     pub(super) webhook_port: Option<u16>,
+    /// Who signed the certificate that is shown there, as PEM.
+    pub(super) authority: String,
     /// The namespaces whose objects are checked; all of them where none is named.
     pub(super) namespaces: Vec<String>,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("service", &self.service)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Registration {
@@ -59,6 +73,7 @@ impl Registration {
             let wait = match self.apply().await {
                 Ok(()) => PERIOD,
                 Err(error) => {
+                    let error = causes(error);
                     tracing::error!(%error, "this process cannot be registered with the API server");
                     RETRY
                 }
@@ -88,7 +103,7 @@ impl Registration {
         match removed.await {
             Ok(()) => tracing::info!("the registration with the API server is taken back"),
             Err(error) => tracing::error!(
-                %error,
+                error = %causes(error),
                 "the registration with the API server cannot be taken back; delete apiservice {} by hand",
                 names::API_SERVICE
             ),
@@ -101,6 +116,10 @@ impl Registration {
 
     fn webhooks(&self) -> Api<ValidatingWebhookConfiguration> {
         Api::all(self.client.clone())
+    }
+
+    fn ca_bundle(&self) -> ByteString {
+        ByteString(self.authority.clone().into_bytes())
     }
 
     fn service_object(&self) -> Value {
@@ -118,12 +137,12 @@ impl Registration {
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
             "metadata": { "name": names::API_SERVICE, "labels": { MARK: MANAGER } },
-            // Without caBundle: whoever keeps the certificate writes it.
             "spec": {
                 "group": metrics_adapter::GROUP,
                 "version": metrics_adapter::VERSION,
                 "groupPriorityMinimum": 100,
                 "versionPriority": 100,
+                "caBundle": self.ca_bundle(),
                 "service": { "namespace": self.namespace, "name": self.service, "port": self.adapter_port },
             },
         })
@@ -137,7 +156,10 @@ impl Registration {
                 let mut check = json!({
                     "name": format!("{plural}.{}", keda::GROUP),
                     "admissionReviewVersions": ["v1"],
-                    "clientConfig": { "url": format!("https://{base}/validate-keda-sh-{}-{singular}", keda::VERSION) },
+                    "clientConfig": {
+                        "url": format!("https://{base}/validate-keda-sh-{}-{singular}", keda::VERSION),
+                        "caBundle": self.ca_bundle(),
+                    },
                     "failurePolicy": "Ignore",
                     "matchPolicy": "Equivalent",
                     "sideEffects": "None",
@@ -169,7 +191,7 @@ impl Registration {
 /// Applies without force: what somebody else installed is theirs.
 async fn apply<K>(api: &Api<K>, name: &str, object: &Value) -> kube::Result<()>
 where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource + Clone + DeserializeOwned + fmt::Debug,
 {
     let params = PatchParams::apply(MANAGER);
     api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ())
@@ -177,7 +199,7 @@ where
 
 async fn remove<K>(api: &Api<K>, name: &str) -> kube::Result<()>
 where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource + Clone + DeserializeOwned + fmt::Debug,
 {
     let Some(found) = api.get_opt(name).await? else {
         return Ok(());
@@ -213,6 +235,7 @@ mod tests {
             address: [127, 0, 0, 1].into(),
             adapter_port: 40123,
             webhook_port,
+            authority: "PEM".to_owned(),
             namespaces: vec!["shop".to_owned()],
         }
     }
@@ -221,7 +244,9 @@ mod tests {
     async fn the_api_server_is_sent_to_the_real_address_and_port() {
         let registration = registration(Some(40124));
         assert_eq!(registration.service_object()["spec"]["externalName"], "127.0.0.1");
-        assert_eq!(registration.api_service()["spec"]["service"]["port"], 40123);
+        let api_service = registration.api_service();
+        assert_eq!(api_service["spec"]["service"]["port"], 40123);
+        assert_eq!(api_service["spec"]["caBundle"], "UEVN");
         let webhook = registration.webhook().unwrap();
         assert_eq!(
             webhook["webhooks"][0]["clientConfig"]["url"],
