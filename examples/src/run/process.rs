@@ -28,6 +28,8 @@ use super::{
 
 /// How long a task may stand still before the process is to be restarted.
 const STANDSTILL: Duration = Duration::from_secs(60);
+/// How long taking back the registration may take.
+const TAKE_BACK: Duration = Duration::from_secs(5);
 /// How long requests are still accepted after readiness is over: as long as a Service takes to look elsewhere.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -306,7 +308,10 @@ impl Process {
             let led = self.runtime.leadership.leads();
             working.stop().await;
             if let Some(registration) = self.registration.as_ref().filter(|_| led) {
-                registration.remove().await;
+                // An API server that is away must not keep the rest from ending.
+                if tokio::time::timeout(TAKE_BACK, registration.remove()).await.is_err() {
+                    tracing::error!("the registration with the API server was not taken back in time");
+                }
             }
             self.releasing.begin();
             electing.finish().await?;
