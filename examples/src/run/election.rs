@@ -19,7 +19,10 @@ pub(super) struct Election {
 }
 
 impl Election {
-    pub(super) fn new(_: &Settings, _: Client, _: SharedClock) -> Self {
+    pub(super) fn new(settings: &Settings, _: Client, _: SharedClock) -> Self {
+        if settings.election.enabled {
+            tracing::warn!("replicas do not elect a leader yet: run one only");
+        }
         Self {
             leadership: Leadership::always(),
             identity: identity(),

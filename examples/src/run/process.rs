@@ -309,7 +309,10 @@ impl Process {
             working.stop().await;
             if let Some(registration) = self.registration.as_ref().filter(|_| led) {
                 // An API server that is away must not keep the rest from ending.
-                if tokio::time::timeout(TAKE_BACK, registration.remove()).await.is_err() {
+                if tokio::time::timeout(TAKE_BACK, registration.remove())
+                    .await
+                    .is_err()
+                {
                     tracing::error!("the registration with the API server was not taken back in time");
                 }
             }
