@@ -1,0 +1,83 @@
+//! `autoscaler crds`: the definitions of KEDA's and Karpenter's resources.
+
+use clap::Args;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::Value;
+
+use super::{Half, Provider, yaml};
+
+/// What to print.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Arguments {
+    /// The definitions of one half only.
+    #[arg(long, value_enum)]
+    only: Option<Half>,
+    /// Of the node classes, the one of this provider only; all of them where missing.
+    #[arg(long, value_enum)]
+    provider: Option<Provider>,
+}
+
+impl Arguments {
+    /// Prints them as YAML.
+    ///
+    /// # Errors
+    /// Where a definition cannot be written down.
+    pub fn run(self) -> anyhow::Result<()> {
+        yaml::print(&definitions(self.only, self.provider)?)
+    }
+}
+
+/// The definitions as objects, in a fixed order.
+///
+/// # Errors
+/// Where a definition cannot be written down.
+pub fn definitions(only: Option<Half>, provider: Option<Provider>) -> serde_json::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    if Half::Pods.is_in(only) {
+        all.extend(scaler_api::keda::crds());
+    }
+    if Half::Nodes.is_in(only) {
+        let nodes = provisioner::karpenter::crds().into_iter();
+        all.extend(nodes.filter(|definition| is_of(definition, provider)));
+    }
+    all.iter().map(serde_json::to_value).collect()
+}
+
+/// Whether a definition is no node class, or that of the provider.
+fn is_of(definition: &CustomResourceDefinition, provider: Option<Provider>) -> bool {
+    let class_of = match definition.spec.names.kind.as_str() {
+        "EC2NodeClass" => Provider::Ec2,
+        "KWOKNodeClass" => Provider::Kwok,
+        _ => return true,
+    };
+    provider.is_none_or(|provider| provider == class_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(only: Option<Half>, provider: Option<Provider>) -> String {
+        let definitions = definitions(only, provider).unwrap();
+        let kinds = definitions
+            .iter()
+            .map(|definition| definition["spec"]["names"]["kind"].as_str().unwrap().to_owned());
+        kinds.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn halves_and_providers_narrow_the_definitions() {
+        let pods = "ScaledObject ScaledJob TriggerAuthentication ClusterTriggerAuthentication";
+        let nodes = "NodePool NodeClaim NodeOverlay";
+        assert_eq!(
+            kinds(None, None),
+            format!("{pods} {nodes} EC2NodeClass KWOKNodeClass")
+        );
+        assert_eq!(kinds(Some(Half::Pods), None), pods);
+        assert_eq!(
+            kinds(Some(Half::Nodes), Some(Provider::Kwok)),
+            format!("{nodes} KWOKNodeClass")
+        );
+        assert_eq!(kinds(Some(Half::Nodes), Some(Provider::None)), nodes);
+    }
+}
