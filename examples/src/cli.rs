@@ -49,6 +49,8 @@ enum Command {
     },
     /// Print the definitions of KEDA's and Karpenter's resources.
     Crds(install::crds::Arguments),
+    /// Print everything that a cluster needs for the autoscaler.
+    Manifests(install::arguments::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +142,7 @@ impl Cli {
                 run,
             } => run.execute(load(&manifests, &scenario)?),
             Command::Crds(arguments) => arguments.run(),
+            Command::Manifests(arguments) => arguments.run(),
         }
     }
 }
