@@ -393,6 +393,22 @@ fn schemas_are_structural_and_default_nothing_but_the_fallback() {
     }
 }
 
+/// `kubectl apply` keeps the object in an annotation, and annotations are limited to 262,144 bytes.
+#[test]
+fn definitions_are_short_enough_for_kubectl_apply() {
+    for crd in crds() {
+        let length = serde_json::to_string(&crd).unwrap().len();
+        assert!(length < 250_000, "{}: {length} bytes", crd.metadata.name.unwrap());
+    }
+    let jobs = schema(&crds()[1]);
+    let spec = &jobs["properties"]["spec"]["properties"];
+    assert!(spec["pollingInterval"]["description"].is_string());
+    assert!(spec["jobTargetRef"]["description"].is_string());
+    let template = &spec["jobTargetRef"]["properties"]["template"]["properties"]["spec"]["properties"];
+    assert!(template["containers"]["items"]["properties"]["image"].is_object());
+    assert!(template["containers"].get("description").is_none());
+}
+
 fn walk(part: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, part);
     for (name, property) in part["properties"].as_object().into_iter().flatten() {

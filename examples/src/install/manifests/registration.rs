@@ -71,6 +71,7 @@ fn check(cx: &Context<'_>, plural: &str, singular: &str) -> Value {
             "apiVersions": [version],
             "operations": ["CREATE", "UPDATE"],
             "resources": [plural],
+            "scope": "*",
         }],
     });
     if !cx.values.watch_namespaces.is_empty() {

@@ -211,8 +211,7 @@ fn arguments(values: &Values) -> Vec<String> {
 }
 
 fn environment(values: &Values) -> Vec<Value> {
-    let field =
-        |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
     let own = [
         field("POD_NAMESPACE", "metadata.namespace"),
         field("POD_NAME", "metadata.name"),
