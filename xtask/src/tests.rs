@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cargo, in_ci, tools::TOOLS};
+use crate::{
+    cargo, in_ci,
+    tools::{self, TOOLS},
+};
 
 /// Tells the tests that what they drive must be there.
 const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
@@ -61,9 +64,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
-    for tool in &TOOLS {
-        if let Err(reason) = tool.ensure() {
-            let skip = format!("{}: {reason}", tool.purpose);
+    let ensured = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
+    let helm = tools::helm().map(drop).map_err(|error| format!("{error:#}"));
+    for (purpose, result) in ensured.chain([("the Helm chart", helm)]) {
+        if let Err(reason) = result {
+            let skip = format!("{purpose}: {reason}");
             if in_ci() {
                 bail!("in CI nothing may be skipped: {skip}");
             }

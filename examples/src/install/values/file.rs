@@ -8,7 +8,7 @@ use super::Values;
 use crate::input::InputProblems;
 
 /// The defaults with what the files say; a later file wins. As with Helm, lists are replaced, mappings are merged, and
-/// `null` takes a default back.
+/// `null` takes away what was there.
 ///
 /// # Errors
 /// Every problem of every file.
@@ -22,6 +22,7 @@ pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Values, InputProblems> {
             Ok(value) => {
                 let mut with = merged.clone();
                 merge(&mut with, value);
+                fill(&mut with, &merged);
                 // Checked after each file, so that the message names the one that is wrong.
                 match serde_json::from_value::<Values>(with.clone()) {
                     Ok(_) => merged = with,
@@ -61,6 +62,30 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
+/// Puts something empty where something known was taken away.
+fn fill(target: &mut Value, known: &Value) {
+    let (Some(target), Some(known)) = (target.as_object_mut(), known.as_object()) else {
+        return;
+    };
+    for (name, value) in known {
+        match target.get_mut(name) {
+            // What it holds is open, and what was taken away there stays away.
+            Some(_) if name == "resources" => {}
+            Some(inner) => fill(inner, value),
+            None => {
+                let empty = match value {
+                    Value::Array(_) => Value::Array(Vec::new()),
+                    Value::Object(_) => Value::Object(serde_json::Map::new()),
+                    Value::String(_) => Value::from(""),
+                    // A number or a switch cannot be empty: this is refused.
+                    _ => Value::Null,
+                };
+                target.insert(name.clone(), empty);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +115,10 @@ mod tests {
             serde_json::json!({"requests": {"cpu": 1, "memory": "100Mi"}})
         );
         assert_eq!(from(&["# nothing\n"]).unwrap(), Values::default());
+        let values = from(&["resources: null\npod: {tolerations: null, priorityClassName: null}\n"]).unwrap();
+        assert!(values.resources.is_empty() && values.pod.tolerations.is_empty());
+        assert_eq!(values.pod.priority_class_name, "");
+        assert!(from(&["replicas: null\n"]).is_err());
     }
 
     #[test]
