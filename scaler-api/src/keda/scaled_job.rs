@@ -371,6 +371,9 @@ pub struct ScaledJobStatus {
     /// The authentications of the triggers, comma-separated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentications_types: Option<String>,
+    /// The external metrics of the triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_metric_names: Option<Vec<String>>,
     /// By metric: whether its trigger is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers_activity: Option<BTreeMap<String, TriggerActivity>>,

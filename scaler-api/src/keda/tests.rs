@@ -370,7 +370,7 @@ fn the_schema_of_scaled_objects_has_the_rules_and_one_default() {
 
 /// A definition is structural if every part says its type, and an optional word with an `enum` may not be `null` there.
 #[test]
-fn schemas_are_structural_and_default_nothing_but_the_fallback() {
+fn schemas_are_structural_and_default_what_kedas_own_default() {
     for crd in crds() {
         let name = crd.metadata.name.clone().unwrap();
         let mut defaults = Vec::new();
@@ -384,11 +384,12 @@ fn schemas_are_structural_and_default_nothing_but_the_fallback() {
                 defaults.push(path.to_owned());
             }
         });
-        let expected: &[&str] = if name.starts_with("scaledobjects") {
-            &["scaledobjects.keda.sh.spec.fallback.behavior"]
-        } else {
-            &[]
+        let expected: &[&str] = match name.as_str() {
+            "scaledobjects.keda.sh" => &["spec.fallback.behavior"],
+            "scaledjobs.keda.sh" => &[],
+            _ => &["spec.oauth2.type"],
         };
+        let expected: Vec<_> = expected.iter().map(|field| format!("{name}.{field}")).collect();
         assert_eq!(defaults, expected, "{name}");
     }
 }
