@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cargo, in_ci,
+    cargo, control_plane, in_ci,
     tools::{self, TOOLS},
 };
 
@@ -64,9 +64,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
-    let ensured = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
+    let tools = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
     let helm = tools::helm().map(drop).map_err(|error| format!("{error:#}"));
-    for (purpose, result) in ensured.chain([("the Helm chart", helm)]) {
+    let built = [
+        ("the real control plane", control_plane::ensure()),
+        ("the Helm chart", helm),
+    ];
+    for (purpose, result) in tools.chain(built) {
         if let Err(reason) = result {
             let skip = format!("{purpose}: {reason}");
             if in_ci() {
