@@ -2,6 +2,11 @@
 //! was written, and what theirs refuse is refused with the field's name.
 
 #![cfg(feature = "sim")]
+#![allow(
+    clippy::panic,
+    clippy::large_futures,
+    reason = "what the tests share fails them, and is polled once"
+)]
 
 use std::{
     path::{Path, PathBuf},

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::{
     Half, Provider, Values,
@@ -53,7 +54,15 @@ impl Arguments {
     /// # Errors
     /// [`InputProblems`] where the values are wrong.
     pub fn run(&self) -> anyhow::Result<()> {
-        yaml::print(&manifests(&self.values()?, &self.namespace)?)
+        yaml::print(&self.objects()?)
+    }
+
+    /// The objects.
+    ///
+    /// # Errors
+    /// [`InputProblems`] where the values are wrong.
+    pub fn objects(&self) -> anyhow::Result<Vec<Value>> {
+        Ok(manifests(&self.values()?, &self.namespace)?)
     }
 
     /// What the files and the flags say.

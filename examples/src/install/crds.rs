@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use super::{Half, Provider, yaml};
 
+/// The label of definitions that came from here, and not with KEDA or Karpenter.
+pub const OWNER_LABEL: &str = "app.kubernetes.io/part-of";
+/// Its value.
+pub const OWNER: &str = crate::names::NAME;
+
 /// What to print.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Arguments {
@@ -39,6 +44,10 @@ pub fn definitions(only: Option<Half>, provider: Option<Provider>) -> serde_json
     if Half::Nodes.is_in(only) {
         let nodes = provisioner::karpenter::crds().into_iter();
         all.extend(nodes.filter(|definition| is_of(definition, provider)));
+    }
+    for definition in &mut all {
+        let labels = definition.metadata.labels.get_or_insert_default();
+        labels.insert(OWNER_LABEL.to_owned(), OWNER.to_owned());
     }
     let mut definitions = all
         .iter()

@@ -11,6 +11,7 @@ mod workload;
 
 use serde_json::{Map, Value, json};
 
+pub use self::sample::SAMPLE_NAME;
 use super::{Values, crds};
 use crate::names;
 

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::{Context, insert_unless_empty};
 use crate::install::Provider;
 
+/// The name of the application in its labels; what it has is none of the autoscaler's own.
+pub const SAMPLE_NAME: &str = "autoscaler-sample";
+
 const APP: &str = "sqs-app";
 const ACCOUNT: &str = "keda-service-account";
 const AUTHENTICATION: &str = "keda-aws-credentials";
@@ -20,6 +23,9 @@ pub(super) fn objects(cx: &Context<'_>) -> Vec<Value> {
     }
     if cx.values.nodes() {
         objects.extend(nodes(cx));
+    }
+    for object in &mut objects {
+        object["metadata"]["labels"] = json!({ "app.kubernetes.io/name": SAMPLE_NAME });
     }
     objects
 }
