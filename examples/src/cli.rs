@@ -53,6 +53,12 @@ enum Command {
     },
     /// Print the definitions of KEDA's and Karpenter's resources.
     Crds(install::crds::Arguments),
+    /// Print everything that a cluster needs for the autoscaler.
+    Manifests(install::arguments::Arguments),
+    /// Install on a cluster what manifests prints, in order.
+    Install(install::apply::Arguments),
+    /// Take everything away again; workloads and nodes stay as they are.
+    Uninstall(install::uninstall::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +151,9 @@ impl Cli {
                 run,
             } => run.execute(load(&manifests, &scenario)?),
             Command::Crds(arguments) => arguments.run(),
+            Command::Manifests(arguments) => arguments.run(),
+            Command::Install(arguments) => arguments.run(),
+            Command::Uninstall(arguments) => arguments.run(),
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cargo, control_plane, in_ci, tools::TOOLS};
+use crate::{
+    cargo, control_plane, in_ci,
+    tools::{self, TOOLS},
+};
 
 /// Tells the tests that what they drive must be there.
 const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
@@ -62,8 +65,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
     let tools = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
-    let control_plane = [("the real control plane", control_plane::ensure())];
-    for (purpose, result) in tools.chain(control_plane) {
+    let helm = tools::helm().map(drop).map_err(|error| format!("{error:#}"));
+    let built = [
+        ("the real control plane", control_plane::ensure()),
+        ("the Helm chart", helm),
+    ];
+    for (purpose, result) in tools.chain(built) {
         if let Err(reason) = result {
             let skip = format!("{purpose}: {reason}");
             if in_ci() {

@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use super::{Half, Provider, yaml};
 
+/// The label of definitions that came from here, and not with KEDA or Karpenter.
+pub const OWNER_LABEL: &str = "app.kubernetes.io/part-of";
+/// Its value.
+pub const OWNER: &str = crate::names::NAME;
+
 /// What to print.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Arguments {
@@ -40,7 +45,34 @@ pub fn definitions(only: Option<Half>, provider: Option<Provider>) -> serde_json
         let nodes = provisioner::karpenter::crds().into_iter();
         all.extend(nodes.filter(|definition| is_of(definition, provider)));
     }
-    all.iter().map(serde_json::to_value).collect()
+    for definition in &mut all {
+        let labels = definition.metadata.labels.get_or_insert_default();
+        labels.insert(OWNER_LABEL.to_owned(), OWNER.to_owned());
+    }
+    let mut definitions = all
+        .iter()
+        .map(serde_json::to_value)
+        .collect::<Result<Vec<_>, _>>()?;
+    definitions.iter_mut().for_each(drop_fractions);
+    Ok(definitions)
+}
+
+/// Writes 1 for 1.0: bounds of integers are fractions in the type.
+fn drop_fractions(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let whole = number
+                .as_f64()
+                .filter(|number| number.fract() == 0.0 && number.abs() < EXACT);
+            if let (true, Some(whole)) = (number.is_f64(), whole) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_fractions),
+        Value::Object(fields) => fields.values_mut().for_each(drop_fractions),
+        _ => {}
+    }
 }
 
 /// Whether a definition is no node class, or that of the provider.
