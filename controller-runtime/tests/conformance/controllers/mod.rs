@@ -1,0 +1,5 @@
+//! Controllers, scheduler, nodes.
+
+use crate::harness::Topic;
+
+pub(crate) const TOPICS: &[Topic] = &[];
