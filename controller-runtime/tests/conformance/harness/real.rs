@@ -71,6 +71,7 @@ pub(crate) fn run(case: Case, name: &str, kubeconfig: &Path) -> anyhow::Result<(
 async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = false;
     config.read_timeout = Some(Duration::from_secs(120));
     Ok(Client::try_from(config)?)
 }
