@@ -1,10 +1,12 @@
 //! The API machinery.
 
 mod create;
+mod delete;
 mod objects;
 mod paging;
 mod read;
 mod update;
+mod watch;
 
 use crate::harness::Topic;
 
@@ -13,4 +15,6 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("api::read", read::CASES),
     ("api::paging", paging::CASES),
     ("api::update", update::CASES),
+    ("api::delete", delete::CASES),
+    ("api::watch", watch::CASES),
 ];
