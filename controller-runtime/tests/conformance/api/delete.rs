@@ -332,16 +332,11 @@ async fn only_one_owner_controls(c: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pod that is bound to a node that nobody plays.
+/// A pod that is bound to a node that does not exist, so that nobody stops it.
 async fn bound(c: &Cluster) -> anyhow::Result<String> {
-    let name = c.unique("silent");
-    let node = json!({"metadata": {"name": name}, "spec": {"unschedulable": true}});
-    c.post("/api/v1/nodes", &node).await?.with_code(201)?;
-    c.delete_at_end(format!("/api/v1/nodes/{name}"));
     let mut pod = pod("a");
-    pod["spec"]["nodeName"] = json!(name);
+    pod["spec"]["nodeName"] = json!(c.unique("silent"));
     pod["spec"]["terminationGracePeriodSeconds"] = json!(600);
-    pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
     pod["metadata"]["finalizers"] = json!(["example.com/hold"]);
     create(c, "v1", "pods", &pod).await?;
     Ok(c.at("v1", "pods/a"))

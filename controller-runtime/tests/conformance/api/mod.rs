@@ -1,10 +1,13 @@
 //! The API machinery.
 
+mod apply;
 mod create;
 mod delete;
 mod objects;
 mod paging;
+mod patch;
 mod read;
+mod subresources;
 mod update;
 mod watch;
 
@@ -17,4 +20,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("api::update", update::CASES),
     ("api::delete", delete::CASES),
     ("api::watch", watch::CASES),
+    ("api::patch", patch::CASES),
+    ("api::apply", apply::CASES),
+    ("api::subresources", subresources::CASES),
 ];
