@@ -17,6 +17,8 @@ pub mod node_pool;
 pub mod provisioning;
 // What both stand on.
 pub mod decisions;
+#[cfg(all(feature = "envtest", unix))]
+pub mod envtest;
 pub mod events;
 pub mod hpa;
 mod latch;
