@@ -34,6 +34,7 @@ cases![
     an_apply_with_a_uid_does_not_create,
     an_apply_of_unknown_fields_is_strict_by_default,
     the_replicas_that_another_scales_are_left_to_it,
+    a_scale_takes_the_replicas_over,
 ];
 
 async fn apply(c: &Cluster, version: &str, what: &str, manager: &str, config: &Value) -> anyhow::Result<Answer> {
@@ -88,10 +89,10 @@ async fn an_apply_needs_a_manager(c: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn an_apply_needs_a_kind(c: &Cluster) -> anyhow::Result<()> {
-    apply(c, "v1", "configmaps/a", "me", &json!({"metadata": {"name": "a"}})).await?.refused_with(
+    apply(c, "v1", "configmaps/a", "me", &json!({"metadata": {"name": "a"}})).await?.refused(
         400,
         "BadRequest",
-        "Object 'Kind' is missing in",
+        "invalid object type: /, Kind=",
     )?;
     Ok(())
 }
@@ -348,6 +349,21 @@ async fn the_replicas_that_another_scales_are_left_to_it(c: &Cluster) -> anyhow:
     c.merge(&scale, &json!({"spec": {"replicas": 3}})).await?.with_code(200)?;
     let after = apply(c, "apps/v1", "deployments/a", "me", &config).await?.with_code(200)?;
     contains(&after, json!({"spec": {"replicas": 3}}))?;
-    let scaler = owners(&after).into_iter().find(|owner| owner.0 == "scaler");
-    same(scaler, Some(("scaler".to_owned(), "Update".to_owned(), "scale".to_owned(), json!({"f:spec": {"f:replicas": {}}}))))
+    // A scale is tracked only where somebody has applied the replicas.
+    anyhow::ensure!(owners(&after).iter().all(|owner| owner.0 != "scaler"));
+    Ok(())
+}
+
+async fn a_scale_takes_the_replicas_over(c: &Cluster) -> anyhow::Result<()> {
+    let mut config = deployment("a");
+    config["spec"]["template"]["spec"]["schedulerName"] = json!("nobody");
+    apply(c, "apps/v1", "deployments/a", "me", &config).await?.with_code(201)?;
+    let scale = format!("{}?fieldManager=scaler", c.at("apps/v1", "deployments/a/scale"));
+    c.merge(&scale, &json!({"spec": {"replicas": 3}})).await?.with_code(200)?;
+    apply(c, "apps/v1", "deployments/a", "me", &config).await?.refused(
+        409,
+        "Conflict",
+        "Apply failed with 1 conflict: conflict with \"scaler\" with subresource \"scale\" using apps/v1: .spec.replicas",
+    )?;
+    Ok(())
 }

@@ -181,8 +181,7 @@ async fn a_patch_of_an_unknown_type_is_refused(c: &Cluster) -> anyhow::Result<()
     c.patch("application/json", &c.at("v1", "configmaps/a"), &json!({})).await?.refused(
         415,
         "UnsupportedMediaType",
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
-         application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor",
+        "415: Unsupported Media Type",
     )?;
     Ok(())
 }
@@ -215,8 +214,8 @@ async fn a_patch_may_not_rename(c: &Cluster) -> anyhow::Result<()> {
 async fn a_patch_with_a_wrong_type_is_refused(c: &Cluster) -> anyhow::Result<()> {
     create(c, "apps/v1", "deployments", &deployment("a")).await?;
     c.merge(&c.at("apps/v1", "deployments/a"), &json!({"spec": {"replicas": "many"}})).await?.refused_with(
-        400,
-        "BadRequest",
+        422,
+        "Invalid",
         "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
     )?;
     Ok(())
