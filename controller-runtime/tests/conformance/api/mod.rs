@@ -2,7 +2,11 @@
 
 mod apply;
 mod create;
+mod custom;
+mod defaults;
 mod delete;
+mod documents;
+mod kinds;
 mod objects;
 mod paging;
 mod patch;
@@ -22,5 +26,9 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("api::watch", watch::CASES),
     ("api::patch", patch::CASES),
     ("api::apply", apply::CASES),
+    ("api::defaults", defaults::CASES),
+    ("api::kinds", kinds::CASES),
+    ("api::custom", custom::CASES),
+    ("api::documents", documents::CASES),
     ("api::subresources", subresources::CASES),
 ];
