@@ -126,12 +126,11 @@ async fn the_body_may_not_name_another_namespace(c: &Cluster) -> anyhow::Result<
 }
 
 async fn the_body_must_be_of_the_kind(c: &Cluster) -> anyhow::Result<()> {
-    let mut body = config_map("a");
-    body["kind"] = json!("Secret");
+    let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}});
     c.post(&c.at("v1", "configmaps"), &body).await?.refused(
         400,
         "BadRequest",
-        "Secret in version \"v1\" cannot be handled as a ConfigMap: illegal base64 data at input byte 0",
+        "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion",
     )?;
     let mut body = config_map("a");
     body["apiVersion"] = json!("apps/v1");

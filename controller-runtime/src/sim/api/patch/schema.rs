@@ -153,6 +153,28 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whether an object of the kind has this map or list even if nothing is in it, as Go's structs have it.
+    pub(crate) fn is_always_there(&self) -> bool {
+        const STRUCTS: [&str; 11] = [
+            "metadata",
+            "spec",
+            "status",
+            "template",
+            "strategy",
+            "updateStrategy",
+            "resources",
+            "jobTemplate",
+            "source",
+            "loadBalancer",
+            "containers",
+        ];
+        match self {
+            Place::Builtin(path) => path.last().is_none_or(|last| STRUCTS.contains(&last.as_str())),
+            Place::CustomRoot(_) => true,
+            Place::Custom(_) => false,
+        }
+    }
+
     pub(crate) fn topology(&self, value: &Value) -> Topology {
         match self {
             Place::Builtin(path) => builtin(path, value),

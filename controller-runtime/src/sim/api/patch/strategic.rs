@@ -99,11 +99,13 @@ fn merge_member(
             Some(schema::Merge::Set) => {
                 let list = map.entry(key).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
+                    let before = list.clone();
                     for item in items {
                         if !list.contains(item) {
                             list.push(item.clone());
                         }
                     }
+                    interleave(list, &before, items, |one, other| one == other);
                 }
             }
             None => {
@@ -117,7 +119,26 @@ fn merge_member(
     Ok(())
 }
 
-/// Merges a keyed list. New items come after those that are there.
+/// Orders a merged list as Kubernetes does: what the patch names keeps the patch's order, the rest the server's, and
+/// a rest that stood before an item of the patch comes before it.
+fn interleave(list: &mut Vec<Value>, before: &[Value], patch: &[Value], same: impl Fn(&Value, &Value) -> bool) {
+    let index = |all: &[Value], item: &Value| all.iter().position(|known| same(known, item));
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = std::mem::take(list)
+        .into_iter()
+        .partition(|item| index(patch, item).is_some());
+    named.sort_by_key(|item| index(patch, item));
+    let mut rest = rest.into_iter().peekable();
+    for item in named {
+        let place = index(before, &item);
+        while let Some(other) = rest.next_if(|other| place > index(before, other) && place.is_some()) {
+            list.push(other);
+        }
+        list.push(item);
+    }
+    list.extend(rest);
+}
+
+/// Merges a keyed list.
 fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String>) -> Result<(), String> {
     if !list.is_array() {
         *list = Value::Array(Vec::new());
@@ -136,6 +157,7 @@ fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String
             .collect();
         return Ok(());
     }
+    let before = list.clone();
     for item in patch {
         let Some(fields) = item.as_object() else {
             return Err(format!(
@@ -160,6 +182,7 @@ fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String
             }
         }
     }
+    interleave(list, &before, patch, |one, other| one.get(by) == other.get(by));
     Ok(())
 }
 
