@@ -84,7 +84,10 @@ impl FieldError {
             Kind::TooMany,
             field,
             found.to_string(),
-            format!("must have at most {most} {}", if most == 1 { "item" } else { "items" }),
+            format!(
+                "must have at most {most} {}",
+                if most == 1 { "item" } else { "items" }
+            ),
         )
     }
 

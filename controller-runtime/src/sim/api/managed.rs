@@ -143,7 +143,10 @@ pub(crate) fn updated(state: &State, call: &Call, manager: &Manager, old: &Value
     }
     // An entry that says nothing asks for all to be forgotten.
     let entries = value::items(object, &["metadata", "managedFields"]);
-    if entries.iter().any(|entry| value::text(entry, &["manager"]).is_empty() && entry.get("fieldsV1").is_none()) {
+    if entries
+        .iter()
+        .any(|entry| value::text(entry, &["manager"]).is_empty() && entry.get("fieldsV1").is_none())
+    {
         value::remove(object, &["metadata", "managedFields"]);
     }
     let tracked = value::at(old, &["metadata", "managedFields"]).is_some();

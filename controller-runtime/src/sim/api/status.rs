@@ -175,7 +175,12 @@ impl ApiError {
 
     /// A path below a served group that names no resource of it.
     pub(crate) fn unknown_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource").with_details()
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with_details()
     }
 
     /// Details are there, though they say nothing.

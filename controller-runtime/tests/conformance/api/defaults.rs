@@ -7,6 +7,8 @@ use crate::harness::{Cluster, cases, contains, same, text};
 
 cases![
     a_pod_is_filled_in,
+    a_pod_mounts_the_token_of_its_account,
+    a_pod_needs_its_account,
     a_pod_gets_its_quality_of_service,
     a_pod_gets_its_priority_from_a_class,
     an_unknown_priority_class_is_forbidden,
@@ -58,13 +60,43 @@ async fn a_pod_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
     let mut latest = pod("b");
     latest["spec"]["containers"][0]["image"] = json!("nginx");
     let made = create(c, "v1", "pods", &latest).await?;
-    contains(&made, json!({"spec": {"containers": [{"imagePullPolicy": "Always"}]}}))
+    contains(
+        &made,
+        json!({"spec": {"containers": [{"imagePullPolicy": "Always"}]}}),
+    )
+}
+
+async fn a_pod_mounts_the_token_of_its_account(c: &Cluster) -> anyhow::Result<()> {
+    let made = create(c, "v1", "pods", &pod("a")).await?;
+    let name = text(&made, "/spec/volumes/0/name");
+    anyhow::ensure!(name.starts_with("kube-api-access-"), "{made}");
+    let mount =
+        json!({"name": name, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true});
+    contains(
+        &made,
+        json!({"spec": {"containers": [{"volumeMounts": [mount]}]}}),
+    )
+}
+
+async fn a_pod_needs_its_account(c: &Cluster) -> anyhow::Result<()> {
+    let mut object = pod("a");
+    object["spec"]["serviceAccountName"] = json!("nobody");
+    c.post(&c.at("v1", "pods"), &object).await?.refused(
+        403,
+        "Forbidden",
+        &format!("pods \"a\" is forbidden: error looking up service account {}/nobody: serviceaccount \"nobody\" not found", c.namespace()),
+    )?;
+    Ok(())
 }
 
 async fn a_pod_gets_its_quality_of_service(c: &Cluster) -> anyhow::Result<()> {
     let all = json!({"cpu": "1", "memory": "1Gi"});
     for (name, resources, class) in [
-        ("guaranteed", json!({"requests": all, "limits": all}), "Guaranteed"),
+        (
+            "guaranteed",
+            json!({"requests": all, "limits": all}),
+            "Guaranteed",
+        ),
         ("burstable", json!({"requests": {"cpu": "100m"}}), "Burstable"),
         ("none", json!({}), "BestEffort"),
     ] {
@@ -79,13 +111,19 @@ async fn a_pod_gets_its_quality_of_service(c: &Cluster) -> anyhow::Result<()> {
 async fn a_pod_gets_its_priority_from_a_class(c: &Cluster) -> anyhow::Result<()> {
     let class = c.unique("high");
     let object = json!({"metadata": {"name": class}, "value": 1000, "preemptionPolicy": "Never"});
-    let made = c.post("/apis/scheduling.k8s.io/v1/priorityclasses", &object).await?.with_code(201)?;
+    let made = c
+        .post("/apis/scheduling.k8s.io/v1/priorityclasses", &object)
+        .await?
+        .with_code(201)?;
     contains(&made, json!({"globalDefault": null, "value": 1000}))?;
     c.delete_at_end(format!("/apis/scheduling.k8s.io/v1/priorityclasses/{class}"));
     let mut object = pod("a");
     object["spec"]["priorityClassName"] = json!(class);
     let made = create(c, "v1", "pods", &object).await?;
-    contains(&made, json!({"spec": {"priority": 1000, "preemptionPolicy": "Never", "priorityClassName": class}}))
+    contains(
+        &made,
+        json!({"spec": {"priority": 1000, "preemptionPolicy": "Never", "priorityClassName": class}}),
+    )
 }
 
 async fn an_unknown_priority_class_is_forbidden(c: &Cluster) -> anyhow::Result<()> {
@@ -101,9 +139,13 @@ async fn an_unknown_priority_class_is_forbidden(c: &Cluster) -> anyhow::Result<(
 
 async fn requests_follow_limits(c: &Cluster) -> anyhow::Result<()> {
     let mut object = pod("a");
-    object["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"memory": "512Mi"}});
+    object["spec"]["containers"][0]["resources"] =
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"memory": "512Mi"}});
     let made = create(c, "v1", "pods", &object).await?;
-    same(made["spec"]["containers"][0]["resources"].clone(), json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "2", "memory": "512Mi"}}))
+    same(
+        made["spec"]["containers"][0]["resources"].clone(),
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "2", "memory": "512Mi"}}),
+    )
 }
 
 async fn a_probe_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
@@ -123,10 +165,18 @@ async fn a_probe_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
 async fn a_pod_without_containers_is_refused(c: &Cluster) -> anyhow::Result<()> {
     let mut object = pod("a");
     object["spec"]["containers"] = json!([]);
-    c.post(&c.at("v1", "pods"), &object).await?.refused(422, "Invalid", "Pod \"a\" is invalid: spec.containers: Required value")?;
+    c.post(&c.at("v1", "pods"), &object).await?.refused(
+        422,
+        "Invalid",
+        "Pod \"a\" is invalid: spec.containers: Required value",
+    )?;
     let mut object = pod("a");
     object["spec"]["containers"] = json!([{"name": "main"}]);
-    c.post(&c.at("v1", "pods"), &object).await?.refused(422, "Invalid", "Pod \"a\" is invalid: spec.containers[0].image: Required value")?;
+    c.post(&c.at("v1", "pods"), &object).await?.refused(
+        422,
+        "Invalid",
+        "Pod \"a\" is invalid: spec.containers[0].image: Required value",
+    )?;
     Ok(())
 }
 
@@ -257,7 +307,13 @@ async fn a_jobs_pods_do_not_always_restart(c: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn a_service_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
-    let made = create(c, "v1", "services", &json!({"metadata": {"name": "a"}, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}})).await?;
+    let made = create(
+        c,
+        "v1",
+        "services",
+        &json!({"metadata": {"name": "a"}, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}}),
+    )
+    .await?;
     contains(
         &made,
         json!({"spec": {"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
@@ -265,8 +321,16 @@ async fn a_service_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
             "status": {"loadBalancer": {}}}),
     )?;
     let made = create(c, "v1", "services", &json!({"metadata": {"name": "b"}, "spec": {"type": "ExternalName", "externalName": "127.0.0.1", "ports": [{"port": 443}]}})).await?;
-    contains(&made, json!({"spec": {"type": "ExternalName", "externalName": "127.0.0.1", "clusterIP": null, "sessionAffinity": "None"}}))?;
-    c.post(&c.at("v1", "services"), &json!({"metadata": {"name": "c"}, "spec": {"selector": {"app": "a"}}})).await?.refused(
+    contains(
+        &made,
+        json!({"spec": {"type": "ExternalName", "externalName": "127.0.0.1", "clusterIP": null, "sessionAffinity": "None"}}),
+    )?;
+    c.post(
+        &c.at("v1", "services"),
+        &json!({"metadata": {"name": "c"}, "spec": {"selector": {"app": "a"}}}),
+    )
+    .await?
+    .refused(
         422,
         "Invalid",
         "Service \"c\" is invalid: spec.ports: Required value",
@@ -303,8 +367,14 @@ async fn an_autoscaler_of_version_one_is_the_same_object(c: &Cluster) -> anyhow:
     let mut object = autoscaler();
     object["spec"]["targetCPUUtilizationPercentage"] = json!(50);
     let made = create(c, "autoscaling/v1", "horizontalpodautoscalers", &object).await?;
-    contains(&made, json!({"apiVersion": "autoscaling/v1", "spec": {"targetCPUUtilizationPercentage": 50}}))?;
-    let same_object = c.get(&c.at("autoscaling/v2", "horizontalpodautoscalers/a")).await?.ok()?;
+    contains(
+        &made,
+        json!({"apiVersion": "autoscaling/v1", "spec": {"targetCPUUtilizationPercentage": 50}}),
+    )?;
+    let same_object = c
+        .get(&c.at("autoscaling/v2", "horizontalpodautoscalers/a"))
+        .await?
+        .ok()?;
     contains(
         &same_object,
         json!({"apiVersion": "autoscaling/v2", "metadata": {"uid": made["metadata"]["uid"]},
@@ -338,17 +408,25 @@ async fn an_autoscaler_without_a_minimum_of_zero_needs_an_external_metric(c: &Cl
 async fn a_budget_is_filled_in(c: &Cluster) -> anyhow::Result<()> {
     let object = json!({"metadata": {"name": "a"}, "spec": {"maxUnavailable": "50%", "selector": {"matchLabels": {"app": "none"}}}});
     let made = create(c, "policy/v1", "poddisruptionbudgets", &object).await?;
-    contains(&made, json!({"metadata": {"generation": 1}, "spec": {"maxUnavailable": "50%", "minAvailable": null}}))?;
-    same(made["status"].clone(), json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}))
+    contains(
+        &made,
+        json!({"metadata": {"generation": 1}, "spec": {"maxUnavailable": "50%", "minAvailable": null}}),
+    )?;
+    same(
+        made["status"].clone(),
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}),
+    )
 }
 
 async fn a_budget_with_both_bounds_is_refused(c: &Cluster) -> anyhow::Result<()> {
     let object = json!({"metadata": {"name": "a"}, "spec": {"maxUnavailable": 1, "minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}});
-    c.post(&c.at("policy/v1", "poddisruptionbudgets"), &object).await?.refused_with(
-        422,
-        "Invalid",
-        "minAvailable and maxUnavailable cannot be both set",
-    )?;
+    c.post(&c.at("policy/v1", "poddisruptionbudgets"), &object)
+        .await?
+        .refused_with(
+            422,
+            "Invalid",
+            "minAvailable and maxUnavailable cannot be both set",
+        )?;
     Ok(())
 }
 
@@ -366,7 +444,12 @@ async fn a_node_starts_not_ready(c: &Cluster) -> anyhow::Result<()> {
 
 async fn a_cron_job_needs_a_schedule(c: &Cluster) -> anyhow::Result<()> {
     let with = |schedule: &str| json!({"metadata": {"name": "a"}, "spec": {"schedule": schedule, "suspend": true, "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x:1"}]}}}}}});
-    c.post(&c.at("batch/v1", "cronjobs"), &with("")).await?.refused_with(422, "Invalid", "spec.schedule: Required value")?;
+    c.post(&c.at("batch/v1", "cronjobs"), &with(""))
+        .await?
+        .refused_with(422, "Invalid", "spec.schedule: Required value")?;
     let made = create(c, "batch/v1", "cronjobs", &with("*/5 * * * *")).await?;
-    contains(&made, json!({"spec": {"concurrencyPolicy": "Allow", "failedJobsHistoryLimit": 1, "successfulJobsHistoryLimit": 3, "suspend": true}}))
+    contains(
+        &made,
+        json!({"spec": {"concurrencyPolicy": "Allow", "failedJobsHistoryLimit": 1, "successfulJobsHistoryLimit": 3, "suspend": true}}),
+    )
 }

@@ -58,18 +58,29 @@ async fn a_deletion_answers_with_a_status(c: &Cluster) -> anyhow::Result<()> {
             "details": {"name": "a", "kind": "configmaps", "uid": made["metadata"]["uid"]}}),
     )?;
     let made = create(c, "apps/v1", "deployments", &deployment("a")).await?;
-    let status = c.delete(&c.at("apps/v1", "deployments/a")).await?.with_code(200)?;
-    contains(&status, json!({"details": {"name": "a", "group": "apps", "kind": "deployments", "uid": made["metadata"]["uid"]}}))
+    let status = c
+        .delete(&c.at("apps/v1", "deployments/a"))
+        .await?
+        .with_code(200)?;
+    contains(
+        &status,
+        json!({"details": {"name": "a", "group": "apps", "kind": "deployments", "uid": made["metadata"]["uid"]}}),
+    )
 }
 
 async fn a_deleted_pod_is_answered_with_itself(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "pods", &pod("a")).await?;
     let gone = c.delete(&c.at("v1", "pods/a")).await?.with_code(200)?;
-    contains(&gone, json!({"kind": "Pod", "metadata": {"name": "a", "uid": made["metadata"]["uid"]}}))
+    contains(
+        &gone,
+        json!({"kind": "Pod", "metadata": {"name": "a", "uid": made["metadata"]["uid"]}}),
+    )
 }
 
 async fn a_deletion_of_a_missing_object_is_not_found(c: &Cluster) -> anyhow::Result<()> {
-    c.delete(&c.at("v1", "configmaps/a")).await?.refused(404, "NotFound", "configmaps \"a\" not found")?;
+    c.delete(&c.at("v1", "configmaps/a"))
+        .await?
+        .refused(404, "NotFound", "configmaps \"a\" not found")?;
     Ok(())
 }
 
@@ -104,7 +115,9 @@ async fn fulfilled_preconditions_delete(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "configmaps", &config_map("a")).await?;
     let options = json!({"kind": "DeleteOptions", "apiVersion": "v1",
         "preconditions": {"uid": made["metadata"]["uid"], "resourceVersion": made["metadata"]["resourceVersion"]}});
-    c.delete_with(&c.at("v1", "configmaps/a"), &options).await?.with_code(200)?;
+    c.delete_with(&c.at("v1", "configmaps/a"), &options)
+        .await?
+        .with_code(200)?;
     c.get(&c.at("v1", "configmaps/a")).await?.with_code(404)?;
     Ok(())
 }
@@ -122,11 +135,13 @@ async fn an_unknown_propagation_policy_is_refused(c: &Cluster) -> anyhow::Result
 async fn orphaning_and_a_policy_contradict(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "configmaps", &config_map("a")).await?;
     let options = json!({"orphanDependents": true, "propagationPolicy": "Background"});
-    c.delete_with(&c.at("v1", "configmaps/a"), &options).await?.refused_with(
-        422,
-        "Invalid",
-        "orphanDependents and deletionPropagation cannot be both set",
-    )?;
+    c.delete_with(&c.at("v1", "configmaps/a"), &options)
+        .await?
+        .refused_with(
+            422,
+            "Invalid",
+            "orphanDependents and deletionPropagation cannot be both set",
+        )?;
     Ok(())
 }
 
@@ -135,10 +150,24 @@ async fn a_finalizer_holds_a_deletion_up(c: &Cluster) -> anyhow::Result<()> {
     map["metadata"]["finalizers"] = json!(["example.com/hold"]);
     let made = create(c, "v1", "configmaps", &map).await?;
     let deleted = c.delete(&c.at("v1", "configmaps/a")).await?.with_code(200)?;
-    contains(&deleted, json!({"kind": "ConfigMap", "metadata": {"uid": made["metadata"]["uid"], "deletionGracePeriodSeconds": 0, "finalizers": ["example.com/hold"]}}))?;
+    contains(
+        &deleted,
+        json!({"kind": "ConfigMap", "metadata": {"uid": made["metadata"]["uid"], "deletionGracePeriodSeconds": 0, "finalizers": ["example.com/hold"]}}),
+    )?;
     anyhow::ensure!(!text(&deleted, "/metadata/deletionTimestamp").is_empty());
-    c.merge(&c.at("v1", "configmaps/a"), &json!({"data": {"k": "still writable"}})).await?.with_code(200)?;
-    let last = c.merge(&c.at("v1", "configmaps/a"), &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.merge(
+        &c.at("v1", "configmaps/a"),
+        &json!({"data": {"k": "still writable"}}),
+    )
+    .await?
+    .with_code(200)?;
+    let last = c
+        .merge(
+            &c.at("v1", "configmaps/a"),
+            &json!({"metadata": {"finalizers": null}}),
+        )
+        .await?
+        .with_code(200)?;
     contains(&last, json!({"metadata": {"finalizers": null, "name": "a"}}))?;
     c.get(&c.at("v1", "configmaps/a")).await?.with_code(404)?;
     Ok(())
@@ -155,7 +184,9 @@ async fn an_object_that_is_being_deleted_takes_no_new_finalizer(c: &Cluster) -> 
         "Invalid",
         "ConfigMap \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/more\"}",
     )?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     Ok(())
 }
 
@@ -167,7 +198,9 @@ async fn deleting_twice_changes_nothing(c: &Cluster) -> anyhow::Result<()> {
     let first = c.delete(&path).await?.with_code(200)?;
     let second = c.delete(&path).await?.with_code(200)?;
     same(&second, &first)?;
-    c.merge(&path, &json!({"metadata": {"finalizers": []}})).await?.with_code(200)?;
+    c.merge(&path, &json!({"metadata": {"finalizers": []}}))
+        .await?
+        .with_code(200)?;
     c.get(&path).await?.with_code(404)?;
     Ok(())
 }
@@ -197,9 +230,18 @@ async fn an_invalid_finalizer_is_refused(c: &Cluster) -> anyhow::Result<()> {
 
 async fn a_collection_is_deleted_by_selection(c: &Cluster) -> anyhow::Result<()> {
     for (name, on) in [("a", "yes"), ("b", "no"), ("c", "yes")] {
-        create(c, "v1", "secrets", &json!({"metadata": {"name": name, "labels": {"on": on}}})).await?;
+        create(
+            c,
+            "v1",
+            "secrets",
+            &json!({"metadata": {"name": name, "labels": {"on": on}}}),
+        )
+        .await?;
     }
-    let list = c.delete(&c.at("v1", "secrets?labelSelector=on=yes")).await?.with_code(200)?;
+    let list = c
+        .delete(&c.at("v1", "secrets?labelSelector=on=yes"))
+        .await?
+        .with_code(200)?;
     contains(&list, json!({"kind": "SecretList", "apiVersion": "v1"}))?;
     same(names(&list), vec!["a", "c"])?;
     same(names(&c.get(&c.at("v1", "secrets")).await?.ok()?), vec!["b"])
@@ -218,7 +260,9 @@ async fn a_background_deletion_takes_dependents_after_their_owner(c: &Cluster) -
     let owner = create(c, "v1", "configmaps", &config_map("owner")).await?;
     let child = create(c, "v1", "configmaps", &owned_by(&owner, "child", true)).await?;
     create(c, "v1", "configmaps", &owned_by(&child, "grandchild", false)).await?;
-    c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Background")).await?.with_code(200)?;
+    c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Background"))
+        .await?
+        .with_code(200)?;
     c.get(&c.at("v1", "configmaps/owner")).await?.with_code(404)?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/child")).await?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/grandchild")).await
@@ -229,12 +273,23 @@ async fn a_foreground_deletion_takes_dependents_before_their_owner(c: &Cluster) 
     let mut child = owned_by(&owner, "child", true);
     child["metadata"]["finalizers"] = json!(["example.com/hold"]);
     create(c, "v1", "configmaps", &child).await?;
-    let deleted = c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Foreground")).await?.with_code(200)?;
-    contains(&deleted, json!({"kind": "ConfigMap", "metadata": {"finalizers": ["foregroundDeletion"]}}))?;
+    let deleted = c
+        .delete(&c.at("v1", "configmaps/owner?propagationPolicy=Foreground"))
+        .await?
+        .with_code(200)?;
+    contains(
+        &deleted,
+        json!({"kind": "ConfigMap", "metadata": {"finalizers": ["foregroundDeletion"]}}),
+    )?;
     let path = c.at("v1", "configmaps/child");
-    c.wait_object("the child is being deleted", LIMIT, &path, |child| !child["metadata"]["deletionTimestamp"].is_null()).await?;
+    c.wait_object("the child is being deleted", LIMIT, &path, |child| {
+        !child["metadata"]["deletionTimestamp"].is_null()
+    })
+    .await?;
     c.get(&c.at("v1", "configmaps/owner")).await?.with_code(200)?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/owner")).await
 }
 
@@ -243,11 +298,18 @@ async fn a_foreground_deletion_waits_only_for_those_that_block(c: &Cluster) -> a
     let mut child = owned_by(&owner, "child", false);
     child["metadata"]["finalizers"] = json!(["example.com/hold"]);
     create(c, "v1", "configmaps", &child).await?;
-    c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Foreground")).await?.with_code(200)?;
+    c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Foreground"))
+        .await?
+        .with_code(200)?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/owner")).await?;
     let path = c.at("v1", "configmaps/child");
-    c.wait_object("the child is being deleted", LIMIT, &path, |child| !child["metadata"]["deletionTimestamp"].is_null()).await?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.wait_object("the child is being deleted", LIMIT, &path, |child| {
+        !child["metadata"]["deletionTimestamp"].is_null()
+    })
+    .await?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     Ok(())
 }
 
@@ -260,11 +322,17 @@ async fn an_orphaning_deletion_frees_the_dependents(c: &Cluster) -> anyhow::Resu
         async move || Ok(start.elapsed() > Duration::from_secs(1))
     })
     .await?;
-    let deleted = c.delete(&c.at("v1", "configmaps/owner?propagationPolicy=Orphan")).await?.with_code(200)?;
+    let deleted = c
+        .delete(&c.at("v1", "configmaps/owner?propagationPolicy=Orphan"))
+        .await?
+        .with_code(200)?;
     contains(&deleted, json!({"metadata": {"finalizers": ["orphan"]}}))?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/owner")).await?;
     let child = c.get(&c.at("v1", "configmaps/child")).await?.with_code(200)?;
-    contains(&child, json!({"metadata": {"ownerReferences": null, "deletionTimestamp": null}}))
+    contains(
+        &child,
+        json!({"metadata": {"ownerReferences": null, "deletionTimestamp": null}}),
+    )
 }
 
 async fn a_dependent_of_an_owner_that_is_gone_is_collected(c: &Cluster) -> anyhow::Result<()> {
@@ -288,30 +356,48 @@ async fn a_dependent_with_another_owner_stays(c: &Cluster) -> anyhow::Result<()>
     let two = create(c, "v1", "configmaps", &config_map("two")).await?;
     let mut child = owned_by(&one, "child", false);
     let second = owned_by(&two, "child", false)["metadata"]["ownerReferences"][0].clone();
-    child["metadata"]["ownerReferences"].as_array_mut().map(|owners| owners.push(second));
+    if let Some(owners) = child["metadata"]["ownerReferences"].as_array_mut() {
+        owners.push(second);
+    }
     create(c, "v1", "configmaps", &child).await?;
-    c.delete(&c.at("v1", "configmaps/one?propagationPolicy=Background")).await?.with_code(200)?;
+    c.delete(&c.at("v1", "configmaps/one?propagationPolicy=Background"))
+        .await?
+        .with_code(200)?;
     let path = c.at("v1", "configmaps/child");
     let left = c
         .wait_object("one owner is left", LIMIT, &path, |child| {
-            child["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.len() == 1)
+            child["metadata"]["ownerReferences"]
+                .as_array()
+                .is_some_and(|owners| owners.len() == 1)
         })
         .await?;
-    contains(&left, json!({"metadata": {"ownerReferences": [{"name": "two"}], "deletionTimestamp": null}}))
+    contains(
+        &left,
+        json!({"metadata": {"ownerReferences": [{"name": "two"}], "deletionTimestamp": null}}),
+    )
 }
 
 async fn a_dependent_of_an_owner_in_another_namespace_is_collected(c: &Cluster) -> anyhow::Result<()> {
     let other = c.unique("other");
-    c.post("/api/v1/namespaces", &json!({"metadata": {"name": other}})).await?.with_code(201)?;
+    c.post("/api/v1/namespaces", &json!({"metadata": {"name": other}}))
+        .await?
+        .with_code(201)?;
     c.delete_at_end(format!("/api/v1/namespaces/{other}"));
-    let owner = c.post(&format!("/api/v1/namespaces/{other}/configmaps"), &config_map("owner")).await?.with_code(201)?;
+    let owner = c
+        .post(
+            &format!("/api/v1/namespaces/{other}/configmaps"),
+            &config_map("owner"),
+        )
+        .await?
+        .with_code(201)?;
     create(c, "v1", "configmaps", &owned_by(&owner, "child", false)).await?;
     c.wait_gone(LIMIT, &c.at("v1", "configmaps/child")).await
 }
 
 async fn owner_references_must_be_complete(c: &Cluster) -> anyhow::Result<()> {
     let mut map = config_map("a");
-    map["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "", "uid": ""}]);
+    map["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "", "uid": ""}]);
     c.post(&c.at("v1", "configmaps"), &map).await?.refused(
         422,
         "Invalid",
@@ -352,18 +438,37 @@ async fn a_pod_without_a_node_goes_at_once(c: &Cluster) -> anyhow::Result<()> {
 async fn a_bound_pod_is_given_its_grace(c: &Cluster) -> anyhow::Result<()> {
     let path = bound(c).await?;
     let deleted = c.delete(&path).await?.with_code(200)?;
-    contains(&deleted, json!({"kind": "Pod", "metadata": {"deletionGracePeriodSeconds": 600}}))?;
-    let shortened = c.delete(&format!("{path}?gracePeriodSeconds=60")).await?.with_code(200)?;
-    contains(&shortened, json!({"metadata": {"deletionGracePeriodSeconds": 60}}))?;
-    let same_grace = c.delete(&format!("{path}?gracePeriodSeconds=300")).await?.with_code(200)?;
-    contains(&same_grace, json!({"metadata": {"deletionGracePeriodSeconds": 60}}))?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    contains(
+        &deleted,
+        json!({"kind": "Pod", "metadata": {"deletionGracePeriodSeconds": 600}}),
+    )?;
+    let shortened = c
+        .delete(&format!("{path}?gracePeriodSeconds=60"))
+        .await?
+        .with_code(200)?;
+    contains(
+        &shortened,
+        json!({"metadata": {"deletionGracePeriodSeconds": 60}}),
+    )?;
+    let same_grace = c
+        .delete(&format!("{path}?gracePeriodSeconds=300"))
+        .await?
+        .with_code(200)?;
+    contains(
+        &same_grace,
+        json!({"metadata": {"deletionGracePeriodSeconds": 60}}),
+    )?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     Ok(())
 }
 
 async fn a_grace_of_zero_deletes_at_once(c: &Cluster) -> anyhow::Result<()> {
     let path = bound(c).await?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     let answer = c.delete_with(&path, &json!({"gracePeriodSeconds": 0})).await?;
     answer.with_code(200)?;
     c.get(&path).await?.with_code(404)?;
@@ -372,8 +477,13 @@ async fn a_grace_of_zero_deletes_at_once(c: &Cluster) -> anyhow::Result<()> {
 
 async fn a_negative_grace_is_taken_as_one_second(c: &Cluster) -> anyhow::Result<()> {
     let path = bound(c).await?;
-    let deleted = c.delete(&format!("{path}?gracePeriodSeconds=-5")).await?.with_code(200)?;
+    let deleted = c
+        .delete(&format!("{path}?gracePeriodSeconds=-5"))
+        .await?
+        .with_code(200)?;
     contains(&deleted, json!({"metadata": {"deletionGracePeriodSeconds": 1}}))?;
-    c.merge(&path, &json!({"metadata": {"finalizers": null}})).await?.with_code(200)?;
+    c.merge(&path, &json!({"metadata": {"finalizers": null}}))
+        .await?
+        .with_code(200)?;
     Ok(())
 }

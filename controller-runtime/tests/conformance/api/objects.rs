@@ -34,12 +34,20 @@ pub(crate) fn deployment(name: &str) -> Value {
 }
 
 /// Creates `object` in the case's namespace.
-pub(crate) async fn create(c: &Cluster, version: &str, plural: &str, object: &Value) -> anyhow::Result<Value> {
+pub(crate) async fn create(
+    c: &Cluster,
+    version: &str,
+    plural: &str,
+    object: &Value,
+) -> anyhow::Result<Value> {
     c.post(&c.at(version, plural), object).await?.with_code(201)
 }
 
 /// The names of a list's items.
 pub(crate) fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
+    items
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect()
 }

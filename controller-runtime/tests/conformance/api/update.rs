@@ -35,7 +35,10 @@ async fn an_update_changes_the_version(c: &Cluster) -> anyhow::Result<()> {
     let mut map = create(c, "v1", "configmaps", &config_map("a")).await?;
     map["data"]["k"] = json!("w");
     let after = c.put(&c.at("v1", "configmaps/a"), &map).await?.with_code(200)?;
-    contains(&after, json!({"data": {"k": "w"}, "metadata": {"uid": map["metadata"]["uid"], "creationTimestamp": map["metadata"]["creationTimestamp"]}}))?;
+    contains(
+        &after,
+        json!({"data": {"k": "w"}, "metadata": {"uid": map["metadata"]["uid"], "creationTimestamp": map["metadata"]["creationTimestamp"]}}),
+    )?;
     let version = |object: &Value| text(object, "/metadata/resourceVersion").parse::<u64>();
     anyhow::ensure!(version(&after)? > version(&map)?);
     Ok(())
@@ -76,7 +79,9 @@ async fn some_kinds_need_a_version(c: &Cluster) -> anyhow::Result<()> {
     )?;
     let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "a"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}});
     create(c, "policy/v1", "poddisruptionbudgets", &budget).await?;
-    c.put(&c.at("policy/v1", "poddisruptionbudgets/a"), &budget).await?.refused_with(422, "Invalid", "must be specified for an update")?;
+    c.put(&c.at("policy/v1", "poddisruptionbudgets/a"), &budget)
+        .await?
+        .refused_with(422, "Invalid", "must be specified for an update")?;
     Ok(())
 }
 
@@ -98,29 +103,44 @@ async fn an_update_that_changes_nothing_keeps_the_version(c: &Cluster) -> anyhow
     let made = create(c, "v1", "configmaps", &config_map("a")).await?;
     let after = c.put(&c.at("v1", "configmaps/a"), &made).await?.with_code(200)?;
     same(&after, &made)?;
-    let after = c.merge(&c.at("v1", "configmaps/a"), &json!({"data": {"k": "v"}})).await?.with_code(200)?;
-    same(text(&after, "/metadata/resourceVersion"), text(&made, "/metadata/resourceVersion"))
+    let after = c
+        .merge(&c.at("v1", "configmaps/a"), &json!({"data": {"k": "v"}}))
+        .await?
+        .with_code(200)?;
+    same(
+        text(&after, "/metadata/resourceVersion"),
+        text(&made, "/metadata/resourceVersion"),
+    )
 }
 
 async fn an_update_of_a_missing_object_is_not_found(c: &Cluster) -> anyhow::Result<()> {
-    c.put(&c.at("v1", "configmaps/a"), &config_map("a")).await?.refused(404, "NotFound", "configmaps \"a\" not found")?;
-    c.merge(&c.at("v1", "configmaps/a"), &json!({"data": {}})).await?.refused(404, "NotFound", "configmaps \"a\" not found")?;
+    c.put(&c.at("v1", "configmaps/a"), &config_map("a"))
+        .await?
+        .refused(404, "NotFound", "configmaps \"a\" not found")?;
+    c.merge(&c.at("v1", "configmaps/a"), &json!({"data": {}}))
+        .await?
+        .refused(404, "NotFound", "configmaps \"a\" not found")?;
     Ok(())
 }
 
 async fn a_lease_is_created_by_an_update(c: &Cluster) -> anyhow::Result<()> {
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}, "spec": {"holderIdentity": "me"}});
-    let made = c.put(&c.at("coordination.k8s.io/v1", "leases/a"), &lease).await?.with_code(201)?;
+    let made = c
+        .put(&c.at("coordination.k8s.io/v1", "leases/a"), &lease)
+        .await?
+        .with_code(201)?;
     contains(&made, json!({"spec": {"holderIdentity": "me"}}))
 }
 
 async fn the_name_in_the_body_must_be_that_of_the_path(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "configmaps", &config_map("a")).await?;
-    c.put(&c.at("v1", "configmaps/a"), &config_map("b")).await?.refused(
-        400,
-        "BadRequest",
-        "the name of the object (b) does not match the name on the URL (a)",
-    )?;
+    c.put(&c.at("v1", "configmaps/a"), &config_map("b"))
+        .await?
+        .refused(
+            400,
+            "BadRequest",
+            "the name of the object (b) does not match the name on the URL (a)",
+        )?;
     Ok(())
 }
 
@@ -132,38 +152,72 @@ async fn the_generation_counts_changes_of_the_spec(c: &Cluster) -> anyhow::Resul
         (json!({"metadata": {"labels": {"x": "y"}}}), 1),
         (json!({"spec": {"minReadySeconds": 3}}), 2),
         (json!({"spec": {"minReadySeconds": 3}}), 2),
-        (json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}), 3),
+        (
+            json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}),
+            3,
+        ),
     ] {
         let after = c.merge(&path, &patch).await?.with_code(200)?;
         contains(&after, json!({"metadata": {"generation": generation}}))?;
     }
-    let after = c.merge(&format!("{path}/status"), &json!({"status": {"replicas": 0}})).await?.with_code(200)?;
+    let after = c
+        .merge(&format!("{path}/status"), &json!({"status": {"replicas": 0}}))
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"metadata": {"generation": 3}}))
 }
 
 async fn a_config_map_has_no_generation(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "configmaps", &config_map("a")).await?;
-    let after = c.merge(&c.at("v1", "configmaps/a"), &json!({"data": {"k": "w"}})).await?.with_code(200)?;
+    let after = c
+        .merge(&c.at("v1", "configmaps/a"), &json!({"data": {"k": "w"}}))
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"metadata": {"generation": null}}))
 }
 
 async fn a_status_write_changes_only_the_status(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "pods", &pod("a")).await?;
     let patch = json!({"metadata": {"labels": {"new": "label"}}, "spec": {"activeDeadlineSeconds": 7}, "status": {"message": "hello"}});
-    let after = c.merge(&c.at("v1", "pods/a/status"), &patch).await?.with_code(200)?;
-    contains(&after, json!({"spec": {"activeDeadlineSeconds": null}, "status": {"message": "hello", "phase": "Pending"}}))?;
+    let after = c
+        .merge(&c.at("v1", "pods/a/status"), &patch)
+        .await?
+        .with_code(200)?;
+    contains(
+        &after,
+        json!({"spec": {"activeDeadlineSeconds": null}, "status": {"message": "hello", "phase": "Pending"}}),
+    )?;
     let budget = json!({"metadata": {"name": "a"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}});
     create(c, "policy/v1", "poddisruptionbudgets", &budget).await?;
     let after = c
-        .merge(&c.at("policy/v1", "poddisruptionbudgets/a/status"), &json!({"spec": {"minAvailable": 2}, "metadata": {"labels": {"new": "label"}}}))
+        .merge(
+            &c.at("policy/v1", "poddisruptionbudgets/a/status"),
+            &json!({"spec": {"minAvailable": 2}, "metadata": {"labels": {"new": "label"}}}),
+        )
         .await?
         .with_code(200)?;
-    contains(&after, json!({"spec": {"minAvailable": 1}}))
+    contains(
+        &after,
+        json!({"spec": {"minAvailable": 1}, "metadata": {"labels": {"new": "label"}}}),
+    )?;
+    create(c, "apps/v1", "deployments", &deployment("a")).await?;
+    let patch = json!({"spec": {"paused": true}, "metadata": {"labels": {"new": "label"}, "annotations": {"new": "note"}}});
+    let after = c
+        .merge(&c.at("apps/v1", "deployments/a/status"), &patch)
+        .await?
+        .with_code(200)?;
+    contains(
+        &after,
+        json!({"spec": {"paused": null}, "metadata": {"labels": null, "annotations": {"new": "note"}}}),
+    )
 }
 
 async fn a_main_write_does_not_change_the_status(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "pods", &pod("a")).await?;
-    let after = c.merge(&c.at("v1", "pods/a"), &json!({"status": {"message": "hello"}})).await?.with_code(200)?;
+    let after = c
+        .merge(&c.at("v1", "pods/a"), &json!({"status": {"message": "hello"}}))
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"status": {"message": null, "phase": "Pending"}}))?;
     let mut made = pod("b");
     made["status"] = json!({"phase": "Running", "message": "hello"});
@@ -174,8 +228,14 @@ async fn a_main_write_does_not_change_the_status(c: &Cluster) -> anyhow::Result<
 async fn system_metadata_cannot_be_changed(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "configmaps", &config_map("a")).await?;
     let patch = json!({"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9, "selfLink": "/x"}, "data": {"k": "w"}});
-    let after = c.merge(&c.at("v1", "configmaps/a"), &patch).await?.with_code(200)?;
-    contains(&after, json!({"data": {"k": "w"}, "metadata": {"creationTimestamp": made["metadata"]["creationTimestamp"]}}))?;
+    let after = c
+        .merge(&c.at("v1", "configmaps/a"), &patch)
+        .await?
+        .with_code(200)?;
+    contains(
+        &after,
+        json!({"data": {"k": "w"}, "metadata": {"creationTimestamp": made["metadata"]["creationTimestamp"]}}),
+    )?;
     let mut mine = config_map("b");
     mine["metadata"]["uid"] = json!("mine");
     mine["metadata"]["creationTimestamp"] = json!("2001-01-01T00:00:00Z");
@@ -186,7 +246,10 @@ async fn system_metadata_cannot_be_changed(c: &Cluster) -> anyhow::Result<()> {
     mine["metadata"]["resourceVersion"] = json!("12");
     let answer = c.post(&c.at("v1", "configmaps"), &mine).await?;
     let status = answer.with_code(500)?;
-    contains(&status, json!({"message": "resourceVersion should not be set on objects to be created"}))
+    contains(
+        &status,
+        json!({"message": "resourceVersion should not be set on objects to be created"}),
+    )
 }
 
 async fn a_deployment_selector_is_immutable(c: &Cluster) -> anyhow::Result<()> {
@@ -203,7 +266,10 @@ async fn a_deployment_selector_is_immutable(c: &Cluster) -> anyhow::Result<()> {
 async fn a_pod_may_change_its_image_and_little_else(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "pods", &pod("a")).await?;
     let patch = json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "nginx:2"}]);
-    let after = c.patch("application/json-patch+json", &c.at("v1", "pods/a"), &patch).await?.with_code(200)?;
+    let after = c
+        .patch("application/json-patch+json", &c.at("v1", "pods/a"), &patch)
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"spec": {"containers": [{"image": "nginx:2"}]}}))?;
     c.merge(&c.at("v1", "pods/a"), &json!({"spec": {"restartPolicy": "Never"}})).await?.refused_with(
         422,
@@ -218,42 +284,78 @@ async fn a_pod_may_change_its_image_and_little_else(c: &Cluster) -> anyhow::Resu
 async fn a_job_template_is_immutable(c: &Cluster) -> anyhow::Result<()> {
     let job = json!({"metadata": {"name": "a"}, "spec": {"parallelism": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}}}});
     create(c, "batch/v1", "jobs", &job).await?;
-    let after = c.merge(&c.at("batch/v1", "jobs/a"), &json!({"spec": {"backoffLimit": 2}})).await?.with_code(200)?;
-    contains(&after, json!({"spec": {"backoffLimit": 2}}))?;
-    c.merge(&c.at("batch/v1", "jobs/a"), &json!({"spec": {"template": {"spec": {"activeDeadlineSeconds": 5}}}}))
+    let after = c
+        .merge(&c.at("batch/v1", "jobs/a"), &json!({"spec": {"backoffLimit": 2}}))
         .await?
-        .refused_with(422, "Invalid", "field is immutable")?;
+        .with_code(200)?;
+    contains(&after, json!({"spec": {"backoffLimit": 2}}))?;
+    c.merge(
+        &c.at("batch/v1", "jobs/a"),
+        &json!({"spec": {"template": {"spec": {"activeDeadlineSeconds": 5}}}}),
+    )
+    .await?
+    .refused_with(422, "Invalid", "field is immutable")?;
     c.merge(&c.at("batch/v1", "jobs/a"), &json!({"spec": {"completions": 5}}))
         .await?
-        .refused_with(422, "Invalid", "Job.batch \"a\" is invalid: spec.completions: Invalid value: 5: field is immutable")?;
+        .refused_with(
+            422,
+            "Invalid",
+            "Job.batch \"a\" is invalid: spec.completions: Invalid value: 5: field is immutable",
+        )?;
     Ok(())
 }
 
 async fn a_service_address_is_immutable(c: &Cluster) -> anyhow::Result<()> {
-    let service = json!({"metadata": {"name": "a"}, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}});
+    let service =
+        json!({"metadata": {"name": "a"}, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}});
     let made = create(c, "v1", "services", &service).await?;
     anyhow::ensure!(text(&made, "/spec/clusterIP").split('.').count() == 4);
-    c.merge(&c.at("v1", "services/a"), &json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}))
-        .await?
-        .refused_with(422, "Invalid", "spec.clusterIPs[0]: Invalid value: [\"None\"]: may not change once set")?;
+    c.merge(
+        &c.at("v1", "services/a"),
+        &json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
+    )
+    .await?
+    .refused_with(
+        422,
+        "Invalid",
+        "spec.clusterIPs[0]: Invalid value: [\"None\"]: may not change once set",
+    )?;
     Ok(())
 }
 
 async fn a_dry_run_creates_nothing(c: &Cluster) -> anyhow::Result<()> {
-    let made = c.post(&c.at("v1", "configmaps?dryRun=All"), &config_map("a")).await?.with_code(201)?;
+    let made = c
+        .post(&c.at("v1", "configmaps?dryRun=All"), &config_map("a"))
+        .await?
+        .with_code(201)?;
     contains(&made, json!({"metadata": {"resourceVersion": null, "name": "a"}}))?;
     same(text(&made, "/metadata/uid").len(), 36)?;
     c.get(&c.at("v1", "configmaps/a")).await?.with_code(404)?;
-    c.post(&c.at("v1", "configmaps?dryRun=All"), &config_map("Not_Valid")).await?.with_code(422)?;
+    c.post(&c.at("v1", "configmaps?dryRun=All"), &config_map("Not_Valid"))
+        .await?
+        .with_code(422)?;
     Ok(())
 }
 
 async fn a_dry_run_updates_and_deletes_nothing(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "configmaps", &config_map("a")).await?;
-    let after = c.merge(&c.at("v1", "configmaps/a?dryRun=All"), &json!({"data": {"k": "w"}})).await?.with_code(200)?;
-    contains(&after, json!({"data": {"k": "w"}, "metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}}))?;
-    c.delete(&c.at("v1", "configmaps/a?dryRun=All")).await?.with_code(200)?;
-    c.delete(&c.at("v1", "configmaps?dryRun=All")).await?.with_code(200)?;
+    let after = c
+        .merge(
+            &c.at("v1", "configmaps/a?dryRun=All"),
+            &json!({"data": {"k": "w"}}),
+        )
+        .await?
+        .with_code(200)?;
+    contains(
+        &after,
+        json!({"data": {"k": "w"}, "metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}}),
+    )?;
+    c.delete(&c.at("v1", "configmaps/a?dryRun=All"))
+        .await?
+        .with_code(200)?;
+    c.delete(&c.at("v1", "configmaps?dryRun=All"))
+        .await?
+        .with_code(200)?;
     same(c.get(&c.at("v1", "configmaps/a")).await?.with_code(200)?, made)
 }
 
@@ -280,8 +382,20 @@ async fn a_deletion_timestamp_cannot_be_set(c: &Cluster) -> anyhow::Result<()> {
 async fn a_pod_counts_generations_of_its_spec(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "pods", &pod("a")).await?;
     contains(&made, json!({"metadata": {"generation": 1}}))?;
-    let after = c.merge(&c.at("v1", "pods/a"), &json!({"spec": {"activeDeadlineSeconds": 60}})).await?.with_code(200)?;
+    let after = c
+        .merge(
+            &c.at("v1", "pods/a"),
+            &json!({"spec": {"activeDeadlineSeconds": 60}}),
+        )
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"metadata": {"generation": 2}}))?;
-    let after = c.merge(&c.at("v1", "pods/a"), &json!({"metadata": {"labels": {"x": "y"}}})).await?.with_code(200)?;
+    let after = c
+        .merge(
+            &c.at("v1", "pods/a"),
+            &json!({"metadata": {"labels": {"x": "y"}}}),
+        )
+        .await?
+        .with_code(200)?;
     contains(&after, json!({"metadata": {"generation": 2}}))
 }

@@ -47,12 +47,17 @@ fn secret(name: &str) -> Value {
 
 async fn a_watch_tells_what_happens(c: &Cluster) -> anyhow::Result<()> {
     let from = begin(c).await?;
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={from}"))).await?;
+    let mut watch = c
+        .watch(&c.at("v1", &format!("secrets?resourceVersion={from}")))
+        .await?;
     let made = create(c, "v1", "secrets", &secret("a")).await?;
     let added = watch.expect_name("ADDED", "a").await?;
     same(&added, &made)?;
     contains(&added, json!({"kind": "Secret", "apiVersion": "v1"}))?;
-    let after = c.merge(&c.at("v1", "secrets/a"), &json!({"stringData": {"k": "v"}})).await?.ok()?;
+    let after = c
+        .merge(&c.at("v1", "secrets/a"), &json!({"stringData": {"k": "v"}}))
+        .await?
+        .ok()?;
     same(watch.expect_name("MODIFIED", "a").await?, after)?;
     c.delete(&c.at("v1", "secrets/a")).await?.ok()?;
     watch.expect_name("DELETED", "a").await?;
@@ -62,9 +67,16 @@ async fn a_watch_tells_what_happens(c: &Cluster) -> anyhow::Result<()> {
 async fn a_watch_from_a_version_begins_after_it(c: &Cluster) -> anyhow::Result<()> {
     let first = create(c, "v1", "secrets", &secret("a")).await?;
     create(c, "v1", "secrets", &secret("b")).await?;
-    c.merge(&c.at("v1", "secrets/a"), &json!({"metadata": {"labels": {"x": "y"}}})).await?.ok()?;
+    c.merge(
+        &c.at("v1", "secrets/a"),
+        &json!({"metadata": {"labels": {"x": "y"}}}),
+    )
+    .await?
+    .ok()?;
     c.delete(&c.at("v1", "secrets/b")).await?.ok()?;
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&first)))).await?;
+    let mut watch = c
+        .watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&first))))
+        .await?;
     watch.expect_name("ADDED", "b").await?;
     let modified = watch.expect_name("MODIFIED", "a").await?;
     contains(&modified, json!({"metadata": {"labels": {"x": "y"}}}))?;
@@ -94,9 +106,16 @@ async fn a_watch_from_zero_begins_with_what_is_there(c: &Cluster) -> anyhow::Res
     Ok(())
 }
 
-async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_is_deleted(c: &Cluster) -> anyhow::Result<()> {
+async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_is_deleted(
+    c: &Cluster,
+) -> anyhow::Result<()> {
     let from = begin(c).await?;
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={from}&labelSelector=on=yes"))).await?;
+    let mut watch = c
+        .watch(&c.at(
+            "v1",
+            &format!("secrets?resourceVersion={from}&labelSelector=on=yes"),
+        ))
+        .await?;
     create(c, "v1", "secrets", &secret("a")).await?;
     let path = c.at("v1", "secrets/a");
     for (labels, kind) in [
@@ -106,7 +125,10 @@ async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_is_delet
         (json!({"more": "y"}), None),
         (json!({"on": "yes"}), Some("ADDED")),
     ] {
-        let after = c.merge(&path, &json!({"metadata": {"labels": labels}})).await?.ok()?;
+        let after = c
+            .merge(&path, &json!({"metadata": {"labels": labels}}))
+            .await?
+            .ok()?;
         if let Some(kind) = kind {
             let object = watch.expect_name(kind, "a").await?;
             same(version(&object), version(&after))?;
@@ -122,9 +144,21 @@ async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_is_delet
 async fn an_object_that_leaves_a_field_selection_is_deleted(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "pods", &super::objects::pod("a")).await?;
     let list = c.get(&c.at("v1", "pods")).await?.ok()?;
-    let path = c.at("v1", &format!("pods?resourceVersion={}&fieldSelector=status.phase=Pending", version(&list)));
+    let path = c.at(
+        "v1",
+        &format!(
+            "pods?resourceVersion={}&fieldSelector=status.phase=Pending",
+            version(&list)
+        ),
+    );
     let mut watch = c.watch(&path).await?;
-    let after = c.merge(&c.at("v1", "pods/a/status"), &json!({"status": {"phase": "Failed"}})).await?.ok()?;
+    let after = c
+        .merge(
+            &c.at("v1", "pods/a/status"),
+            &json!({"status": {"phase": "Failed"}}),
+        )
+        .await?
+        .ok()?;
     let object = watch.expect_name("DELETED", "a").await?;
     same(version(&object), version(&after))?;
     contains(&object, json!({"status": {"phase": "Pending"}}))
@@ -132,7 +166,9 @@ async fn an_object_that_leaves_a_field_selection_is_deleted(c: &Cluster) -> anyh
 
 async fn a_deleted_object_carries_the_version_of_its_deletion(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "secrets", &secret("a")).await?;
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&made)))).await?;
+    let mut watch = c
+        .watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&made))))
+        .await?;
     c.delete(&c.at("v1", "secrets/a")).await?.ok()?;
     let gone = watch.expect_name("DELETED", "a").await?;
     anyhow::ensure!(version(&gone).parse::<u64>()? > version(&made).parse()?);
@@ -143,8 +179,15 @@ async fn a_deleted_object_carries_the_version_of_its_deletion(c: &Cluster) -> an
 
 async fn a_write_without_a_change_is_no_event(c: &Cluster) -> anyhow::Result<()> {
     let made = create(c, "v1", "secrets", &secret("a")).await?;
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&made)))).await?;
-    c.merge(&c.at("v1", "secrets/a"), &json!({"metadata": {"labels": {"app": "a"}}})).await?.ok()?;
+    let mut watch = c
+        .watch(&c.at("v1", &format!("secrets?resourceVersion={}", version(&made))))
+        .await?;
+    c.merge(
+        &c.at("v1", "secrets/a"),
+        &json!({"metadata": {"labels": {"app": "a"}}}),
+    )
+    .await?
+    .ok()?;
     create(c, "v1", "secrets", &secret("b")).await?;
     watch.expect_name("ADDED", "b").await?;
     Ok(())
@@ -154,7 +197,10 @@ async fn a_version_that_has_expired_is_gone(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "secrets", &secret("a")).await?;
     let mut watch = c.watch(&c.at("v1", "secrets?resourceVersion=1")).await?;
     let status = watch.expect("ERROR").await?;
-    contains(&status, json!({"kind": "Status", "code": 410, "reason": "Expired", "status": "Failure"}))?;
+    contains(
+        &status,
+        json!({"kind": "Status", "code": 410, "reason": "Expired", "status": "Failure"}),
+    )?;
     let message = text(&status, "/message");
     anyhow::ensure!(message.starts_with("too old resource version: 1 ("), "{message}");
     watch.expect_end().await
@@ -163,7 +209,9 @@ async fn a_version_that_has_expired_is_gone(c: &Cluster) -> anyhow::Result<()> {
 async fn a_watch_ends_after_its_timeout(c: &Cluster) -> anyhow::Result<()> {
     let from = begin(c).await?;
     let start = tokio::time::Instant::now();
-    let mut watch = c.watch(&c.at("v1", &format!("secrets?resourceVersion={from}&timeoutSeconds=1"))).await?;
+    let mut watch = c
+        .watch(&c.at("v1", &format!("secrets?resourceVersion={from}&timeoutSeconds=1")))
+        .await?;
     watch.expect_end().await?;
     let took = start.elapsed().as_millis();
     anyhow::ensure!((900..5000).contains(&took), "{took}");
@@ -177,7 +225,10 @@ async fn a_bookmark_comes_at_the_end_of_a_watch_that_wants_them(c: &Cluster) -> 
     let made = create(c, "v1", "secrets", &secret("a")).await?;
     watch.expect_name("ADDED", "a").await?;
     let mark = watch.expect("BOOKMARK").await?;
-    contains(&mark, json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": null, "annotations": null}}))?;
+    contains(
+        &mark,
+        json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": null, "annotations": null}}),
+    )?;
     anyhow::ensure!(version(&mark).parse::<u64>()? >= version(&made).parse()?);
     while let Some((kind, object)) = watch.next().await? {
         anyhow::ensure!(kind == "BOOKMARK", "{kind} {object}");
@@ -194,7 +245,10 @@ async fn a_streamed_list_ends_with_a_bookmark(c: &Cluster) -> anyhow::Result<()>
     watch.expect_name("ADDED", "a").await?;
     watch.expect_name("ADDED", "b").await?;
     let mark = watch.expect("BOOKMARK").await?;
-    contains(&mark, json!({"kind": "Secret", "metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}))?;
+    contains(
+        &mark,
+        json!({"kind": "Secret", "metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}),
+    )?;
     anyhow::ensure!(version(&mark).parse::<u64>()? >= version(&last).parse()?);
     create(c, "v1", "secrets", &secret("c")).await?;
     watch.expect_name("ADDED", "c").await?;
@@ -204,7 +258,10 @@ async fn a_streamed_list_ends_with_a_bookmark(c: &Cluster) -> anyhow::Result<()>
 async fn a_streamed_list_of_nothing_is_a_bookmark(c: &Cluster) -> anyhow::Result<()> {
     let mut watch = c.watch(&c.at("v1", &format!("secrets?{STREAM}"))).await?;
     let mark = watch.expect("BOOKMARK").await?;
-    contains(&mark, json!({"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}))
+    contains(
+        &mark,
+        json!({"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}),
+    )
 }
 
 async fn a_streamed_list_without_initial_events_begins_with_now(c: &Cluster) -> anyhow::Result<()> {
@@ -264,9 +321,14 @@ async fn a_named_path_is_read_not_watched(c: &Cluster) -> anyhow::Result<()> {
 async fn a_watch_of_partial_metadata(c: &Cluster) -> anyhow::Result<()> {
     create(c, "apps/v1", "deployments", &deployment("a")).await?;
     let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-    let mut watch = c.watch_as(&c.at("apps/v1", "deployments?timeoutSeconds=2"), accept).await?;
+    let mut watch = c
+        .watch_as(&c.at("apps/v1", "deployments?timeoutSeconds=2"), accept)
+        .await?;
     let object = watch.expect_name("ADDED", "a").await?;
-    contains(&object, json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "spec": null}))
+    contains(
+        &object,
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "spec": null}),
+    )
 }
 
 async fn a_watch_of_a_table(c: &Cluster) -> anyhow::Result<()> {
@@ -275,23 +337,36 @@ async fn a_watch_of_a_table(c: &Cluster) -> anyhow::Result<()> {
     let path = c.at("v1", "configmaps?fieldSelector=metadata.name!=kube-root-ca.crt");
     let mut watch = c.watch_as(&path, accept).await?;
     let first = watch.expect("ADDED").await?;
-    contains(&first, json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "rows": [{"object": {"metadata": {"name": "a"}}}]}))?;
+    contains(
+        &first,
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "rows": [{"object": {"metadata": {"name": "a"}}}]}),
+    )?;
     same(first["columnDefinitions"].as_array().map_or(0, Vec::len), 3)?;
     create(c, "v1", "configmaps", &config_map("b")).await?;
     let second = watch.expect("ADDED").await?;
     // Columns are described once.
-    contains(&second, json!({"kind": "Table", "columnDefinitions": null, "rows": [{"object": {"metadata": {"name": "b"}}}]}))
+    contains(
+        &second,
+        json!({"kind": "Table", "columnDefinitions": null, "rows": [{"object": {"metadata": {"name": "b"}}}]}),
+    )
 }
 
 async fn a_watch_of_all_namespaces_tells_of_every_one(c: &Cluster) -> anyhow::Result<()> {
     let from = version(&c.get("/api/v1/secrets").await?.ok()?);
-    let path = format!("/api/v1/secrets?resourceVersion={from}&labelSelector=of={}", c.namespace());
+    let path = format!(
+        "/api/v1/secrets?resourceVersion={from}&labelSelector=of={}",
+        c.namespace()
+    );
     let mut watch = c.watch(&path).await?;
     let other = c.unique("other");
-    c.post("/api/v1/namespaces", &json!({"metadata": {"name": other}})).await?.with_code(201)?;
+    c.post("/api/v1/namespaces", &json!({"metadata": {"name": other}}))
+        .await?
+        .with_code(201)?;
     c.delete_at_end(format!("/api/v1/namespaces/{other}"));
     let secret = json!({"metadata": {"name": "a", "labels": {"of": c.namespace()}}});
-    c.post(&format!("/api/v1/namespaces/{other}/secrets"), &secret).await?.with_code(201)?;
+    c.post(&format!("/api/v1/namespaces/{other}/secrets"), &secret)
+        .await?
+        .with_code(201)?;
     let object = watch.expect_name("ADDED", "a").await?;
     same(text(&object, "/metadata/namespace"), &other)?;
     create(c, "v1", "secrets", &secret).await?;
@@ -301,14 +376,23 @@ async fn a_watch_of_all_namespaces_tells_of_every_one(c: &Cluster) -> anyhow::Re
 
 async fn a_watch_by_the_deprecated_path(c: &Cluster) -> anyhow::Result<()> {
     create(c, "v1", "secrets", &secret("a")).await?;
-    let path = format!("/api/v1/watch/namespaces/{}/secrets?timeoutSeconds=1", c.namespace());
+    let path = format!(
+        "/api/v1/watch/namespaces/{}/secrets?timeoutSeconds=1",
+        c.namespace()
+    );
     let mut watch = c.watch(&path).await?;
     watch.expect_name("ADDED", "a").await?;
     watch.expect_end().await
 }
 
 async fn a_watch_from_a_version_must_be_a_number(c: &Cluster) -> anyhow::Result<()> {
-    let status = c.get(&c.at("v1", "secrets?watch=true&resourceVersion=latest")).await?.with_code(500)?;
-    contains(&status, json!({"kind": "Status", "reason": null,
-        "message": "resourceVersion: Invalid value: \"latest\": strconv.ParseUint: parsing \"latest\": invalid syntax"}))
+    let status = c
+        .get(&c.at("v1", "secrets?watch=true&resourceVersion=latest"))
+        .await?
+        .with_code(500)?;
+    contains(
+        &status,
+        json!({"kind": "Status", "reason": null,
+        "message": "resourceVersion: Invalid value: \"latest\": strconv.ParseUint: parsing \"latest\": invalid syntax"}),
+    )
 }

@@ -37,7 +37,10 @@ impl Answer {
         let asked = self.asked.clone();
         let status = self.refused_because(code, reason)?;
         if status["message"] != message {
-            bail!("{asked} was refused with\n  {}\nnot\n  \"{message}\"", status["message"]);
+            bail!(
+                "{asked} was refused with\n  {}\nnot\n  \"{message}\"",
+                status["message"]
+            );
         }
         Ok(status)
     }
@@ -47,7 +50,10 @@ impl Answer {
         let asked = self.asked.clone();
         let status = self.refused_because(code, reason)?;
         if !status["message"].as_str().unwrap_or_default().contains(part) {
-            bail!("{asked} was refused with\n  {}\nwithout\n  \"{part}\"", status["message"]);
+            bail!(
+                "{asked} was refused with\n  {}\nwithout\n  \"{part}\"",
+                status["message"]
+            );
         }
         Ok(status)
     }
@@ -70,7 +76,11 @@ impl Answer {
         values
             .filter_map(|value| {
                 let text = value.to_str().ok()?.strip_prefix("299 - \"")?;
-                Some(text.strip_suffix('"')?.replace("\\\"", "\"").replace("\\\\", "\\"))
+                Some(
+                    text.strip_suffix('"')?
+                        .replace("\\\"", "\"")
+                        .replace("\\\\", "\\"),
+                )
             })
             .collect()
     }

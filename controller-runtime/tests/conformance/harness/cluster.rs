@@ -51,8 +51,11 @@ impl Cluster {
     /// Makes the namespace, runs the case and cleans up.
     pub(crate) async fn run(&self, case: Case) -> anyhow::Result<()> {
         self.polling.store(true, Ordering::Relaxed);
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        self.post("/api/v1/namespaces", &namespace).await?.with_code(201)?;
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        self.post("/api/v1/namespaces", &namespace)
+            .await?
+            .with_code(201)?;
         self.delete_at_end(format!("/api/v1/namespaces/{}", self.namespace));
         let account = self.at("v1", "serviceaccounts/default");
         self.wait_until("the namespace has its service account", NODE_LIMIT, async || {
@@ -87,7 +90,10 @@ impl Cluster {
 
     /// Deletes the object at `path` when the case has ended, however it ends.
     pub(crate) fn delete_at_end(&self, path: String) {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+        self.leftovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(path);
     }
 
     /// A path within the case's namespace: `at("apps/v1", "deployments/web/scale")`.
@@ -101,13 +107,23 @@ impl Cluster {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
-        self.ask("POST", path, &[("content-type", "application/json")], body.to_string())
-            .await
+        self.ask(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
-        self.ask("PUT", path, &[("content-type", "application/json")], body.to_string())
-            .await
+        self.ask(
+            "PUT",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
@@ -116,8 +132,13 @@ impl Cluster {
 
     /// A deletion with `DeleteOptions`.
     pub(crate) async fn delete_with(&self, path: &str, options: &Value) -> anyhow::Result<Answer> {
-        self.ask("DELETE", path, &[("content-type", "application/json")], options.to_string())
-            .await
+        self.ask(
+            "DELETE",
+            path,
+            &[("content-type", "application/json")],
+            options.to_string(),
+        )
+        .await
     }
 
     /// A JSON merge patch.
@@ -127,7 +148,8 @@ impl Cluster {
 
     /// A patch of any type.
     pub(crate) async fn patch(&self, media: &str, path: &str, patch: &Value) -> anyhow::Result<Answer> {
-        self.ask("PATCH", path, &[("content-type", media)], patch.to_string()).await
+        self.ask("PATCH", path, &[("content-type", media)], patch.to_string())
+            .await
     }
 
     /// Server-side apply; `path` has the `fieldManager`.
@@ -151,16 +173,34 @@ impl Cluster {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let sent = if body.is_empty() { String::new() } else { format!("\n> {body}") };
-        let body = if body.is_empty() { Body::empty() } else { Body::from(body.into_bytes()) };
-        let response = self.client.send(request.body(body)?).await.with_context(|| asked.clone())?;
+        let sent = if body.is_empty() {
+            String::new()
+        } else {
+            format!("\n> {body}")
+        };
+        let body = if body.is_empty() {
+            Body::empty()
+        } else {
+            Body::from(body.into_bytes())
+        };
+        let response = self
+            .client
+            .send(request.body(body)?)
+            .await
+            .with_context(|| asked.clone())?;
         let (parts, body) = response.into_parts();
         let bytes = body.collect_bytes().await.with_context(|| asked.clone())?;
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        let answer = Answer { asked, code: parts.status.as_u16(), headers: parts.headers, body };
+        let answer = Answer {
+            asked,
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        };
         if !self.polling.load(Ordering::Relaxed) {
-            self.transcript.add(&format!("{}{sent}", answer.asked), answer.code, &answer.body);
+            self.transcript
+                .add(&format!("{}{sent}", answer.asked), answer.code, &answer.body);
         }
         Ok(answer)
     }
@@ -178,7 +218,11 @@ impl Cluster {
         let (parts, body) = response.into_parts();
         if parts.status != http::StatusCode::OK {
             let text = body.collect_bytes().await?;
-            bail!("watch {path} got {}: {}", parts.status, String::from_utf8_lossy(&text));
+            bail!(
+                "watch {path} got {}: {}",
+                parts.status,
+                String::from_utf8_lossy(&text)
+            );
         }
         Ok(Watch::new(body, EVENT_LIMIT))
     }
@@ -214,7 +258,8 @@ impl Cluster {
         limit: Duration,
         mut condition: impl AsyncFnMut() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        self.wait_for(what, limit, async || Ok(condition().await?.then_some(()))).await
+        self.wait_for(what, limit, async || Ok(condition().await?.then_some(())))
+            .await
     }
 
     /// Waits until the object at `path` is as `condition` wants it, and gives it.
@@ -234,12 +279,19 @@ impl Cluster {
 
     /// Waits until nothing is at `path`.
     pub(crate) async fn wait_gone(&self, limit: Duration, path: &str) -> anyhow::Result<()> {
-        self.wait_until(&format!("{path} is gone"), limit, async || Ok(self.get(path).await?.code == 404))
-            .await
+        self.wait_until(&format!("{path} is gone"), limit, async || {
+            Ok(self.get(path).await?.code == 404)
+        })
+        .await
     }
 
     /// Adds ready nodes with these resources that only pods [placed](Self::place) by this case run on; their names.
-    pub(crate) async fn add_nodes(&self, count: usize, cpu: &str, memory: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn add_nodes(
+        &self,
+        count: usize,
+        cpu: &str,
+        memory: &str,
+    ) -> anyhow::Result<Vec<String>> {
         let mut names = Vec::new();
         for number in 0..count {
             let node = self.node(&format!("node{number}"), cpu, memory);
@@ -282,16 +334,20 @@ impl Cluster {
             conditions
                 .iter()
                 .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-                && !taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
+                && !taints
+                    .iter()
+                    .any(|taint| taint["key"] == "node.kubernetes.io/not-ready")
         };
-        self.wait_object("the node is ready", NODE_LIMIT, &path, ready).await?;
+        self.wait_object("the node is ready", NODE_LIMIT, &path, ready)
+            .await?;
         Ok(name)
     }
 
     /// Puts a PodSpec on the nodes of this case: a node selector and a toleration.
     pub(crate) fn place(&self, mut spec: Value) -> Value {
         spec["nodeSelector"][TAINT] = json!(self.namespace);
-        let toleration = json!({"key": TAINT, "operator": "Equal", "value": self.namespace, "effect": "NoSchedule"});
+        let toleration =
+            json!({"key": TAINT, "operator": "Equal", "value": self.namespace, "effect": "NoSchedule"});
         match spec["tolerations"].as_array_mut() {
             Some(tolerations) => tolerations.push(toleration),
             None => spec["tolerations"] = json!([toleration]),

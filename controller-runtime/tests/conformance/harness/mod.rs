@@ -11,7 +11,10 @@ mod watch;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,18 +70,25 @@ pub(crate) fn main(topics: &[Topic], differences: &'static [Difference]) -> Exit
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let plane = Arc::new(real::Plane::default());
+    let counts = Arc::new(Counts::default());
     let mut trials = vec![list_is_short_and_known(topics, differences)];
     for (topic, cases) in topics {
         for case in *cases {
             let name = format!("{topic}::{}", case.name);
             let difference = differences.iter().find(|difference| difference.case == name);
-            trials.push(on_embedded(*case, &name, difference));
-            trials.push(on_real(*case, &name, Arc::clone(&plane)));
+            trials.push(on_embedded(*case, &name, difference, Arc::clone(&counts)));
+            trials.push(on_real(*case, &name, Arc::clone(&plane), Arc::clone(&counts)));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         plane.report();
+        for (cluster, count) in [("embedded", &counts.embedded), ("real", &counts.real)] {
+            println!(
+                "{} cases as expected on the {cluster} cluster",
+                count.load(Ordering::Relaxed)
+            );
+        }
         println!(
             "{} of at most {MOST_DIFFERENCES} differences of the embedded cluster",
             differences.len()
@@ -100,33 +110,56 @@ fn list_is_short_and_known(topics: &[Topic], differences: &'static [Difference])
         if differences.len() > MOST_DIFFERENCES {
             return Err(format!("{} differences are too many", differences.len()).into());
         }
-        match differences.iter().find(|one| !names.iter().any(|name| name == one.case)) {
+        match differences
+            .iter()
+            .find(|one| !names.iter().any(|name| name == one.case))
+        {
             Some(unknown) => Err(format!("no case is called {}", unknown.case).into()),
             None => Ok(()),
         }
     })
 }
 
-fn on_embedded(case: Case, name: &str, difference: Option<&'static Difference>) -> Trial {
+/// How many cases came out as expected.
+#[derive(Debug, Default)]
+struct Counts {
+    embedded: AtomicUsize,
+    real: AtomicUsize,
+}
+
+fn on_embedded(
+    case: Case,
+    name: &str,
+    difference: Option<&'static Difference>,
+    counts: Arc<Counts>,
+) -> Trial {
     let topic = name.to_owned();
     Trial::test(format!("embedded::{name}"), move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| embedded::run(case, &topic)));
-        let outcome = outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", panic_text(&*panic))));
+        let outcome =
+            outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("panicked: {}", panic_text(&*panic))));
         match (outcome, difference) {
             (Ok(()), Some(_)) => Err("is listed as a difference, but passes: take it from the list".into()),
             (Err(error), None) => Err(failed(&error)),
-            (Ok(()), None) | (Err(_), Some(_)) => Ok(()),
+            (Err(_), Some(_)) => Ok(()),
+            (Ok(()), None) => {
+                counts.embedded.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
         }
     })
 }
 
-fn on_real(case: Case, name: &str, plane: Arc<real::Plane>) -> Trial {
+fn on_real(case: Case, name: &str, plane: Arc<real::Plane>, counts: Arc<Counts>) -> Trial {
     let topic = name.to_owned();
     Trial::ignorable_test(format!("real::{name}"), move || match plane.kubeconfig() {
         Err(real::Unavailable::Skip(reason)) => Ok(Completion::ignored_with(reason)),
         Err(real::Unavailable::Fail(reason)) => Err(reason.into()),
         Ok(kubeconfig) => match real::run(case, &topic, &kubeconfig) {
-            Ok(()) => Ok(Completion::Completed),
+            Ok(()) => {
+                counts.real.fetch_add(1, Ordering::Relaxed);
+                Ok(Completion::Completed)
+            }
             Err(error) => Err(failed(&error)),
         },
     })

@@ -85,7 +85,10 @@ impl Plane {
 
 fn start() -> Result<Held, Unavailable> {
     if let Some(file) = std::env::var_os(KUBECONFIG) {
-        return Ok(Held { kubeconfig: PathBuf::from(file), keeper: Mutex::default() });
+        return Ok(Held {
+            kubeconfig: PathBuf::from(file),
+            keeper: Mutex::default(),
+        });
     }
     match Programs::find(&Options::default()) {
         Ok(Some(_)) => {}
@@ -95,7 +98,9 @@ fn start() -> Result<Held, Unavailable> {
                 Ok(_) => "its programs are not here; `cargo xtask test` builds them".to_owned(),
             };
             return Err(if std::env::var_os(REQUIRE).is_some() {
-                Unavailable::Fail(format!("{REQUIRE} is set, but there is no control plane: {reason}"))
+                Unavailable::Fail(format!(
+                    "{REQUIRE} is set, but there is no control plane: {reason}"
+                ))
             } else {
                 Unavailable::Skip(reason)
             });
@@ -110,7 +115,9 @@ fn start() -> Result<Held, Unavailable> {
             Ok(Held { kubeconfig, keeper })
         }
         Ok(Err(reason)) => Err(Unavailable::Fail(reason)),
-        Err(_) => Err(Unavailable::Fail("the control plane could not be started".to_owned())),
+        Err(_) => Err(Unavailable::Fail(
+            "the control plane could not be started".to_owned(),
+        )),
     }
 }
 
@@ -119,7 +126,9 @@ fn keep(ended: oneshot::Receiver<()>, tell: &std::sync::mpsc::Sender<Result<Path
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let held = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         runtime.block_on(async {
-            let control_plane = ControlPlane::start(Options::default()).await.map_err(|error| error.to_string())?;
+            let control_plane = ControlPlane::start(Options::default())
+                .await
+                .map_err(|error| error.to_string())?;
             // Nobody listens any more only if the whole run is over.
             if tell.send(Ok(control_plane.kubeconfig())).is_ok() {
                 ended.await.ok();
@@ -129,12 +138,15 @@ fn keep(ended: oneshot::Receiver<()>, tell: &std::sync::mpsc::Sender<Result<Path
         })
     });
     if let Err(reason) = held {
-        tell.send(Err(format!("the control plane cannot be started: {reason}"))).ok();
+        tell.send(Err(format!("the control plane cannot be started: {reason}")))
+            .ok();
     }
 }
 
 pub(crate) fn run(case: Case, name: &str, kubeconfig: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let client = client(kubeconfig).await?;
         let cluster = Cluster::new(client, "real", name, &unique());

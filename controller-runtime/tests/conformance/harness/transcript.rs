@@ -23,7 +23,11 @@ impl Transcript {
     pub(crate) fn new(cluster: &str, case: &str, unique: &str) -> Self {
         let folder = std::env::var_os(FOLDER).map(PathBuf::from);
         Self {
-            file: folder.map(|folder| folder.join(cluster).join(format!("{}.txt", case.replace("::", ".")))),
+            file: folder.map(|folder| {
+                folder
+                    .join(cluster)
+                    .join(format!("{}.txt", case.replace("::", ".")))
+            }),
             unique: unique.to_owned(),
             text: Mutex::new(String::new()),
         }
@@ -65,7 +69,9 @@ fn blur(value: &mut Value) {
         Value::Object(members) => {
             for (key, member) in members {
                 match key.as_str() {
-                    "resourceVersion" | "uid" | "continue" | "clusterIP" | "clusterIPs" if member.is_string() || member.is_array() => {
+                    "resourceVersion" | "uid" | "continue" | "clusterIP" | "clusterIPs"
+                        if member.is_string() || member.is_array() =>
+                    {
                         *member = Value::from(format!("<{key}>"));
                     }
                     "time" => *member = Value::from("<time>"),

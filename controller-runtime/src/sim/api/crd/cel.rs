@@ -29,7 +29,12 @@ impl CelRules {
         compiled
     }
 
-    fn evaluate(&self, text: &str, value: &Value, old: Option<&Value>) -> Option<Result<Cel, ExecutionError>> {
+    fn evaluate(
+        &self,
+        text: &str,
+        value: &Value,
+        old: Option<&Value>,
+    ) -> Option<Result<Cel, ExecutionError>> {
         let program = self.program(text)?;
         let mut context = Context::default();
         context.add_variable_from_value("self", converted(value));

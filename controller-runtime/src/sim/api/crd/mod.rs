@@ -100,7 +100,10 @@ pub(crate) fn prune_and_default(resource: &Resource, version: &str, object: &mut
 /// The paths of what pruning takes out.
 pub(crate) fn unknown(resource: &Resource, version: &str, object: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    let schema = resource.extension.as_ref().and_then(|extension| extension.schema(version));
+    let schema = resource
+        .extension
+        .as_ref()
+        .and_then(|extension| extension.schema(version));
     if let Some(schema) = schema {
         prune::unknown(schema, object, "", &mut out);
     }
@@ -246,7 +249,11 @@ pub(crate) fn accept_names(state: &State, object: &mut Value, now: &str) {
     let names = value::at(object, &["spec", "names"]).cloned().unwrap_or_default();
     let own = value::text(&names, &["plural"]).to_owned();
     let mut conflict = None;
-    for other in state.registry.in_group(&group).filter(|other| other.plural != own) {
+    for other in state
+        .registry
+        .in_group(&group)
+        .filter(|other| other.plural != own)
+    {
         for (field, reason, taken) in [
             ("singular", "SingularConflict", &other.singular),
             ("kind", "KindConflict", &other.kind),
@@ -287,7 +294,11 @@ pub(crate) fn committed(state: &mut State, event: &Event, resource: &Resource) {
     }
     // Another definition has its names.
     let refused = |condition: &Value| condition["type"] == "Established" && condition["status"] == "False";
-    if known.is_none() && value::items(&object, &["status", "conditions"]).iter().any(refused) {
+    if known.is_none()
+        && value::items(&object, &["status", "conditions"])
+            .iter()
+            .any(refused)
+    {
         return;
     }
     let store = known.unwrap_or_else(|| {
@@ -367,7 +378,10 @@ fn deprecation_of(spec: &Value, version: &Value) -> Option<String> {
     if !own.is_empty() {
         return Some(own.to_owned());
     }
-    let (group, kind) = (value::text(spec, &["group"]), value::text(spec, &["names", "kind"]));
+    let (group, kind) = (
+        value::text(spec, &["group"]),
+        value::text(spec, &["names", "kind"]),
+    );
     let mut newer: Vec<&str> = value::items(spec, &["versions"])
         .iter()
         .filter(|one| one["served"] == true && one["deprecated"] != true)

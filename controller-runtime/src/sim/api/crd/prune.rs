@@ -45,7 +45,11 @@ pub(crate) fn unknown(schema: &Schema, value: &Value, path: &str, out: &mut Vec<
                 if typed && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
                     continue;
                 }
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 match schema.member(key) {
                     Some(inner) => unknown(inner, member, &path, out),
                     None if keeps_all => {}

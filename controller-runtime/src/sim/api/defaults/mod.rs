@@ -89,7 +89,12 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         ("batch", "cronjobs") => workload::cron_job(object),
         ("", "podtemplates") => pod::template(object, &["template"]),
         ("policy", "poddisruptionbudgets") => {
-            for count in ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"] {
+            for count in [
+                "currentHealthy",
+                "desiredHealthy",
+                "disruptionsAllowed",
+                "expectedPods",
+            ] {
                 default(object, &["status", count], 0);
             }
         }

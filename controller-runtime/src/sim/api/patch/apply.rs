@@ -299,8 +299,7 @@ pub(crate) fn compare(place: &Place<'_>, old: &Value, new: &Value) -> (Fields, F
                 }
             }
             for (key, member) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
-                out.1
-                    .add(format!("f:{key}"), whole(&place.member(key), member));
+                out.1.add(format!("f:{key}"), whole(&place.member(key), member));
             }
             out
         }

@@ -85,7 +85,7 @@ pub(crate) fn builtin(path: &[String], value: &Value) -> Topology {
         "requiredDuringSchedulingIgnoredDuringExecution" if parent == "nodeAffinity" => Topology::Atomic,
         "labelSelector" | "namespaceSelector" | "podSelector" | "objectRef" | "fieldRef"
         | "configMapKeyRef" | "secretKeyRef" | "resourceFieldRef" | "involvedObject" | "scaleTargetRef"
-        | "roleRef" | "nodeSelector" => Topology::Atomic,
+        | "roleRef" | "nodeSelector" | "ownerReferences" => Topology::Atomic,
         _ => Topology::Granular,
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
     let metrics = value::items(object, &["spec", "metrics"]);
     let outside = |metric: &Value| metric["type"] == "Object" || metric["type"] == "External";
     if min == 0 && !metrics.iter().any(outside) {
-        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        let detail =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
         errors.push(FieldError::forbidden("spec.metrics", detail));
     }
     for (index, metric) in metrics.iter().enumerate() {

@@ -75,7 +75,10 @@ fn config_map(object: &Value, errors: &mut Vec<FieldError>) {
         data.into_iter().flatten().map(|(key, _)| key.clone()).collect()
     };
     let (texts, bytes) = (keys("data"), keys("binaryData"));
-    for (field, keys, others, name) in [("data", &texts, &bytes, "binaryData"), ("binaryData", &bytes, &texts, "data")] {
+    for (field, keys, others, name) in [
+        ("data", &texts, &bytes, "binaryData"),
+        ("binaryData", &bytes, &texts, "data"),
+    ] {
         for key in keys {
             let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
             let path = format!("{field}[{key}]");
@@ -95,7 +98,11 @@ fn event(object: &Value, errors: &mut Vec<FieldError>) {
     let own = value::namespace(object);
     if about != own && !(about.is_empty() && own == "default") {
         let detail = "does not match event.namespace";
-        errors.push(FieldError::invalid("involvedObject.namespace", &about.into(), detail));
+        errors.push(FieldError::invalid(
+            "involvedObject.namespace",
+            &about.into(),
+            detail,
+        ));
     }
 }
 
@@ -159,7 +166,11 @@ fn immutable(resource: &Resource, old: &Value, new: &Value, errors: &mut Vec<Fie
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             if old["roleRef"] != new["roleRef"] {
-                errors.push(FieldError::invalid("roleRef", &new["roleRef"], "cannot change roleRef"));
+                errors.push(FieldError::invalid(
+                    "roleRef",
+                    &new["roleRef"],
+                    "cannot change roleRef",
+                ));
             }
             return;
         }
@@ -200,6 +211,12 @@ fn address(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     if external(old) || external(new) || before.is_empty() || before == after {
         return;
     }
-    let found = value::at(new, &["spec", "clusterIPs"]).cloned().unwrap_or_else(|| after.into());
-    errors.push(FieldError::invalid("spec.clusterIPs[0]", &found, "may not change once set"));
+    let found = value::at(new, &["spec", "clusterIPs"])
+        .cloned()
+        .unwrap_or_else(|| after.into());
+    errors.push(FieldError::invalid(
+        "spec.clusterIPs[0]",
+        &found,
+        "may not change once set",
+    ));
 }

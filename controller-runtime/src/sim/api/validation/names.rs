@@ -43,7 +43,13 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let controllers: Vec<String> = owners
         .iter()
         .filter(|owner| owner["controller"] == true)
-        .map(|owner| format!("{}/{}", value::text(owner, &["kind"]), value::text(owner, &["name"])))
+        .map(|owner| {
+            format!(
+                "{}/{}",
+                value::text(owner, &["kind"]),
+                value::text(owner, &["name"])
+            )
+        })
         .collect();
     if let [first, second, ..] = controllers.as_slice() {
         let detail = format!(
@@ -59,14 +65,21 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
 fn finalizer_names(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     for name in value::finalizers(object) {
         if !is_qualified(name) {
-            errors.push(FieldError::invalid("metadata.finalizers", &name.into(), QUALIFIED));
+            errors.push(FieldError::invalid(
+                "metadata.finalizers",
+                &name.into(),
+                QUALIFIED,
+            ));
         }
     }
     if resource.extension.is_some() {
         return;
     }
     for (index, name) in value::finalizers(object).enumerate() {
-        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") && !name.contains('.') {
+        if !name.contains('/')
+            && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")
+            && !name.contains('.')
+        {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             let path = format!("metadata.finalizers[{index}]");
             errors.push(FieldError::invalid(path, &name.into(), detail));

@@ -152,7 +152,8 @@ pub(crate) fn check(resource: &Resource, version: &str, object: &Value) -> Resul
     };
     if !template.is_empty() && has_bad_quantity(object, template) {
         return Err(refuse(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned(),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned(),
         ));
     }
     for (path, name, wanted) in METADATA.iter().chain(own) {

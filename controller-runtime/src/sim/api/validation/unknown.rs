@@ -7,9 +7,9 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        apps::v1 as apps, autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling_v2, batch::v1 as batch,
-        coordination::v1 as coordination, core::v1 as core, networking::v1 as networking, policy::v1 as policy,
-        rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
+        apps::v1 as apps, autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling_v2,
+        batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, networking::v1 as networking,
+        policy::v1 as policy, rbac::v1 as rbac, scheduling::v1 as scheduling, storage::v1 as storage,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
     schemars::{JsonSchema, SchemaGenerator},
@@ -19,7 +19,10 @@ use serde_json::Value;
 use crate::sim::api::resources::Resource;
 
 /// What a kind's objects may have, made when it is first asked for.
-static KINDS: Mutex<BTreeMap<(String, String), Option<Arc<Shape>>>> = Mutex::new(BTreeMap::new());
+static KINDS: Mutex<BTreeMap<KindVersion, Option<Arc<Shape>>>> = Mutex::new(BTreeMap::new());
+
+/// A resource and a version of it.
+type KindVersion = (String, String);
 
 /// A kind as a graph of the types of its fields, the object itself first.
 #[derive(Debug, Default)]
@@ -50,7 +53,10 @@ pub(crate) fn prune(resource: &Resource, version: &str, object: &mut Value) -> V
 }
 
 fn shape(resource: &Resource, version: &str) -> Option<Arc<Shape>> {
-    let key = (format!("{}/{}", resource.group, resource.plural), version.to_owned());
+    let key = (
+        format!("{}/{}", resource.group, resource.plural),
+        version.to_owned(),
+    );
     let mut kinds = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
     let known = kinds.entry(key).or_insert_with(|| {
         let schema = schema_of(&resource.group, &resource.plural, version)?;
@@ -77,14 +83,23 @@ impl Shape {
             }
             None => schema,
         };
-        let fields = schema.get("properties").and_then(Value::as_object).map(|properties| {
-            let members = properties.iter();
-            members.map(|(key, inner)| (key.clone(), self.add(root, inner, named))).collect()
-        });
+        let fields = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .map(|properties| {
+                let members = properties.iter();
+                members
+                    .map(|(key, inner)| (key.clone(), self.add(root, inner, named)))
+                    .collect()
+            });
         let inner = |key: &str| schema.get(key).filter(|inner| inner.is_object());
         let values = inner("additionalProperties").map(|inner| self.add(root, inner, named));
         let items = inner("items").map(|inner| self.add(root, inner, named));
-        self.types[place] = Type { fields, values, items };
+        self.types[place] = Type {
+            fields,
+            values,
+            items,
+        };
         place
     }
 
@@ -176,7 +191,11 @@ mod tests {
         });
         assert_eq!(
             prune(deployments, "v1", &mut object),
-            ["metadata.labls", "spec.replica", "spec.template.spec.containers[0].imag"]
+            [
+                "metadata.labls",
+                "spec.replica",
+                "spec.template.spec.containers[0].imag"
+            ]
         );
         assert_eq!(object["metadata"], json!({"name": "a", "labels": {"any": "x"}}));
         assert_eq!(prune(deployments, "v1", &mut object), Vec::<String>::new());

@@ -15,7 +15,11 @@ pub(super) fn workload(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required("spec.selector", ""));
             let found = labels.cloned().unwrap_or_default();
             let detail = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid("spec.template.metadata.labels", &found, detail));
+            errors.push(FieldError::invalid(
+                "spec.template.metadata.labels",
+                &found,
+                detail,
+            ));
         }
         Some(selector) => match LabelSelector::from_object(selector) {
             Err(error) => errors.push(FieldError::invalid("spec.selector", selector, error)),
@@ -84,7 +88,10 @@ pub(super) fn job(object: &Value, errors: &mut Vec<FieldError>) {
     let policy = value::at(object, &["spec", "template", "spec", "restartPolicy"]);
     if policy.is_some_and(|policy| policy == "Always") {
         let field = "spec.template.spec.restartPolicy";
-        errors.push(FieldError::required(field, "valid values: \"OnFailure\", \"Never\""));
+        errors.push(FieldError::required(
+            field,
+            "valid values: \"OnFailure\", \"Never\"",
+        ));
     }
 }
 

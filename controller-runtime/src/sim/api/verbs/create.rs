@@ -123,6 +123,19 @@ pub(super) fn decode(call: &Call, mut object: Value) -> Result<Value, ApiError> 
         );
         return Err(ApiError::bad_request(message));
     }
+    let group = |api_version: &str| {
+        api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+            .to_owned()
+    };
+    if resource.extension.is_none() && !api_version.is_empty() && group(api_version) != resource.group {
+        let (kind, version) = (&resource.kind, &call.version.name);
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: no kind \"{kind}\" is registered for version \
+             \"{api_version}\" in scheme \"pkg/runtime/scheme.go:111\""
+        )));
+    }
     if !api_version.is_empty() && api_version != expected {
         let message = format!(
             "the API version in the data ({api_version}) does not match the expected API version ({expected})"
@@ -156,7 +169,10 @@ fn strict(call: &Call, object: &mut Value) -> Result<(), ApiError> {
         return Ok(());
     }
     unknown.extend(crd::unknown(&call.resource, version, object));
-    let problems: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let problems: Vec<String> = unknown
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
     if wanted == "Strict" && !problems.is_empty() {
         let kind = &call.resource.kind;
         return Err(ApiError::bad_request(format!(

@@ -72,7 +72,11 @@ impl DeleteOptions {
         let mut errors = Vec::new();
         if let (Some(policy), Some(_)) = (&propagation, orphan) {
             let detail = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(FieldError::invalid("propagationPolicy", &policy.as_str().into(), detail));
+            errors.push(FieldError::invalid(
+                "propagationPolicy",
+                &policy.as_str().into(),
+                detail,
+            ));
         }
         let propagation = match (propagation.as_deref(), orphan) {
             (Some("Background"), _) => Some(Propagation::Background),
@@ -82,7 +86,11 @@ impl DeleteOptions {
             (None, None) => None,
             (Some(other), _) => {
                 let known = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(FieldError::not_supported("propagationPolicy", &other.into(), known));
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    &other.into(),
+                    known,
+                ));
                 None
             }
         };
@@ -178,7 +186,10 @@ pub(crate) fn delete_entry(
             &["metadata", "deletionTimestamp"],
             state::timestamp(at),
         );
-        value::set(&mut object, &["metadata", "deletionGracePeriodSeconds"], grace);
+        // What a namespace holds takes the time that it takes.
+        if !resource.is("", "namespaces") {
+            value::set(&mut object, &["metadata", "deletionGracePeriodSeconds"], grace);
+        }
         if let Some(generation) = value::int(old, &["metadata", "generation"]).filter(|&count| count > 0) {
             value::set(&mut object, &["metadata", "generation"], generation + 1);
         }

@@ -117,7 +117,10 @@ impl Call {
         }
         parse(&self.body).map_err(|error| match self.resource.extension {
             Some(_) => error,
-            None => ApiError::bad_request(format!("couldn't get version/kind; json parse error: {}", error.message)),
+            None => ApiError::bad_request(format!(
+                "couldn't get version/kind; json parse error: {}",
+                error.message
+            )),
         })
     }
 
@@ -230,7 +233,9 @@ pub(crate) fn serve(
         ("PUT", true, None) => update::put(state, call, Part::Main),
         ("PATCH", true, None) => patch::patch(state, call, Part::Main),
         ("DELETE", true, None) => delete::delete(state, call),
-        ("DELETE", false, None) if !call.resource.is("", "namespaces") => delete::delete_collection(state, call),
+        ("DELETE", false, None) if !call.resource.is("", "namespaces") => {
+            delete::delete_collection(state, call)
+        }
         (method, true, Some(name)) => subresource_call(state, call, method, name),
         _ => Err(ApiError::method_not_allowed()),
     }

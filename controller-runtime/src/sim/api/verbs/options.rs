@@ -29,7 +29,11 @@ pub(super) fn check(method: &Method, call: &Call) -> Result<(), ApiError> {
         && !matches!(validation, "Ignore" | "Warn" | "Strict")
     {
         let known = ["", "Ignore", "Warn", "Strict"];
-        errors.push(FieldError::not_supported("fieldValidation", &json!(validation), known));
+        errors.push(FieldError::not_supported(
+            "fieldValidation",
+            &json!(validation),
+            known,
+        ));
     }
     refuse(kind, &errors)
 }

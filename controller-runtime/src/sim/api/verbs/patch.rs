@@ -72,18 +72,14 @@ pub(super) fn patched(mut current: Value, body: &Value, media: &str) -> Result<V
         JSON => {
             if body.is_object() {
                 return Err(ApiError::bad_request(
-                    "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+                    "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
                 ));
             }
             let operations: json_patch::Patch = serde_json::from_value(body.clone())
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-            json_patch::patch(&mut current, &operations).map_err(|error| {
-                ApiError::new(
-                    422,
-                    "Invalid",
-                    "the server rejected our request due to an error in our request",
-                )
-                .with_cause("UnexpectedServerResponse", error.to_string(), "")
+            json_patch::patch(&mut current, &operations).map_err(|_| {
+                let message = "the server rejected our request due to an error in our request";
+                ApiError::new(422, "Invalid", message).with_details()
             })?;
         }
         _ if !body.is_object() => {
@@ -201,7 +197,10 @@ fn check_config(call: &Call, config: &Value, name: &str) -> Result<(), ApiError>
             "error decoding YAML: the applied configuration must be an object",
         ));
     }
-    let (api_version, kind) = (value::text(config, &["apiVersion"]), value::text(config, &["kind"]));
+    let (api_version, kind) = (
+        value::text(config, &["apiVersion"]),
+        value::text(config, &["kind"]),
+    );
     if api_version != call.api_version() || kind != call.resource.kind {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let message = format!("invalid object type: {group}/{version}, Kind={kind}");
@@ -218,8 +217,9 @@ fn check_config(call: &Call, config: &Value, name: &str) -> Result<(), ApiError>
             many => format!("errors:\n  {}", many.join("\n  ")),
         };
         let namespace = call.target.namespace.as_deref().unwrap_or_default();
-        let message =
-            format!("failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {problems}");
+        let message = format!(
+            "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {problems}"
+        );
         return Err(ApiError::new(500, "", message));
     }
     if value::at(config, &["metadata", "managedFields"])

@@ -22,16 +22,14 @@ pub(super) fn answer(state: &mut State, call: &Call) -> Result<Response<ApiBody>
     }
     let user = json!({"username": call.user, "groups": ["system:masters", "system:authenticated"]});
     let status = match call.resource.kind.as_str() {
-        "TokenReview" => {
-            match owner_of(state, value::text(&review, &["spec", "token"])) {
-                Some(user) => json!({
-                    "authenticated": true,
-                    "user": user,
-                    "audiences": value::at(&review, &["spec", "audiences"]),
-                }),
-                None => json!({"user": {}, "error": "invalid bearer token"}),
-            }
-        }
+        "TokenReview" => match owner_of(state, value::text(&review, &["spec", "token"])) {
+            Some(user) => json!({
+                "authenticated": true,
+                "user": user,
+                "audiences": value::at(&review, &["spec", "audiences"]),
+            }),
+            None => json!({"user": {}, "error": "invalid bearer token"}),
+        },
         "SelfSubjectReview" => json!({"userInfo": user}),
         "SelfSubjectRulesReview" => json!({
             "incomplete": false,
@@ -55,7 +53,10 @@ pub(super) fn token(state: &mut State, call: &Call) -> Result<Response<ApiBody>,
     value::default(&mut request, &["kind"], "TokenRequest");
     value::default(&mut request, &["spec", "expirationSeconds"], 3600);
     let seconds = value::int(&request, &["spec", "expirationSeconds"]).unwrap_or(3600);
-    let end = state.now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(state.now);
+    let end = state
+        .now
+        .saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(state.now);
     let (namespace, name) = (value::namespace(&account.value), value::name(&account.value));
     let claims = json!({
         "sub": format!("{ACCOUNT}{namespace}:{name}"),
@@ -81,7 +82,8 @@ fn owner_of(state: &State, token: &str) -> Option<Value> {
     let user = claims["sub"].as_str()?;
     let (namespace, name) = user.strip_prefix(ACCOUNT)?.split_once(':')?;
     let account = state.builtin("", "serviceaccounts", &format!("{namespace}/{name}"))?;
-    let valid = claims["uid"] == value::uid(&account.value) && claims["exp"].as_i64()? > state.now.as_second();
+    let valid =
+        claims["uid"] == value::uid(&account.value) && claims["exp"].as_i64()? > state.now.as_second();
     let groups = [
         "system:serviceaccounts".to_owned(),
         format!("system:serviceaccounts:{namespace}"),

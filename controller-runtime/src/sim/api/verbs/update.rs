@@ -229,11 +229,10 @@ fn shape_status(call: &Call, old: &Value, object: &mut Value) {
         if let Some(fields) = fields {
             value::set(object, &["metadata", "managedFields"], fields);
         }
-    } else if matches!(
-        call.resource.group.as_str(),
-        "apps" | "batch" | "autoscaling" | "policy"
-    ) {
+    } else if call.resource.is("apps", "deployments") {
         value::copy(old, object, &["metadata", "labels"]);
+    } else if call.resource.is("", "pods") {
+        value::copy(old, object, &["metadata", "ownerReferences"]);
     }
 }
 
