@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use examples::install::{Values, crds, manifests::manifests, values, yaml};
+use examples::install::{Half, Values, crds, manifests::manifests, values, yaml};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "scaling";
@@ -369,6 +369,32 @@ fn the_chart_renders_what_manifests_prints() {
             );
         }
     }
+}
+
+/// What the commands of docs/install.md install.
+#[test]
+fn the_options_of_the_walk_through_are_one_file_of_values() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/values.yaml");
+    let values = values::read(&[path]).unwrap();
+    let kinds = |only: Option<Half>, sample: bool| {
+        let mut values = values.clone();
+        values.only = only;
+        values.sample.enabled = sample;
+        assert!(values.problems().is_empty(), "{:?}", values.problems());
+        let objects = manifests(&values, NAMESPACE).unwrap();
+        let kinds = objects
+            .iter()
+            .filter_map(|object| object["kind"].as_str().map(str::to_owned));
+        kinds.collect::<BTreeSet<_>>()
+    };
+    let pods = kinds(Some(Half::Pods), true);
+    assert!(pods.contains("ScaledObject") && pods.contains("APIService") && !pods.contains("NodePool"));
+    let nodes = kinds(Some(Half::Nodes), true);
+    assert!(nodes.contains("NodePool") && !nodes.contains("ScaledObject") && !nodes.contains("APIService"));
+    let both = kinds(None, true);
+    assert!(both.contains("ScaledObject") && both.contains("NodePool"));
+    let without = kinds(None, false);
+    assert!(without.contains("APIService") && !without.contains("ScaledObject"));
 }
 
 #[test]
