@@ -10,7 +10,9 @@ use crate::{
     input::{self, InputProblems},
     install,
     record::Record,
-    report, scenario,
+    report,
+    run::{self, RunArgs},
+    scenario,
     simulate::{self, Options},
     view::View,
 };
@@ -28,6 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run on a cluster: controllers, metrics adapter, admission webhook, health and metrics in one process.
+    Run(RunArgs),
     /// Run a bundled story on the embedded cluster.
     Demo {
         /// Which story: sqs-consumer, tutorial or night-shift.
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Run(args) => run::run(args),
             Command::Demo { story, run } => {
                 let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
                 let Some(bundled) = Bundled::named(&story) else {

@@ -13,6 +13,7 @@ pub mod names;
 pub mod pod_counter;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod simulate;

@@ -66,18 +66,12 @@ fn build() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the program with the features of the whole workspace, so that it shares what the tests compile.
+/// Builds the program. Cargo builds it for the integration tests, and this way with the very features that `cargo test`
+/// chooses, so that nothing is compiled twice.
 fn program() -> anyhow::Result<PathBuf> {
     let output = cargo()
-        .args([
-            "build",
-            "--workspace",
-            "--all-features",
-            "--locked",
-            "--bin",
-            PROGRAM,
-        ])
-        .arg("--message-format=json-render-diagnostics")
+        .args(["test", "--no-run", "--workspace", "--all-features", "--locked"])
+        .args(["--test", TEST, "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .context("cargo build cannot be started")?;

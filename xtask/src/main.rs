@@ -1,5 +1,6 @@
 //! The workspace's own commands.
 
+mod bench;
 mod ci;
 mod control_plane;
 mod tests;
@@ -29,6 +30,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure a part in a release build: `bench adapter`.
+    Bench {
+        /// Passed on: the benchmark and its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
     /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
@@ -42,6 +49,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Test { arguments } => tests::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Bench { arguments } => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run().map(|()| ExitCode::SUCCESS),
         Task::ControlPlane { arguments } => control_plane::run(&arguments),
     };

@@ -79,9 +79,12 @@ pub(super) async fn client_config(authority: &str, identity: &Identity) -> Resul
         source: std::io::Error::other(error),
     };
     let parsed = serde_json::from_value(value).map_err(|error| failed(error.into()))?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+    let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
         .await
-        .map_err(|error| failed(error.into()))
+        .map_err(|error| failed(error.into()))?;
+    // kube takes HTTPS_PROXY for loopback too.
+    config.proxy_url = None;
+    Ok(config)
 }
 
 pub(super) fn on_port(config: &Config, port: u16) -> Config {
