@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cargo, in_ci, tools::TOOLS};
+use crate::{
+    cargo, control_plane, in_ci,
+    tools::{self, TOOLS},
+};
 
 /// Tells the tests that what they drive must be there.
 const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
@@ -61,9 +64,15 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
-    for tool in &TOOLS {
-        if let Err(reason) = tool.ensure() {
-            let skip = format!("{}: {reason}", tool.purpose);
+    let tools = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
+    let helm = tools::helm().map(drop).map_err(|error| format!("{error:#}"));
+    let built = [
+        ("the real control plane", control_plane::ensure()),
+        ("the Helm chart", helm),
+    ];
+    for (purpose, result) in tools.chain(built) {
+        if let Err(reason) = result {
+            let skip = format!("{purpose}: {reason}");
             if in_ci() {
                 bail!("in CI nothing may be skipped: {skip}");
             }

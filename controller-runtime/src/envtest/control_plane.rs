@@ -1,38 +1,26 @@
 //! Starting a control plane, using it, and ending it.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    net::TcpListener,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    process::ExitStatus,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
-use kube::{Api, Client, Config, config::KubeConfigOptions};
+use kube::{Api, Client, Config};
 use tokio::time::{Instant, sleep};
 
 use super::{
     Error, Options, Program, Programs,
-    flags::{self, ETCD_SOCKET, FRONT_PROXY, Place},
-    group::{Group, wait},
-    health::{Probe, causes, port_was_taken, tail},
+    credentials::{client_config, on_port, url, write_credentials, write_kubeconfigs},
+    flags::ETCD_SOCKET,
+    health::{Probe, causes},
     kubeconfig::{Access, kubeconfig},
-    pki::{Authority, Identity, write_private, write_service_account_key},
+    pki::{Authority, Identity, write_private},
+    running::Running,
+    start::{POLL, Start},
 };
-
-/// How often a program may find its port taken.
-const ATTEMPTS: u32 = 5;
-/// Between two questions whether something is ready.
-const POLL: Duration = Duration::from_millis(50);
-/// The longest path that a socket can have is 104 bytes on some systems.
-const LONGEST_FOLDER: usize = 90;
 
 /// A control plane that runs as long as this value lives.
 #[derive(Debug)]
@@ -41,6 +29,7 @@ pub struct ControlPlane {
     running: Running,
     authority: Authority,
     admin: Identity,
+    kubeconfig: PathBuf,
     server_url: String,
     config: Config,
     programs: Programs,
@@ -100,7 +89,9 @@ impl ControlPlane {
         )?;
         let config = on_port(&config, port);
         wait_for_objects(&config, options.start_timeout).await?;
+        running.all_run()?;
         Ok(Self {
+            kubeconfig: running.folder.join("kubeconfig"),
             running,
             authority,
             admin,
@@ -124,8 +115,8 @@ impl ControlPlane {
 
     /// The kubeconfig of the administrator.
     #[must_use]
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.running.folder.join("kubeconfig")
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Writes a kubeconfig for a user in some groups, who may do what RBAC says.
@@ -206,282 +197,6 @@ async fn prepare(options: Options) -> Result<(Programs, Options), Error> {
             source: std::io::Error::other(error),
         }),
     }
-}
-
-/// The processes, and the folder that they use.
-#[derive(Debug)]
-struct Running {
-    children: Mutex<BTreeMap<Program, Child>>,
-    folder: PathBuf,
-    // Dropped last: until then, it cleans up if this process is killed.
-    group: Group,
-}
-
-impl Running {
-    fn new(folder: Option<&Path>) -> Result<Self, Error> {
-        let folder = match folder {
-            Some(folder) => own_folder(folder)?,
-            None => tempfile::Builder::new()
-                .prefix("control-plane-")
-                .tempdir()
-                .map_err(Error::io("no folder can be made in the temporary directory"))?
-                .keep(),
-        };
-        let group = Group::new(&folder)?;
-        let running = Self {
-            children: Mutex::default(),
-            folder,
-            group,
-        };
-        if running.folder.as_os_str().len() > LONGEST_FOLDER {
-            return Err(Error::Folder {
-                folder: running.folder.clone(),
-                reason: "its path has more than 90 bytes, which is too long for etcd's socket",
-            });
-        }
-        Ok(running)
-    }
-
-    fn log(&self, program: Program) -> PathBuf {
-        self.folder.join(format!("{program}.log"))
-    }
-
-    fn children(&self) -> MutexGuard<'_, BTreeMap<Program, Child>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn spawn(&self, program: Program, path: &Path, arguments: &[String]) -> Result<(), Error> {
-        let log = self.log(program);
-        let open = || {
-            fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(&log)
-        };
-        let failed = || Error::io(format!("{} cannot be written", log.display()));
-        let mut command = Command::new(path);
-        command
-            .args(arguments)
-            .current_dir(&self.folder)
-            // The programs take options from variables too; a test has the same result for everybody.
-            .env_clear()
-            .env("HOME", &self.folder)
-            .env("TMPDIR", &self.folder)
-            .stdin(Stdio::null())
-            .stdout(open().map_err(failed())?)
-            .stderr(open().map_err(failed())?);
-        let child = self
-            .group
-            .spawn(&mut command)
-            .map_err(Error::io(format!("{} cannot be started", path.display())))?;
-        self.children().insert(program, child);
-        Ok(())
-    }
-
-    /// How a program ended, if it has.
-    fn ended(&self, program: Program) -> Option<ExitStatus> {
-        self.children().get_mut(&program)?.try_wait().ok().flatten()
-    }
-
-    fn processes(&self) -> Vec<ProcessInfo> {
-        self.children()
-            .iter_mut()
-            .map(|(&program, child)| ProcessInfo {
-                program,
-                pid: child.id(),
-                ended: child.try_wait().ok().flatten(),
-                log: self.log(program),
-            })
-            .collect()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.group.kill();
-        for child in self.children().values_mut() {
-            wait(child);
-        }
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, folder = %self.folder.display(), "the control plane's folder stays");
-        }
-    }
-}
-
-/// Makes the folder that somebody chose; whatever is in it would be removed at the end, so it must be empty.
-fn own_folder(folder: &Path) -> Result<PathBuf, Error> {
-    let failed = || Error::io(format!("{} cannot be made", folder.display()));
-    let folder = std::path::absolute(folder).map_err(failed())?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(failed())?;
-    if fs::read_dir(&folder).map_err(failed())?.next().is_some() {
-        return Err(Error::Folder {
-            folder,
-            reason: "it is not empty",
-        });
-    }
-    Ok(folder)
-}
-
-/// What is needed to start a program.
-#[derive(Debug, Clone, Copy)]
-struct Start<'a> {
-    running: &'a Running,
-    programs: &'a Programs,
-    options: &'a Options,
-}
-
-impl Start<'_> {
-    /// Starts a program on a free port and waits until it is ready. Between finding the port and using it, somebody
-    /// else may take it: then another one is tried.
-    async fn program(self, program: Program, probe: impl Fn(u16) -> Probe) -> Result<u16, Error> {
-        let path = self.programs.path(program).ok_or_else(|| Error::ProgramMissing {
-            program,
-            folder: self.options.bin_dir.clone().unwrap_or_default(),
-            named_by: "bin_dir",
-        })?;
-        let mut attempt = 1;
-        loop {
-            let port = free_port()?;
-            let place = Place {
-                folder: &self.running.folder,
-                port,
-            };
-            let arguments = flags::arguments(program, place, self.options);
-            self.running.spawn(program, path, &arguments)?;
-            match self.ready(program, &probe(port)).await {
-                Ok(()) => return Ok(port),
-                Err(Error::Exited { log, .. }) if attempt < ATTEMPTS && port_was_taken(&log) => {
-                    tracing::debug!(%program, port, "the port was taken; trying another");
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn kwok(self) -> Result<(), Error> {
-        if self.options.kwok {
-            self.program(Program::Kwok, |_| Probe::Running).await?;
-        }
-        Ok(())
-    }
-
-    async fn ready(self, program: Program, probe: &Probe) -> Result<(), Error> {
-        let started = Instant::now();
-        loop {
-            let last = probe.check().await;
-            let log = || tail(&self.running.log(program));
-            if let Some(status) = self.running.ended(program) {
-                return Err(Error::Exited {
-                    program,
-                    status,
-                    log: log(),
-                });
-            }
-            let Err(last) = last else { return Ok(()) };
-            if started.elapsed() >= self.options.start_timeout {
-                return Err(Error::NotReady {
-                    program,
-                    waited: started.elapsed(),
-                    last,
-                    log: log(),
-                });
-            }
-            sleep(POLL).await;
-        }
-    }
-}
-
-/// A port of loopback that nobody uses now.
-fn free_port() -> Result<u16, Error> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(Error::io("127.0.0.1 has no free port"))
-}
-
-fn url(port: u16) -> String {
-    format!("https://127.0.0.1:{port}")
-}
-
-fn write_credentials(folder: &Path, authority: &Authority) -> Result<(), Error> {
-    let names = [
-        "localhost",
-        "127.0.0.1",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-        "10.0.0.1",
-    ];
-    write_private(&folder.join("ca.crt"), &authority.certificate())?;
-    authority
-        .server("kube-apiserver", &names)?
-        .write(folder, "server")?;
-    // An authority of its own, so that no client's certificate passes for the front proxy's.
-    let front_proxy = Authority::new("front-proxy-ca")?;
-    write_private(&folder.join("front-proxy-ca.crt"), &front_proxy.certificate())?;
-    front_proxy
-        .client(FRONT_PROXY, None)?
-        .write(folder, "front-proxy-client")?;
-    write_service_account_key(folder)?;
-    write_private(&folder.join("kwok.yaml"), "")
-}
-
-fn write_kubeconfigs(
-    folder: &Path,
-    authority: &Authority,
-    admin: &Identity,
-    server: &str,
-    options: &Options,
-) -> Result<(), Error> {
-    // Without accounts of their own, all controllers are the controller manager.
-    let group = (!options.service_account_credentials).then_some("system:masters");
-    let controller_manager = authority.client("system:kube-controller-manager", group)?;
-    let scheduler = authority.client("system:kube-scheduler", None)?;
-    for (name, identity) in [
-        ("kubeconfig", admin),
-        ("controller-manager.kubeconfig", &controller_manager),
-        ("scheduler.kubeconfig", &scheduler),
-    ] {
-        let value = kubeconfig(&Access {
-            server,
-            authority: &authority.certificate(),
-            identity,
-            impersonate: None,
-        });
-        write_private(&folder.join(name), &value.to_string())?;
-    }
-    Ok(())
-}
-
-/// A client's configuration for servers of this control plane; the port is still open.
-async fn client_config(authority: &str, identity: &Identity) -> Result<Config, Error> {
-    let value = kubeconfig(&Access {
-        server: &url(1),
-        authority,
-        identity,
-        impersonate: None,
-    });
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Io {
-        action: "the kubeconfig cannot be used".to_owned(),
-        source: std::io::Error::other(error),
-    };
-    let parsed = serde_json::from_value(value).map_err(|error| failed(error.into()))?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| failed(error.into()))
-}
-
-fn on_port(config: &Config, port: u16) -> Config {
-    let mut config = config.clone();
-    config.cluster_url = url(port).parse().expect("an address and a port are a URI");
-    config
 }
 
 /// What controllers of the control plane make shortly after it is up, and every test takes for granted.

@@ -116,3 +116,59 @@ fn shell(script: &str, argument: Option<&OsStr>) -> Result<Child, Error> {
         .spawn()
         .map_err(Error::io("/bin/sh cannot be started"))
 }
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    fn sleeper() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        command
+    }
+
+    #[test]
+    fn a_group_ends_with_its_value() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let group = Group::new(folder.path()).expect("a group");
+        let mut child = group.spawn(&mut sleeper()).expect("sleep");
+        drop(group);
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.to_string(), "signal: 9 (SIGKILL)");
+        assert!(folder.path().exists(), "the folder is the owner's to remove");
+    }
+
+    #[test]
+    fn when_the_pipe_ends_without_a_word_the_keeper_cleans_up() {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let mut group = Group::new(&folder).expect("a group");
+        let mut children: Vec<_> = (0..3)
+            .map(|_| group.spawn(&mut sleeper()).expect("sleep"))
+            .collect();
+        group.to_keeper = None;
+        for child in &mut children {
+            let status = child.wait().expect("it ends");
+            assert_eq!(status.to_string(), "signal: 9 (SIGKILL)");
+        }
+        wait(&mut group.anchor);
+        wait(&mut group.keeper);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn the_anchor_ends_with_its_owner_even_if_the_keeper_never_heard_of_it() {
+        let mut anchor = shell(ANCHOR, None).expect("a shell");
+        drop(anchor.stdin.take());
+        anchor.wait().expect("it ends");
+    }
+
+    #[test]
+    fn nobody_joins_a_group_that_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut group = Group::new(folder.path()).expect("a group");
+        group.kill();
+        wait(&mut group.anchor);
+        let error = group.spawn(&mut sleeper()).expect_err("the group is gone");
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+}

@@ -20,7 +20,7 @@
 //!
 //! The programs are taken from [`Options::bin_dir`], from the folder that `KUBEBUILDER_ASSETS` names, or from the
 //! user's cache directory, where Go builds them on first use ([`Programs`]). Tests that do without, where they cannot
-//! be had, begin with [`start_or_skip`].
+//! be had, begin with [`start_or_skip`] or [`shared_or_skip`].
 //!
 //! Nothing outlives its owner: dropping the value kills the processes and removes the folder, and a small shell that
 //! waits for the owner's end does the same when the owner had no chance to (SIGKILL, an abort, a test's time limit).
@@ -28,6 +28,7 @@
 //! The waiting is in real time: do not start one under tokio's paused clock.
 
 mod control_plane;
+mod credentials;
 mod error;
 mod flags;
 mod group;
@@ -37,10 +38,12 @@ mod options;
 mod pki;
 mod programs;
 mod recipe;
+mod running;
+mod start;
 mod testing;
 
 pub use control_plane::{ControlPlane, ProcessInfo};
 pub use error::Error;
 pub use options::{Options, Program};
 pub use programs::{Programs, cache_folder};
-pub use testing::{programs_or_skip, start_or_skip};
+pub use testing::{programs_or_skip, shared_or_skip, start_or_skip};

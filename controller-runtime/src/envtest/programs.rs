@@ -49,6 +49,12 @@ impl Programs {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(paths: impl IntoIterator<Item = (Program, PathBuf)>) -> Self {
+        let paths = paths.into_iter().collect();
+        Self { paths }
+    }
+
     /// Where a program is.
     #[must_use]
     pub fn path(&self, program: Program) -> Option<&Path> {

@@ -333,7 +333,7 @@ impl Report {
             self.what,
             self.downloads,
             self.packages,
-            self.last.back().map_or("linking", String::as_str),
+            self.last.back().map_or("at work", String::as_str),
         ));
     }
 }

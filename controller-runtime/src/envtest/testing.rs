@@ -1,5 +1,7 @@
 //! For tests that need a control plane, on machines that may not have one.
 
+use tokio::sync::OnceCell;
+
 use super::{ControlPlane, Options, Programs};
 
 /// If set, tests must not skip: what they drive has to be there.
@@ -36,4 +38,16 @@ pub async fn start_or_skip(options: Options) -> Option<ControlPlane> {
         Ok(control_plane) => Some(control_plane),
         Err(error) => panic!("the control plane cannot be started: {error}"),
     }
+}
+
+/// One control plane for all tests of a process, with the default options; it ends with the process.
+///
+/// # Panics
+/// As [`start_or_skip`].
+pub async fn shared_or_skip() -> Option<&'static ControlPlane> {
+    static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    SHARED
+        .get_or_init(|| start_or_skip(Options::default()))
+        .await
+        .as_ref()
 }

@@ -1,7 +1,8 @@
 //! The process in the background that holds a control plane.
 
 use std::{
-    io::{BufRead as _, Write as _},
+    fs,
+    io::{BufRead as _, ErrorKind, Write as _},
     process,
     time::Duration,
 };
@@ -40,11 +41,16 @@ pub(crate) fn run(place: &Place, options: Options) -> anyhow::Result<()> {
     let Some(_lock) = place.acquire()? else {
         return say(&Message::Busy);
     };
-    tokio::runtime::Builder::new_current_thread()
+    let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("a runtime")?
-        .block_on(hold(place, options))
+        .block_on(hold(place, options));
+    // It is gone with the control plane, unless that never began.
+    match fs::remove_dir(place.folder()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => result.and(Err(error.into())),
+        _ => result,
+    }
 }
 
 async fn hold(place: &Place, options: Options) -> anyhow::Result<()> {
@@ -95,7 +101,7 @@ fn state(control_plane: &ControlPlane) -> State {
         pid: process::id(),
         since: SystemClock.now(),
         server: control_plane.server_url().to_owned(),
-        kubeconfig: control_plane.kubeconfig(),
+        kubeconfig: control_plane.kubeconfig().to_owned(),
         kubectl: control_plane.programs().path(Program::Kubectl).map(Into::into),
         processes: processes(control_plane),
     }

@@ -124,7 +124,7 @@ fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
         Ok(Message::Ready(state)) => {
             let mut input = holder.stdin.take().context("the holder has no input")?;
             writeln!(input, "{KEEP}").context("the holder does not listen")?;
-            println!("up in {:.1} s", started.elapsed().as_secs_f64());
+            eprintln!("up in {:.1} s", started.elapsed().as_secs_f64());
             report::print(&place, &state);
             Ok(ExitCode::SUCCESS)
         }
@@ -162,7 +162,7 @@ fn already_up(place: &Place) -> anyhow::Result<ExitCode> {
             place.name()
         );
     };
-    println!("already up");
+    eprintln!("already up");
     report::print(place, &state);
     Ok(ExitCode::SUCCESS)
 }
@@ -205,7 +205,7 @@ fn status(name: &str) -> anyhow::Result<ExitCode> {
     let place = Place::new(name)?;
     match (place.is_held()?, place.state()) {
         (true, Some(state)) => {
-            println!("up");
+            eprintln!("up");
             report::print(&place, &state);
             Ok(ExitCode::SUCCESS)
         }

@@ -6,14 +6,14 @@ use scaler_api::{Clock as _, SystemClock};
 
 use super::place::{Place, Process, State};
 
-/// Prints what runs, and how to use it.
+/// Prints what runs to stderr, and to stdout what a shell can evaluate to use it.
 pub(crate) fn print(place: &Place, state: &State) {
     for line in lines(state, SystemClock.now(), resident) {
-        println!("{line}");
+        eprintln!("{line}");
     }
-    println!("logs: {}/*.log", place.folder().display());
+    eprintln!("logs: {}/*.log", place.folder().display());
     if let Some(kubectl) = &state.kubectl {
-        println!("kubectl: {}", kubectl.display());
+        eprintln!("kubectl: {}", kubectl.display());
     }
     println!("export KUBECONFIG={}", state.kubeconfig.display());
 }
