@@ -130,7 +130,7 @@ fn keep(ended: oneshot::Receiver<()>, tell: &std::sync::mpsc::Sender<Result<Path
                 .await
                 .map_err(|error| error.to_string())?;
             // Nobody listens any more only if the whole run is over.
-            if tell.send(Ok(control_plane.kubeconfig())).is_ok() {
+            if tell.send(Ok(control_plane.kubeconfig().to_owned())).is_ok() {
                 ended.await.ok();
             }
             control_plane.stop().await;

@@ -23,6 +23,7 @@ cases![
     a_custom_list_is_merged_by_its_keys,
     a_custom_object_owns_and_is_collected,
     a_custom_object_is_watched,
+    a_version_that_no_history_reaches_is_gone,
     a_cluster_scoped_custom_object_has_no_namespace,
     an_update_of_a_custom_object_needs_its_version,
 ];
@@ -322,6 +323,21 @@ async fn a_custom_object_is_watched(c: &Cluster) -> anyhow::Result<()> {
     c.delete(&kind.path(c, "gadgets/a")).await?.ok()?;
     watch.expect_name("DELETED", "a").await?;
     Ok(())
+}
+
+async fn a_version_that_no_history_reaches_is_gone(c: &Cluster) -> anyhow::Result<()> {
+    // A built-in kind's history may reach back to the cluster's first day; that of a new kind does not.
+    let kind = Kind::new(c, anything()).establish(c).await?;
+    kind.create(c, "a", json!({"x": 1})).await?;
+    let mut watch = c.watch(&kind.path(c, "gadgets?resourceVersion=1")).await?;
+    let status = watch.expect("ERROR").await?;
+    contains(
+        &status,
+        json!({"kind": "Status", "code": 410, "reason": "Expired", "status": "Failure"}),
+    )?;
+    let message = text(&status, "/message");
+    anyhow::ensure!(message.starts_with("too old resource version: 1 ("), "{message}");
+    watch.expect_end().await
 }
 
 async fn a_cluster_scoped_custom_object_has_no_namespace(c: &Cluster) -> anyhow::Result<()> {
