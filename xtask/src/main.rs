@@ -1,6 +1,7 @@
 //! The workspace's own commands.
 
 mod ci;
+mod elasticmq;
 mod tests;
 mod tools;
 

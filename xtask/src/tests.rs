@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cargo, in_ci, tools::TOOLS};
+use crate::{cargo, elasticmq, in_ci, tools::TOOLS};
 
 /// Tells the tests that what they drive must be there.
 const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
@@ -69,6 +69,15 @@ fn prepare() -> anyhow::Result<Vec<String>> {
             }
             skipped.push(skip);
         }
+    }
+    if skipped.is_empty()
+        && let Err(error) = elasticmq::ensure()
+    {
+        let skip = format!("an SQS server: ElasticMQ cannot be downloaded: {error:#}");
+        if in_ci() {
+            bail!("in CI nothing may be skipped: {skip}");
+        }
+        skipped.push(skip);
     }
     Ok(skipped)
 }
