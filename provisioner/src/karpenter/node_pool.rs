@@ -230,6 +230,8 @@ pub enum DisruptionReason {
     Empty,
     /// It is no longer what its pool or class asks for.
     Drifted,
+    /// It is broken.
+    Unhealthy,
 }
 
 impl DisruptionReason {
@@ -240,6 +242,7 @@ impl DisruptionReason {
             Self::Underutilized => "Underutilized",
             Self::Empty => "Empty",
             Self::Drifted => "Drifted",
+            Self::Unhealthy => "Unhealthy",
         }
     }
 }

@@ -152,7 +152,7 @@ fn requirements(_: &mut SchemaGenerator, key_rules: &[Value]) -> Schema {
             "properties": {
                 "key": key,
                 "operator": { "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt", "Gte", "Lte"] },
-                "values": { "type": "array", "items": { "type": "string" } },
+                "values": { "type": "array", "items": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE } },
                 "minValues": { "type": "integer", "minimum": 1, "maximum": 50 },
             },
         },
