@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_sqs::{
-    Client,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
-};
+use aws_sdk_sqs::Client;
+use scaler_api::Secret;
+use scalers::aws::{AwsEnvironment, AwsIdentity};
 
 const VERSION: &str = "1.7.1";
+const CONFIGURATION: &str = "elasticmq.conf";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server; it ends when this is dropped.
@@ -21,7 +21,8 @@ pub(crate) struct ElasticMq {
     process: Child,
     /// `http://127.0.0.1:<port>`.
     pub(crate) endpoint: String,
-    _folder: tempfile::TempDir,
+    libraries: PathBuf,
+    folder: tempfile::TempDir,
 }
 
 /// Where the jars are, or `None` where tests may be skipped.
@@ -47,50 +48,73 @@ impl ElasticMq {
         };
         let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let configuration = folder.path().join("elasticmq.conf");
-        fs::write(&configuration, configure(port)).expect("the folder can be written to");
-        let log = fs::File::create(folder.path().join("log")).expect("the folder can be written to");
-        let process = Command::new("java")
-            .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .arg(format!("-Dconfig.file={}", configuration.display()))
-            .arg("-cp")
-            .arg(libraries.join("*"))
-            .arg("org.elasticmq.server.Main")
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("java starts");
+        fs::write(folder.path().join(CONFIGURATION), configure(port)).expect("the folder can be written to");
         let server = Self {
-            process,
+            process: spawn(&libraries, folder.path()),
             endpoint: format!("http://127.0.0.1:{port}"),
-            _folder: folder,
+            libraries,
+            folder,
         };
         server.answers().await;
         Some(server)
     }
 
     /// A client of it; ElasticMQ takes any credentials.
-    pub(crate) fn client(&self) -> Client {
-        let configuration = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("elasticmq"))
-            .endpoint_url(&self.endpoint)
-            .credentials_provider(Credentials::new("any", "any", None, None, "test"))
-            .retry_config(RetryConfig::disabled())
-            .http_client(scalers::aws::http_client())
-            .build();
-        Client::from_conf(configuration)
+    pub(crate) async fn client(&self) -> Client {
+        let keys = AwsIdentity::Keys {
+            access_key_id: Secret::new("any"),
+            secret_access_key: Secret::new("any"),
+            session_token: None,
+        };
+        let config = AwsEnvironment::new().config(&keys, "elasticmq").await;
+        let config = aws_sdk_sqs::config::Builder::from(&config).endpoint_url(&self.endpoint);
+        Client::from_conf(config.build())
+    }
+
+    /// The URL of a queue of it.
+    pub(crate) fn queue_url(&self, name: &str) -> String {
+        format!("{}/000000000000/{name}", self.endpoint)
+    }
+
+    /// Ends the server as a crash would; what its queues held is lost.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it runs");
+    }
+
+    /// Starts it again at the same place, without queues.
+    pub(crate) async fn restart(&mut self) {
+        self.process = spawn(&self.libraries, self.folder.path());
+        self.answers().await;
     }
 
     async fn answers(&self) {
-        let client = self.client();
+        let client = self.client().await;
         let start = Instant::now();
         while client.list_queues().send().await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "ElasticMQ does not answer on {}", self.endpoint);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "ElasticMQ does not answer on {}",
+                self.endpoint
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+fn spawn(libraries: &Path, folder: &Path) -> Child {
+    let log = fs::File::create(folder.join("log")).expect("the folder can be written to");
+    Command::new("java")
+        .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .arg(format!("-Dconfig.file={}", folder.join(CONFIGURATION).display()))
+        .arg("-cp")
+        .arg(libraries.join("*"))
+        .arg("org.elasticmq.server.Main")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("java starts")
 }
 
 impl Drop for ElasticMq {
