@@ -11,7 +11,7 @@ mod run_support;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -244,9 +244,16 @@ async fn consume(client: Client, sqs: aws_sdk_sqs::Client, url: String, ledger: 
                 .map(|pod| pod.name_any())
                 .collect();
             for name in &running {
-                programs
-                    .entry(name.clone())
-                    .or_insert_with(|| tokio::spawn(program(sqs.clone(), url.clone(), ledger.clone())));
+                programs.entry(name.clone()).or_insert_with(|| {
+                    let pod = Arc::new(());
+                    tokio::spawn(program(
+                        sqs.clone(),
+                        url.clone(),
+                        ledger.clone(),
+                        Arc::downgrade(&pod),
+                    ));
+                    pod
+                });
             }
             programs.retain(|name, _| running.contains(name));
         }
@@ -254,9 +261,9 @@ async fn consume(client: Client, sqs: aws_sdk_sqs::Client, url: String, ledger: 
     }
 }
 
-/// Ends gracefully: it is dropped together with its handle only between two messages.
-async fn program(sqs: aws_sdk_sqs::Client, url: String, ledger: Ledger) {
-    loop {
+/// Ends gracefully, between two messages, when its pod is gone.
+async fn program(sqs: aws_sdk_sqs::Client, url: String, ledger: Ledger, pod: Weak<()>) {
+    while pod.strong_count() > 0 {
         let received = sqs
             .receive_message()
             .queue_url(&url)
