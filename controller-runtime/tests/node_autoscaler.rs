@@ -59,10 +59,10 @@ impl World {
             autoscaler: None,
             _turn: turn,
         };
-        for definition in crds() {
-            world.apply(Api::all(world.client.clone()), json!(definition)).await;
-        }
         let definitions: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+        for definition in crds() {
+            world.apply(definitions.clone(), json!(definition)).await;
+        }
         let kinds = crds().len();
         eventually("the definitions are served", || async {
             let all = definitions.list(&ListParams::default()).await.ok()?;
@@ -135,8 +135,11 @@ impl World {
     }
 
     async fn deploy(&self, replicas: u32) {
-        self.apply(Api::<Deployment>::default_namespaced(self.client.clone()), deployment(replicas))
-            .await;
+        self.apply(
+            Api::<Deployment>::default_namespaced(self.client.clone()),
+            deployment(replicas),
+        )
+        .await;
     }
 
     async fn all<K>(&self) -> Vec<K>
@@ -208,7 +211,10 @@ impl World {
             println!("{}", json!({"pod": pod.name_any(), "status": pod.status}));
         }
         for event in self.all::<Event>().await {
-            println!("{:?} {:?} {:?}", event.involved_object.name, event.reason, event.message);
+            println!(
+                "{:?} {:?} {:?}",
+                event.involved_object.name, event.reason, event.message
+            );
         }
         panic!("{what}: not within {PATIENCE:?}");
     }
@@ -220,8 +226,10 @@ impl World {
             world.all::<Node>().await.is_empty() && world.all::<NodeClaim>().await.is_empty()
         })
         .await;
-        self.until("every pod is gone", async |world| world.all::<Pod>().await.is_empty())
-            .await;
+        self.until("every pod is gone", async |world| {
+            world.all::<Pod>().await.is_empty()
+        })
+        .await;
         self.crash();
     }
 }
@@ -290,7 +298,9 @@ fn deployment(replicas: u32) -> Value {
 
 #[tokio::test]
 async fn pods_get_nodes_and_nodes_go_with_them() {
-    let Some(mut world) = World::new().await else { return };
+    let Some(mut world) = World::new().await else {
+        return;
+    };
     world.start(world.provisioner());
     world.deploy(3).await;
     world.until_settled("three pods run", 3).await;
@@ -311,7 +321,9 @@ async fn pods_get_nodes_and_nodes_go_with_them() {
 
 #[tokio::test]
 async fn a_claim_or_node_deleted_by_hand_is_drained_and_replaced() {
-    let Some(mut world) = World::new().await else { return };
+    let Some(mut world) = World::new().await else {
+        return;
+    };
     world.start(world.provisioner());
     world.deploy(2).await;
     world.until_settled("two pods run", 2).await;
@@ -386,7 +398,9 @@ impl Provisioner for Deaf {
 
 #[tokio::test]
 async fn a_crash_in_the_middle_of_a_launch_neither_leaks_nor_doubles() {
-    let Some(mut world) = World::new().await else { return };
+    let Some(mut world) = World::new().await else {
+        return;
+    };
     world.start(Deaf(world.provisioner()));
     world.deploy(3).await;
     world

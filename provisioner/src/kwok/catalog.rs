@@ -103,7 +103,8 @@ impl KwokCatalog {
             .instance_types
             .iter()
             .filter(|it| it.requirements.intersects(&asked).is_ok() && requests.fits(&it.allocatable()));
-        let offers = fitting.flat_map(|it| it.available_offerings(&asked).map(move |offering| (it, offering)));
+        let offers =
+            fitting.flat_map(|it| it.available_offerings(&asked).map(move |offering| (it, offering)));
         let cheapest = offers.min_by(|(one, a), (other, b)| {
             a.price
                 .total_cmp(&b.price)
@@ -114,8 +115,9 @@ impl KwokCatalog {
         let Some((it, offering)) = cheapest else {
             let message =
                 format!("no offering satisfies the claim, requirements={asked}, resources={requests}");
-            return Err(Error::new(ErrorKind::InsufficientCapacity, message)
-                .with_reason("InsufficientCapacityError"));
+            return Err(
+                Error::new(ErrorKind::InsufficientCapacity, message).with_reason("InsufficientCapacityError")
+            );
         };
         Ok((Arc::clone(it), offering.clone()))
     }

@@ -137,7 +137,11 @@ fn instance_type(place: &mut Place<'_>, entry: &Value) -> Option<InstanceType> {
     described(place, entry, &mut requirements);
     sold(&mut requirements, &offerings);
     let older = field(entry, "resources");
-    let capacity_field = if older.is_some() { ".resources" } else { ".capacity" };
+    let capacity_field = if older.is_some() {
+        ".resources"
+    } else {
+        ".capacity"
+    };
     let mut capacity = resources(
         &mut place.below(capacity_field),
         older.or_else(|| field(entry, "capacity")),
@@ -268,11 +272,7 @@ fn requirements(place: &mut Place<'_>, value: Option<&Value>) -> Requirements {
         let mut place = place.below(&format!("[{index}]"));
         match requirement(entry) {
             Ok(requirements) => read.extend(&requirements),
-            Err(reason) => place.expected(
-                "",
-                Some(entry),
-                &format!("{{key, operator, values}} ({reason})"),
-            ),
+            Err(reason) => place.expected("", Some(entry), &format!("{{key, operator, values}} ({reason})")),
         }
     }
     read
@@ -302,7 +302,10 @@ fn requirement(entry: &Value) -> Result<Requirements, String> {
 }
 
 fn offerings(place: &mut Place<'_>, value: Option<&Value>) -> Vec<Offering> {
-    let Some(entries) = value.and_then(Value::as_array).filter(|entries| !entries.is_empty()) else {
+    let Some(entries) = value
+        .and_then(Value::as_array)
+        .filter(|entries| !entries.is_empty())
+    else {
         place.expected(".offerings", value, "an array of at least one offering");
         return Vec::new();
     };

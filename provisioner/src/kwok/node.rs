@@ -38,8 +38,9 @@ pub(super) fn name(claim: &NodeClaim, token: &str) -> String {
 
 /// FNV-1a.
 fn hash(text: &str) -> u32 {
-    text.bytes()
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// The node's name in an id, if the id is one of kwok's.
@@ -98,7 +99,10 @@ fn bought_labels(it: &InstanceType, offering: &Offering) -> BTreeMap<String, Str
     let mut bought = it.requirements.single_values();
     bought.insert(labels::INSTANCE_TYPE.to_owned(), it.name.clone());
     bought.insert(labels::ZONE.to_owned(), offering.zone.clone());
-    bought.insert(labels::CAPACITY_TYPE.to_owned(), offering.capacity_type.to_string());
+    bought.insert(
+        labels::CAPACITY_TYPE.to_owned(),
+        offering.capacity_type.to_string(),
+    );
     bought
 }
 
@@ -125,10 +129,14 @@ pub(super) fn instance(node: &Node, types: &[std::sync::Arc<InstanceType>]) -> O
     }
     let label = |key: &str| node.labels().get(key).cloned().unwrap_or_default();
     let instance_type = label(labels::INSTANCE_TYPE);
-    let capacity_type = label(labels::CAPACITY_TYPE).parse().unwrap_or(CapacityType::OnDemand);
+    let capacity_type = label(labels::CAPACITY_TYPE)
+        .parse()
+        .unwrap_or(CapacityType::OnDemand);
     // What a catalogue says now; a type that it no longer has is known by the labels that every type has.
     let known = types.iter().find(|it| it.name == instance_type);
-    let mut bought = known.map(|it| it.requirements.single_values()).unwrap_or_default();
+    let mut bought = known
+        .map(|it| it.requirements.single_values())
+        .unwrap_or_default();
     for key in [
         labels::INSTANCE_TYPE,
         labels::ZONE,

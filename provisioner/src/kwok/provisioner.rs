@@ -103,9 +103,10 @@ impl KwokProvisioner {
         match self.nodes.create(&PostParams::default(), &wanted).await {
             Ok(node) => Ok(node),
             // A try that was dropped was faster.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                self.earlier(request).await?.ok_or_else(|| lost(&wanted.name_any()))
-            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self
+                .earlier(request)
+                .await?
+                .ok_or_else(|| lost(&wanted.name_any())),
             Err(error) => Err(failed(
                 format!("node {} cannot be created", wanted.name_any()),
                 error,
@@ -163,7 +164,11 @@ impl Provisioner for KwokProvisioner {
         let Some(name) = node::name_in(id) else {
             return Ok(Termination::Gone);
         };
-        let Some(node) = self.node(name).await?.filter(|node| self.instance(node).is_some()) else {
+        let Some(node) = self
+            .node(name)
+            .await?
+            .filter(|node| self.instance(node).is_some())
+        else {
             return Ok(Termination::Gone);
         };
         if !node::is_returned(&node) {
@@ -200,7 +205,11 @@ impl Provisioner for KwokProvisioner {
     }
 
     /// Nothing of such a node depends on its class.
-    async fn drift(&self, _instance: &Instance, _class: &KwokNodeClass) -> Result<Option<DriftReason>, Error> {
+    async fn drift(
+        &self,
+        _instance: &Instance,
+        _class: &KwokNodeClass,
+    ) -> Result<Option<DriftReason>, Error> {
         Ok(None)
     }
 }
@@ -225,7 +234,10 @@ fn failed(message: String, error: kube::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     let after = match &error {
-        kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
+        kube::Error::Api(status) => status
+            .details
+            .as_ref()
+            .map_or(0, |details| details.retry_after_seconds),
         _ => 0,
     };
     let failed = Error::new(kind, message).with_source(error);

@@ -49,7 +49,11 @@ fn a_file_gives_its_types() {
     };
     assert_eq!(it.allocatable().get(MEMORY).to_string(), "3Gi");
     assert_eq!(it.allocatable().get("cpu").to_string(), "1900m");
-    let offers: Vec<_> = it.offerings.iter().map(|o| (o.zone.as_str(), o.available)).collect();
+    let offers: Vec<_> = it
+        .offerings
+        .iter()
+        .map(|o| (o.zone.as_str(), o.available))
+        .collect();
     assert_eq!(offers, [("a", false), ("b", true)]);
     assert!(it.requirements.allows("topology.kubernetes.io/zone", "b"));
     assert!(!it.requirements.allows("topology.kubernetes.io/zone", "c"));
