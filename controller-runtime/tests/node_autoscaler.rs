@@ -1,4 +1,5 @@
 //! The Karpenter half on a real control plane, with nodes that kwok keeps alive.
+#![allow(clippy::panic, reason = "this is a test")]
 
 use std::{collections::BTreeSet, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
