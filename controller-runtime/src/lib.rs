@@ -18,6 +18,8 @@ pub mod provisioning;
 // What both stand on.
 #[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "server")]
+pub mod certificates;
 pub mod decisions;
 #[cfg(all(feature = "envtest", unix))]
 pub mod envtest;
