@@ -72,7 +72,11 @@ mod tests {
             })
         };
         let object = |webhooks: Value| serde_json::from_value(json!({"webhooks": webhooks})).unwrap();
-        let some = object(json!([webhook("a", "b3Vycw=="), webhook("b", "dGhlaXJz"), webhook("c", "")]));
+        let some = object(json!([
+            webhook("a", "b3Vycw=="),
+            webhook("b", "dGhlaXJz"),
+            webhook("c", "")
+        ]));
         let lacks = |name: &str| json!({"name": name, "clientConfig": {"caBundle": "b3Vycw=="}});
         assert_eq!(
             for_webhooks(&some, &bundle()),

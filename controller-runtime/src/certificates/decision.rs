@@ -99,7 +99,9 @@ pub fn decide(facts: Facts<'_>, now: Timestamp, options: &Options) -> Action {
         return Action::Retire;
     }
     let retiring = state.bundle.windows(2).map(|pair| {
-        let [newer, older] = pair else { return Timestamp::MAX };
+        let [newer, older] = pair else {
+            return Timestamp::MAX;
+        };
         retires(newer, older, options.certificate_life)
     });
     let until = retiring.chain([due, authority.due()]).min().unwrap_or(due);
@@ -248,13 +250,33 @@ mod tests {
             ("another's key", Some(wrong_key), 1, "issue"),
             ("by another authority", Some(mixed), 1, "issue"),
             ("garbled bundle", Some(garbled_bundle), 1, "everything"),
-            ("authority's key gone", Some(no_authority_key.clone()), 1, "authority"),
-            ("authority's key gone, expired", Some(no_authority_key), 31 * DAY, "everything"),
+            (
+                "authority's key gone",
+                Some(no_authority_key.clone()),
+                1,
+                "authority",
+            ),
+            (
+                "authority's key gone, expired",
+                Some(no_authority_key),
+                31 * DAY,
+                "everything",
+            ),
             ("fresh", Some(whole.clone()), 1, "keep"),
-            ("one third left and a bit", Some(whole.clone()), 20 * DAY - 1, "keep"),
+            (
+                "one third left and a bit",
+                Some(whole.clone()),
+                20 * DAY - 1,
+                "keep",
+            ),
             ("near expiry", Some(whole.clone()), 20 * DAY, "issue"),
             ("expired", Some(whole.clone()), 31 * DAY, "issue"),
-            ("authority near expiry", Some(whole.clone()), 60 * DAY, "everything"),
+            (
+                "authority near expiry",
+                Some(whole.clone()),
+                60 * DAY,
+                "everything",
+            ),
             ("not valid yet", Some(whole.clone()), -1, "everything"),
         ];
         for (case, material, hours, expected) in cases {
@@ -265,7 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_authority_signs_when_everybody_has_heard_of_it_and_the_old_one_goes_when_nothing_of_it_is_left() {
+    fn a_new_authority_signs_when_everybody_has_heard_of_it_and_the_old_one_goes_when_nothing_of_it_is_left()
+    {
         let renewed = issue::certificate(&options(), &made(), at(50 * DAY)).unwrap();
         let rotated = rotated(&renewed, 60 * DAY);
         assert_eq!(found(Some(&rotated), 60 * DAY, false), "await");

@@ -264,13 +264,17 @@ impl Core {
                 Action::MakeEverything { reason } => {
                     (issue::everything(&self.options, &trusted(), now)?, reason)
                 }
-                Action::MakeAuthority { reason } => {
-                    (issue::authority(&self.options, &material, &trusted(), now)?, reason)
-                }
+                Action::MakeAuthority { reason } => (
+                    issue::authority(&self.options, &material, &trusted(), now)?,
+                    reason,
+                ),
                 Action::Issue { reason } => (issue::certificate(&self.options, &material, now)?, reason),
                 Action::Retire => {
                     let bundle = to_pem(&trusted());
-                    (Material { bundle, ..material }, "all that an authority signed has expired")
+                    (
+                        Material { bundle, ..material },
+                        "all that an authority signed has expired",
+                    )
                 }
             };
             let written = match self.write(secret.as_ref(), &changed).await {
@@ -349,7 +353,8 @@ impl Core {
         for object in self.api_services.iter().flat_map(Store::list) {
             if let Some(patch) = bundle::for_api_service(&object, &bundle) {
                 lacking = true;
-                self.patch(&Api::all(client.clone()), &*object, &Patch::Merge(patch)).await?;
+                self.patch(&Api::all(client.clone()), &*object, &Patch::Merge(patch))
+                    .await?;
             }
         }
         for object in self.webhooks.iter().flat_map(Store::list) {
@@ -363,7 +368,10 @@ impl Core {
             memory.distributed = None;
             return Ok(None);
         }
-        let known = memory.distributed.take().filter(|(known, _)| *known == material.bundle);
+        let known = memory
+            .distributed
+            .take()
+            .filter(|(known, _)| *known == material.bundle);
         let (bundle, since) = known.unwrap_or_else(|| (material.bundle.clone(), Instant::now()));
         memory.distributed = Some((bundle, since));
         let left = self.options.propagation.checked_sub(since.elapsed());
@@ -374,12 +382,7 @@ impl Core {
         self.api_services.iter().all(Store::is_synced) && self.webhooks.iter().all(Store::is_synced)
     }
 
-    async fn patch<K>(
-        &self,
-        api: &Api<K>,
-        object: &K,
-        patch: &Patch<serde_json::Value>,
-    ) -> Result<(), Error>
+    async fn patch<K>(&self, api: &Api<K>, object: &K, patch: &Patch<serde_json::Value>) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug,
     {

@@ -179,7 +179,10 @@ impl Certificate {
 
     /// Whether who trusts these authorities accepts it at `now` from a server that has one of its names.
     pub(super) fn is_accepted_by(&self, authorities: &[Self], now: Timestamp) -> bool {
-        let name = self.names.first().and_then(|name| ServerName::try_from(name.as_str()).ok());
+        let name = self
+            .names
+            .first()
+            .and_then(|name| ServerName::try_from(name.as_str()).ok());
         let mut roots = RootCertStore::empty();
         for authority in authorities.iter().filter(|authority| authority.is_valid(now)) {
             if roots.add(authority.der.clone()).is_err() {
@@ -193,7 +196,9 @@ impl Certificate {
         };
         let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH);
         let at = UnixTime::since_unix_epoch(since_epoch.unsigned_abs());
-        verifier.verify_server_cert(&self.der, &[], &name, &[], at).is_ok()
+        verifier
+            .verify_server_cert(&self.der, &[], &name, &[], at)
+            .is_ok()
     }
 }
 
@@ -225,7 +230,10 @@ pub(super) fn before(time: Timestamp, duration: std::time::Duration) -> Timestam
 
 /// Several certificates as one PEM.
 pub(super) fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> String {
-    certificates.into_iter().map(|certificate| pem(&certificate.der)).collect()
+    certificates
+        .into_iter()
+        .map(|certificate| pem(&certificate.der))
+        .collect()
 }
 
 fn pem(der: &[u8]) -> String {

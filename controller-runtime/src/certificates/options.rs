@@ -95,7 +95,10 @@ mod tests {
         let mut options = Options::new(Source::Managed("c".into()), "autoscaler", "adapter");
         options.addresses = vec!["127.0.0.1".parse().unwrap()];
         assert_eq!(
-            options.subject_alternative_names().into_iter().collect::<Vec<_>>(),
+            options
+                .subject_alternative_names()
+                .into_iter()
+                .collect::<Vec<_>>(),
             [
                 "127.0.0.1",
                 "adapter",
