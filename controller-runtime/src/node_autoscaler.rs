@@ -3,14 +3,17 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
-use kube::{Api, Resource};
+use kube::{Api, Resource, api::ListParams};
 use provisioner::{
     Provisioner,
     karpenter::{NodeClaim, NodeClassRef, NodePool},
@@ -23,7 +26,7 @@ use crate::{
     events::EventType,
     interruption, node_claim, node_pool,
     provisioning::{self, Batcher},
-    runtime::Runtime,
+    runtime::{Readiness, Runtime},
     store::{Change, Informer, ObjectKey, Store},
 };
 
@@ -212,11 +215,13 @@ impl<P: Provisioner> Context<P> {
 
 /// Scales nodes: reads pods, buys machines through a [`Provisioner`], and returns them.
 ///
-/// Everything that it knows is in the API and in the cloud: it may be dropped at any point and started anew.
+/// Everything that it knows is in the API and in the cloud: it may be dropped at any point and started anew. A replica
+/// that does not lead keeps its caches current and does nothing else.
 pub struct NodeAutoscaler<P: Provisioner> {
     context: Context<P>,
     feed: Feed,
     classes: Informer<P::Class>,
+    ready: Readiness,
 }
 
 impl<P: Provisioner> fmt::Debug for NodeAutoscaler<P> {
@@ -255,27 +260,76 @@ impl<P: Provisioner> NodeAutoscaler<P> {
             context,
             feed,
             classes,
+            ready: Readiness::default(),
         }
     }
 
-    /// Scales nodes until dropped.
+    /// Whether its caches are filled, to be asked while it runs.
+    #[must_use]
+    pub fn ready(&self) -> Readiness {
+        self.ready.clone()
+    }
+
+    /// Scales nodes whenever this process leads, until dropped.
     pub async fn run(self) {
         let Self {
             context,
             feed,
             classes,
+            ready,
         } = self;
         let (fed, classed) = (feed.synced(), context.classes.clone());
         let controllers = async move {
             fed.await;
             classed.synced().await;
-            all(controllers(&context)).await;
+            ready.set();
+            work(&context).await;
         };
         let mut parts = feed.run();
         parts.push(Box::pin(classes.run()));
         parts.push(Box::pin(controllers));
         all(parts).await;
     }
+}
+
+/// Runs the controllers while this process leads; each term starts with what the API and the cloud hold.
+async fn work<P: Provisioner>(context: &Context<P>) {
+    // The first lists have put everything into the queues.
+    let is_listed = AtomicBool::new(true);
+    let stand_by = || {
+        is_listed.store(false, Ordering::Relaxed);
+        context.queues.discard()
+    };
+    let lead = || {
+        let is_listed = is_listed.swap(false, Ordering::Relaxed);
+        async move {
+            if !is_listed {
+                take_up(context).await;
+            }
+            all(controllers(context)).await;
+        }
+    };
+    context.runtime.leadership.alternate(stand_by, lead).await;
+}
+
+/// Takes up what another leader left, which may be newer than what was watched.
+async fn take_up<P: Provisioner>(context: &Context<P>) {
+    let claims = loop {
+        match context.claims().list(&ListParams::default()).await {
+            Ok(claims) => break claims,
+            Err(error) => tracing::warn!(%error, "the claims were not listed, trying again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    context.cluster.with(|state| {
+        state.forget();
+        for claim in claims {
+            state.apply_claim(&Arc::new(claim));
+        }
+    });
+    let classes = context.classes.list();
+    let classes = classes.iter().filter_map(|class| class.meta().name.clone());
+    context.queues.restart(&context.cluster, classes.collect());
 }
 
 /// Runs futures beside each other; each is polled only when it is woken.

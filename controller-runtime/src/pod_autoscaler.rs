@@ -9,7 +9,7 @@ use scaler_api::{Context, Registry};
 
 pub use crate::scaled_object::controller::Config;
 use crate::{
-    runtime::Runtime,
+    runtime::{Readiness, Runtime},
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
 };
 
@@ -45,7 +45,13 @@ impl PodAutoscaler {
         Arc::clone(&self.metrics) as Arc<dyn ExternalMetrics>
     }
 
-    /// Watches and works until dropped.
+    /// Whether its caches are filled and it can answer for the objects in them, to be asked while it runs.
+    #[must_use]
+    pub fn ready(&self) -> Readiness {
+        self.scaled_objects.ready()
+    }
+
+    /// Watches and answers, and scales whenever this process leads, until dropped.
     pub async fn run(self) {
         self.scaled_objects.run().await;
     }

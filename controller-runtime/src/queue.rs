@@ -158,6 +158,28 @@ impl<K: Ord + Clone> WorkQueue<K> {
         });
     }
 
+    /// Forgets what waits, is delayed, has failed, or was being worked on by a [`run`](WorkQueue::run) that was
+    /// dropped, and starts over with `keys`.
+    pub fn restart(&self, keys: impl IntoIterator<Item = K>) {
+        self.with_state(|state| {
+            state.waiting.clear();
+            state.queued.clear();
+            state.working.clear();
+            state.again.clear();
+            state.delayed.clear();
+            state.delays.clear();
+            state.failures.clear();
+            keys.into_iter().for_each(|key| state.enqueue(key));
+        });
+        self.shared.changed.notify_one();
+    }
+
+    /// Takes keys and does nothing with them until dropped, so that they do not gather where nobody works.
+    pub(crate) async fn discard(&self) {
+        let nothing = |_| std::future::ready(Ok::<_, std::convert::Infallible>(Action::Await));
+        self.run(1, nothing).await;
+    }
+
     /// How many keys wait or are delayed.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -391,6 +413,22 @@ mod tests {
         queue.add("a");
         assert_eq!(queue.next().await, Some("a"));
         assert_eq!(queue.failed(&"a"), Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_hands_out_again_what_was_being_worked_on() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        queue.add("b");
+        queue.add_after("c", Duration::from_secs(1));
+        let mut run = Box::pin(queue.run(1, |_| std::future::pending::<Result<Action, String>>()));
+        assert!(futures::poll!(&mut run).is_pending());
+        drop(run);
+        queue.restart(["b", "a"]);
+        assert_eq!(next_now(&queue).await, Some("b"));
+        assert_eq!(next_now(&queue).await, Some("a"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(next_now(&queue).await, None);
     }
 
     #[tokio::test(start_paused = true)]

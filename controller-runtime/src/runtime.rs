@@ -5,7 +5,31 @@ use std::fmt;
 use kube::Client;
 use scaler_api::SharedClock;
 
-use crate::{decisions::DecisionLog, events::Recorder, lease::Leadership};
+use crate::{decisions::DecisionLog, events::Recorder, latch::Latch, lease::Leadership};
+
+/// Whether something that runs can do its work: its caches are filled. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    latch: Latch,
+}
+
+impl Readiness {
+    /// It is ready from now on.
+    pub(crate) fn set(&self) {
+        self.latch.set();
+    }
+
+    /// Whether it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.latch.is_set()
+    }
+
+    /// Waits until it is ready; returns at once afterwards.
+    pub async fn wait(&self) {
+        self.latch.wait().await;
+    }
+}
 
 /// The surroundings of a controller: the API, the time, and where to say what was done. Cheap to clone.
 ///

@@ -56,7 +56,7 @@ enum Command {
     /// Print everything that a cluster needs for the autoscaler.
     Manifests(install::arguments::Arguments),
     /// Install on a cluster what manifests prints, in order.
-    Install(install::apply::Arguments),
+    Install(install::apply::Installation),
     /// Take everything away again; workloads and nodes stay as they are.
     Uninstall(install::uninstall::Arguments),
 }

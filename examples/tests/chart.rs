@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use examples::install::{Values, crds, manifests::manifests, values, yaml};
+use examples::install::{Half, Provider, Values, crds, manifests::manifests, values, yaml};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "scaling";
@@ -32,7 +32,7 @@ const CASES: &[(&str, &str)] = &[
         r#"
 image: {repository: registry.example:5000/autoscaler, tag: "1.10", pullPolicy: Always, pullSecrets: [{name: registry}]}
 replicas: 3
-settings: {log-level: "debug", batch-idle-duration: 2s, feature-gates: "A=true,B=false"}
+settings: {log-level: "debug", batch-idle-duration: 2s, feature-gates: "SpotToSpotConsolidation=true,NodeRepair=false"}
 env:
 - {name: AWS_REGION, value: eu-west-1}
 - {name: NUMBER, value: "1"}
@@ -371,6 +371,32 @@ fn the_chart_renders_what_manifests_prints() {
     }
 }
 
+/// What the commands of docs/install.md install.
+#[test]
+fn the_options_of_the_walk_through_are_one_file_of_values() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/values.yaml");
+    let values = values::read(&[path]).unwrap();
+    let kinds = |only: Option<Half>, sample: bool| {
+        let mut values = values.clone();
+        values.only = only;
+        values.sample.enabled = sample;
+        assert!(values.problems().is_empty(), "{:?}", values.problems());
+        let objects = manifests(&values, NAMESPACE).unwrap();
+        let kinds = objects
+            .iter()
+            .filter_map(|object| object["kind"].as_str().map(str::to_owned));
+        kinds.collect::<BTreeSet<_>>()
+    };
+    let pods = kinds(Some(Half::Pods), true);
+    assert!(pods.contains("ScaledObject") && pods.contains("APIService") && !pods.contains("NodePool"));
+    let nodes = kinds(Some(Half::Nodes), true);
+    assert!(nodes.contains("NodePool") && !nodes.contains("ScaledObject") && !nodes.contains("APIService"));
+    let both = kinds(None, true);
+    assert!(both.contains("ScaledObject") && both.contains("NodePool"));
+    let without = kinds(None, false);
+    assert!(without.contains("APIService") && !without.contains("ScaledObject"));
+}
+
 #[test]
 fn the_chart_refuses_what_manifests_refuses() {
     let Some(helm) = helm() else { return };
@@ -401,4 +427,30 @@ fn the_chart_is_in_good_order() {
     let chart = chart().display().to_string();
     let arguments = ["lint", "--strict", "--kube-version", "1.35.0", &chart];
     run(&helm, &arguments).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// What the Deployment starts is what `autoscaler run` takes.
+#[test]
+fn the_command_line_of_the_deployment_is_understood() {
+    for (name, text) in CASES {
+        let values = case(text);
+        if values.provider == Provider::Ec2 {
+            // Of a build with EC2.
+            continue;
+        }
+        let objects = manifests(&values, NAMESPACE).unwrap();
+        let deployment = objects
+            .iter()
+            .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "autoscaler");
+        let arguments = &deployment.unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        let arguments: Vec<String> = serde_json::from_value(arguments.clone()).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_autoscaler"))
+            .args(&arguments)
+            .arg("--print-config")
+            .env_clear()
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {arguments:?}: {error}");
+    }
 }

@@ -99,7 +99,7 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     };
     let client = plane.client("default");
     let queue = Queue::start().await;
-    let mut running = Running::start(&plane.kubeconfig(), &["--only", "pods"]).await;
+    let mut running = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
 
     // Without its kinds it waits and says which.
     until("the missing kinds are said", async || {
@@ -172,6 +172,94 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     let services: Api<Service> = Api::namespaced(client.clone(), "autoscaler");
     assert!(services.get_opt("autoscaler").await.unwrap().is_none());
     plane.stop().await;
+}
+
+#[cfg(feature = "kwok")]
+const INSTANCE_TYPES: &str = r"
+- name: tiny
+  requirements:
+    - {key: kubernetes.io/arch, operator: In, values: [amd64]}
+    - {key: kubernetes.io/os, operator: In, values: [linux]}
+  capacity: {cpu: 1, memory: 1Gi, pods: 10}
+  offerings:
+    - price: 0.01
+      requirements:
+        - {key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}
+        - {key: topology.kubernetes.io/zone, operator: In, values: [here]}
+";
+
+#[cfg(feature = "kwok")]
+#[tokio::test]
+async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
+    use k8s_openapi::api::core::v1::Node;
+    use kube::{ResourceExt as _, api::ListParams};
+
+    let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
+        return;
+    };
+    let client = plane.client("default");
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in provisioner::karpenter::crds() {
+        definitions
+            .create(&PostParams::default(), &definition)
+            .await
+            .unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("types.yaml");
+    std::fs::write(&file, INSTANCE_TYPES).unwrap();
+    let arguments = ["--only=nodes", "--provider=kwok", "--instance-types-file"];
+    let arguments = [&arguments[..], &[file.to_str().unwrap()]].concat();
+    let mut running = Running::start(plane.kubeconfig(), &arguments).await;
+    until("it is ready", async || {
+        (running.health("readyz").await.0 == 200).then_some(())
+    })
+    .await;
+
+    apply(
+        &client,
+        json!({"apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass", "metadata": {"name": "default"}}),
+    )
+    .await;
+    let class = json!({"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"});
+    apply(
+        &client,
+        json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "default"},
+            "spec": {"template": {"spec": {"nodeClassRef": class, "requirements": []}}},
+        }),
+    )
+    .await;
+    let resources = json!({"requests": {"cpu": "500m"}});
+    apply(
+        &client,
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "worker", "namespace": "default"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "worker"}},
+                "template": {
+                    "metadata": {"labels": {"app": "worker"}},
+                    "spec": {"containers": [{"name": "worker", "image": "worker", "resources": resources}]},
+                },
+            },
+        }),
+    )
+    .await;
+    until("both pods run", async || {
+        let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+        let status = deployments.get("worker").await.ok()?.status?;
+        (status.ready_replicas == Some(2)).then_some(())
+    })
+    .await;
+    let nodes = Api::<Node>::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(nodes.len(), 2, "a tiny machine has room for one of them");
+    for node in nodes {
+        assert_eq!(node.labels()["node.kubernetes.io/instance-type"], "tiny");
+    }
+    assert_eq!(running.terminate().await, Some(0));
 }
 
 /// What `autoscaler crds` prints.

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod control_plane;
+mod elasticmq;
 mod tests;
 mod tools;
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cargo, control_plane, in_ci,
+    cargo, control_plane, elasticmq, in_ci,
     tools::{self, TOOLS},
 };
 
@@ -64,13 +64,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
-    let tools = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure()));
-    let helm = tools::helm().map(drop).map_err(|error| format!("{error:#}"));
-    let built = [
+    let mut prepared: Vec<_> = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure())).collect();
+    let in_words = |error: anyhow::Error| format!("{error:#}");
+    prepared.extend([
         ("the real control plane", control_plane::ensure()),
-        ("the Helm chart", helm),
-    ];
-    for (purpose, result) in tools.chain(built) {
+        ("the Helm chart", tools::helm().map(drop).map_err(in_words)),
+        ("a real SQS server", elasticmq::ensure().map(drop).map_err(in_words)),
+    ]);
+    for (purpose, result) in prepared {
         if let Err(reason) = result {
             let skip = format!("{purpose}: {reason}");
             if in_ci() {

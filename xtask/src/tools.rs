@@ -26,7 +26,7 @@ pub(crate) struct Tool {
 }
 
 /// Everything that the tests drive.
-pub(crate) const TOOLS: [Tool; 2] = [
+pub(crate) const TOOLS: [Tool; 4] = [
     Tool {
         purpose: "the embedded cluster served to kubectl",
         programs: &["kubectl"],
@@ -36,6 +36,16 @@ pub(crate) const TOOLS: [Tool; 2] = [
         purpose: "the report in a real browser",
         programs: &["chromedriver"],
         packages: &["chromium", "chromium-driver"],
+    },
+    Tool {
+        purpose: "an SQS server",
+        programs: &["java"],
+        packages: &["default-jre-headless"],
+    },
+    Tool {
+        purpose: "the SQS server's jars",
+        programs: &["mvn"],
+        packages: &["maven"],
     },
 ];
 
@@ -99,7 +109,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Where what was built for the checks is kept.
-fn cache() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if Path::new(&folder).is_absolute() => PathBuf::from(folder),
         _ => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),

@@ -52,6 +52,39 @@ impl Queues {
         }
     }
 
+    /// Starts over with everything that is known.
+    pub(crate) fn restart(&self, cluster: &Cluster, classes: Vec<String>) {
+        let (claims, pools, nodes) = cluster.with(|state| {
+            let claims: Vec<_> = state.claims().map(|claim| claim.name_any()).collect();
+            let pools: Vec<_> = state.pools().map(|pool| pool.name_any()).collect();
+            let nodes: Vec<_> = state.nodes().map(|node| node.name_any()).collect();
+            (claims, pools, nodes)
+        });
+        self.drift.restart(claims.clone());
+        self.claims.restart(claims);
+        self.pools.restart(pools);
+        self.nodes.restart(nodes);
+        self.classes.restart(classes);
+        self.batcher.restart();
+    }
+
+    /// Forgets what comes until dropped, where nobody works on it.
+    pub(crate) async fn discard(&self) {
+        let pods = async {
+            loop {
+                self.batcher.next(None).await;
+            }
+        };
+        futures::join!(
+            self.claims.discard(),
+            self.drift.discard(),
+            self.pools.discard(),
+            self.classes.discard(),
+            self.nodes.discard(),
+            pods
+        );
+    }
+
     fn claim(&self, claim: &NodeClaim) {
         self.claims.add(claim.name_any());
         if let Some(pool) = claim.pool() {

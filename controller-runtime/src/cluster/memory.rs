@@ -5,6 +5,15 @@ use jiff::Timestamp;
 use super::{ClusterState, Member};
 
 impl ClusterState {
+    /// Forgets all of this, which another leader may have seen otherwise.
+    pub fn forget(&mut self) {
+        self.nominations.clear();
+        if !self.marked.is_empty() {
+            self.marked.clear();
+            self.touch();
+        }
+    }
+
     /// Pods are expected on a machine (named by its claim, or by its node if it has none): it must not go before.
     pub fn nominate(&mut self, name: &str, until: Timestamp) {
         self.nominations.insert(name.to_owned(), until);

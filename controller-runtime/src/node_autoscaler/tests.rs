@@ -3,6 +3,7 @@
 mod buying;
 mod crashing;
 mod going;
+mod replicas;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +20,13 @@ use provisioner::{
 use scaler_api::{SharedClock, TokioClock};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::*;
 use crate::{
     cluster::pod,
     decisions::Decision,
+    lease::{Elector, ElectorOptions, Leadership},
     sim::{
         api::ApiServer,
         cluster::{self, Options},
@@ -37,6 +39,15 @@ struct World {
     cloud: Arc<Fake<Ec2NodeClass>>,
     tasks: Vec<JoinHandle<()>>,
     autoscaler: Option<JoinHandle<()>>,
+    replicas: BTreeMap<String, Replica>,
+}
+
+/// One of several node autoscalers that elect a leader.
+struct Replica {
+    leadership: Leadership,
+    ready: Readiness,
+    stop: Option<oneshot::Sender<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for World {
@@ -44,6 +55,11 @@ impl Drop for World {
         self.tasks
             .drain(..)
             .chain(self.autoscaler.take())
+            .chain(
+                std::mem::take(&mut self.replicas)
+                    .into_values()
+                    .flat_map(|replica| replica.tasks),
+            )
             .for_each(|task| task.abort());
     }
 }
@@ -75,6 +91,7 @@ impl World {
             cloud,
             tasks,
             autoscaler: None,
+            replicas: BTreeMap::new(),
         };
         for definition in crds() {
             world.apply(json!(definition));
@@ -95,6 +112,37 @@ impl World {
     /// Drops the node autoscaler wherever it is.
     fn crash(&mut self) {
         self.autoscaler.take().unwrap().abort();
+    }
+
+    /// Starts a replica, whose work is that of the world's node autoscaler while it leads.
+    fn start_replica(&mut self, name: &str) {
+        let runtime = self.cluster.runtime();
+        let options = ElectorOptions::new("default", "autoscaler-nodes", name);
+        let elector = Elector::new(runtime.client.clone(), runtime.clock.clone(), options).unwrap();
+        let leadership = elector.leadership();
+        let runtime = runtime.clone().with_leadership(leadership.clone());
+        let autoscaler = NodeAutoscaler::new(runtime, Arc::clone(&self.cloud), Config::default());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let elect = elector.run(async {
+            let _gone = stopped.await;
+        });
+        let replica = Replica {
+            leadership,
+            ready: autoscaler.ready(),
+            stop: Some(stop),
+            tasks: vec![tokio::spawn(elect), tokio::spawn(autoscaler.run())],
+        };
+        self.replicas.insert(name.to_owned(), replica);
+    }
+
+    fn leader(&self) -> Option<String> {
+        let mut leading = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.leadership.leads());
+        let leader = leading.next().map(|(name, _)| name.clone());
+        assert!(leading.next().is_none(), "two lead");
+        leader
     }
 
     fn apply(&self, object: Value) {

@@ -77,6 +77,18 @@ impl Batcher {
         self.shared.changed.notify_one();
     }
 
+    /// Forgets what came, and asks for a pass.
+    pub(crate) fn restart(&self) {
+        self.with(|seen| {
+            *seen = Seen {
+                arrivals: seen.arrivals,
+                again: true,
+                ..Seen::default()
+            }
+        });
+        self.shared.changed.notify_one();
+    }
+
     /// Waits for a batch. `until` asks for one at the latest then, even if nothing came.
     ///
     /// Cancel safe: what came meanwhile stays for the next call.

@@ -12,7 +12,7 @@ use super::{
     controller::Core,
     hpa::{self, Autoscaler, TargetReference},
     plan::Plan,
-    reconcile::Refusal,
+    prepare::Refusal,
     state::Turn,
 };
 use crate::store::ObjectKey;

@@ -26,10 +26,7 @@ impl Core {
     /// Checks the triggers of a running object.
     pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
         let spec = &plan.object.spec;
-        let interval = Duration::from_secs(u64::try_from(spec.polling_interval()).unwrap_or(1).max(1));
-        // From start to start, without drift.
-        let now = Instant::now();
-        turn.next_check = Some((turn.next_check.unwrap_or(now) + interval).max(now));
+        let interval = schedule(plan, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let samples = plan.triggers.iter().map(|trigger| async move {
             match &trigger.source {
@@ -290,6 +287,17 @@ impl Core {
             .map_or(0, |fallback| fallback.failure_threshold);
         self.record(key, from, to, format!("{failures}; the threshold is {threshold}"));
     }
+}
+
+/// Sets when the triggers are checked next, from start to start, without drift; returns the interval.
+pub(super) fn schedule(plan: &Plan, turn: &mut Turn) -> Duration {
+    let seconds = u64::try_from(plan.object.spec.polling_interval())
+        .unwrap_or(1)
+        .max(1);
+    let interval = Duration::from_secs(seconds);
+    let now = Instant::now();
+    turn.next_check = Some((turn.next_check.unwrap_or(now) + interval).max(now));
+    interval
 }
 
 fn cooldown(object: &ScaledObject, turn: &Turn) -> Cooldown {

@@ -1,14 +1,24 @@
 //! The controller: one turn of one object at a time.
 //!
-//! A turn reconciles if the object or something that it is made of has changed, checks the triggers if it is time, and
-//! writes the status if it says something else. Turns of different objects run side by side; what was watched only ever
-//! adds a key to the queue. While nothing changes, a turn writes nothing.
+//! A leader's turn reconciles if the object or something that it is made of has changed, checks the triggers if it is
+//! time, and writes the status if it says something else. A [standby](super::standby)'s turn only does what is needed to
+//! answer for the object. Turns of different objects run side by side; what was watched only ever adds a key to the
+//! queue. While nothing changes, a turn writes nothing.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Resource, ResourceExt as _, core::PartialObjectMeta};
+use kube::{api::ListParams, core::PartialObjectMeta};
 use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
@@ -20,15 +30,16 @@ use super::{
     hpa::Autoscaler,
     plan::Builder,
     samples::Sources,
-    state::{Entries, Entry, Fingerprint, Turn},
+    signals::Signals,
+    state::{Entries, Entry, Turn},
     status,
     target::{SlimDeployment, SlimStatefulSet, Targets},
 };
 use crate::{
     pod_autoscaler::watched::{Watched, Watches},
     queue::{Action, Backoff, WorkQueue},
-    runtime::Runtime,
-    store::{Change, ObjectKey},
+    runtime::{Readiness, Runtime},
+    store::ObjectKey,
     trigger_auth::{DependencyKind, Resolver},
 };
 
@@ -91,6 +102,16 @@ pub(crate) struct Core {
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     queue: WorkQueue<ObjectKey>,
+    /// The objects of the first list that had no turn yet.
+    first_turns: Mutex<BTreeSet<ObjectKey>>,
+    ready: Readiness,
+}
+
+/// What a process does with its turns.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Leader,
+    Standby,
 }
 
 impl Controller {
@@ -105,6 +126,7 @@ impl Controller {
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
+            leadership: runtime.leadership.clone(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
         let objects = watches.namespaced({
@@ -145,6 +167,8 @@ impl Controller {
             builder,
             entries,
             queue,
+            first_turns: Mutex::default(),
+            ready: Readiness::default(),
         };
         Self {
             core: Arc::new(core),
@@ -164,7 +188,13 @@ impl Controller {
         }
     }
 
-    /// Watches and works until dropped.
+    /// Whether its caches are filled and the objects in them can be answered for, to be asked while it runs.
+    #[must_use]
+    pub fn ready(&self) -> Readiness {
+        self.core.ready.clone()
+    }
+
+    /// Watches, answers, and works whenever this process leads, until dropped.
     pub async fn run(self) {
         let Self {
             core,
@@ -173,33 +203,125 @@ impl Controller {
         } = self;
         let work = async move {
             join_all(synced).await;
-            let concurrency = core.config.concurrency;
-            let queue = core.queue.clone();
-            let turn = |key: ObjectKey| {
-                let core = Arc::clone(&core);
-                async move { Ok::<_, std::convert::Infallible>(Box::pin(core.turn(&key)).await) }
-            };
-            queue.run(concurrency, turn).await;
+            core.work().await;
         };
         futures::join!(join_all(watches), work);
     }
 }
 
 impl Core {
-    /// One turn of one object.
-    async fn turn(&self, key: &ObjectKey) -> Action {
+    /// Takes turns as the leader or as a standby.
+    async fn work(&self) {
+        self.expect_first_turns();
+        // The first lists have put everything into the queue.
+        let is_listed = AtomicBool::new(true);
+        let stand_by = || {
+            let is_listed = is_listed.swap(false, Ordering::Relaxed);
+            async move {
+                if !is_listed {
+                    self.restart();
+                }
+                self.take_turns(Role::Standby).await;
+            }
+        };
+        let lead = || {
+            let is_listed = is_listed.swap(false, Ordering::Relaxed);
+            async move {
+                if !is_listed {
+                    self.take_up().await;
+                }
+                self.take_turns(Role::Leader).await;
+            }
+        };
+        self.runtime.leadership.alternate(stand_by, lead).await;
+    }
+
+    async fn take_turns(&self, role: Role) {
+        let turn = |key: ObjectKey| async move {
+            let action = match role {
+                Role::Leader => Box::pin(self.lead(&key)).await,
+                Role::Standby => Box::pin(self.stand_by(&key)).await,
+            };
+            self.note_first_turn(&key);
+            Ok::<_, Infallible>(action)
+        };
+        self.queue.run(self.config.concurrency, turn).await;
+    }
+
+    /// Every object gets a turn; those that were under way when the role changed were dropped.
+    fn restart(&self) {
+        let known = self.objects.list();
+        let mut keys: BTreeSet<_> = known.iter().map(|object| ObjectKey::of(&**object)).collect();
+        keys.extend(self.entries.keys());
+        keys.iter().for_each(|key| self.entries.mark(key));
+        self.queue.restart(keys);
+    }
+
+    /// Takes every object up anew from what the API says, which may be more than what was watched.
+    async fn take_up(&self) {
+        let objects = loop {
+            match self.list().await {
+                Ok(objects) => break objects,
+                Err(error) => tracing::warn!(%error, "the objects were not listed, trying again"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        let now = self.runtime.clock.now();
+        for object in &objects {
+            let entry = self.entries.of(&ObjectKey::of(object), object, now);
+            entry.resume(object, now).await;
+        }
+        self.restart();
+    }
+
+    async fn list(&self) -> kube::Result<Vec<ScaledObject>> {
+        let client = || self.runtime.client.clone();
+        let namespaces = &self.config.namespaces;
+        let apis: Vec<kube::Api<ScaledObject>> = if namespaces.is_empty() {
+            vec![kube::Api::all(client())]
+        } else {
+            let api = |namespace: &String| kube::Api::namespaced(client(), namespace);
+            namespaces.iter().map(api).collect()
+        };
+        let mut objects = Vec::new();
+        for api in apis {
+            objects.extend(api.list(&ListParams::default()).await?);
+        }
+        Ok(objects)
+    }
+
+    fn first_turns(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
+        self.first_turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expect_first_turns(&self) {
+        let known = self.objects.list();
+        let mut expected = self.first_turns();
+        expected.extend(known.iter().map(|object| ObjectKey::of(&**object)));
+        if expected.is_empty() {
+            self.ready.set();
+        }
+    }
+
+    fn note_first_turn(&self, key: &ObjectKey) {
+        let mut expected = self.first_turns();
+        if expected.remove(key) && expected.is_empty() {
+            self.ready.set();
+        }
+    }
+
+    /// One turn of one object in a process that leads.
+    async fn lead(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
             return Action::Await;
         };
-        let entry = self.entries.of(key, &object);
+        let entry = self.entries.of(key, &object, self.runtime.clock.now());
         let mut turn = entry.turn.lock().await;
         if object.metadata.deletion_timestamp.is_some() {
             return self.finalize(key, &object, &entry, &mut turn).await;
         }
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
-        let dirty = entry.live(super::state::Live::take_dirty);
-        if dirty || is_due(turn.retry_at) || turn.seen.as_ref() != Some(&Fingerprint::of(&object)) {
+        if turn.wants_reconciliation(&entry, &object) {
             self.reconcile(key, &object, &entry, &mut turn).await;
         }
         if is_due(turn.next_check)
@@ -282,7 +404,12 @@ pub(super) fn retry_delay(turn: &mut Turn) -> Duration {
     RETRY.after(turn.failures)
 }
 
-fn next_action(turn: &Turn, published: bool) -> Action {
+/// Whether a time has come.
+pub(super) fn is_due(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at <= Instant::now())
+}
+
+pub(super) fn next_action(turn: &Turn, published: bool) -> Action {
     let unpublished = (!published).then(|| Instant::now() + Duration::from_secs(1));
     match [turn.next_check, turn.retry_at, unpublished]
         .into_iter()
@@ -295,122 +422,5 @@ fn next_action(turn: &Turn, published: bool) -> Action {
                 .max(Duration::from_millis(1)),
         ),
         None => Action::Await,
-    }
-}
-
-/// Turns what was watched into keys.
-#[derive(Clone)]
-struct Signals {
-    queue: WorkQueue<ObjectKey>,
-    entries: Entries,
-}
-
-impl Signals {
-    fn reconcile(&self, key: ObjectKey) {
-        self.entries.mark(&key);
-        self.queue.add(key);
-    }
-
-    fn object(&self, change: &Change<ScaledObject>) {
-        let key = ObjectKey::of(&**change.object());
-        match change {
-            Change::Applied { object, previous } => {
-                self.entries.set_target(&key, object);
-                // Of its status the controller is the only writer.
-                let same = |previous: &Arc<ScaledObject>| {
-                    previous.uid() == object.uid() && Fingerprint::of(previous) == Fingerprint::of(object)
-                };
-                if !previous.as_ref().is_some_and(same) {
-                    self.queue.add(key);
-                }
-            }
-            Change::Deleted(_) => self.queue.add(key),
-        }
-    }
-
-    fn autoscaler(&self, change: &Change<Autoscaler>) {
-        let owner = |hpa: &Autoscaler| {
-            let owners = hpa.owner_references().iter();
-            let mut owners = owners.filter(|owner| owner.controller == Some(true));
-            let owner = owners.find(|owner| owner.kind == ScaledObject::kind(&()))?;
-            Some(ObjectKey::new(hpa.namespace().unwrap_or_default(), &owner.name))
-        };
-        match change {
-            Change::Deleted(hpa) => {
-                if let Some(key) = owner(hpa) {
-                    self.reconcile(key);
-                }
-            }
-            Change::Applied {
-                object,
-                previous: None,
-            } => {
-                if let Some(key) = owner(object) {
-                    self.queue.add(key);
-                }
-            }
-            Change::Applied {
-                object,
-                previous: Some(previous),
-            } => {
-                let Some(key) = owner(previous).or_else(|| owner(object)) else {
-                    return;
-                };
-                let drifted = previous.spec != object.spec
-                    || previous.labels() != object.labels()
-                    || previous.annotations() != object.annotations()
-                    || previous.owner_references() != object.owner_references();
-                if drifted {
-                    self.reconcile(key);
-                } else if status::hpa_condition(&previous.status) != status::hpa_condition(&object.status) {
-                    self.queue.add(key);
-                }
-            }
-        }
-    }
-
-    /// A target that appears, goes, or gets another template.
-    fn target<K: Resource>(&self) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
-        let signals = self.clone();
-        move |change| {
-            let (is_other, is_changed) = match change {
-                Change::Applied {
-                    object,
-                    previous: Some(previous),
-                } => {
-                    let (object, previous) = (object.meta(), previous.meta());
-                    (
-                        object.uid != previous.uid,
-                        object.generation != previous.generation,
-                    )
-                }
-                _ => (true, true),
-            };
-            if !is_other && !is_changed {
-                return;
-            }
-            for key in signals.entries.of_target(&ObjectKey::of(&**change.object())) {
-                let entry = signals.entries.get(&key);
-                if is_other || entry.is_some_and(|entry| entry.live(|live| live.uses_containers)) {
-                    signals.reconcile(key);
-                }
-            }
-        }
-    }
-
-    /// Something that triggers are built from.
-    fn dependency<K: Resource>(
-        &self,
-        kind: DependencyKind,
-    ) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
-        let signals = self.clone();
-        move |change| {
-            for key in signals
-                .entries
-                .of_dependency(&(kind, ObjectKey::of(&**change.object())))
-            {
-                signals.reconcile(key);
-            }
-        }
     }
 }

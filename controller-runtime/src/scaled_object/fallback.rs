@@ -112,6 +112,15 @@ impl HealthLedger {
         }
     }
 
+    /// Takes up what another replica has counted. A metric that works there may still fail here, so its count is
+    /// left to the next sample.
+    pub fn learn(&mut self, status: Option<&BTreeMap<String, keda::Health>>) {
+        for (metric, failures) in Self::of(status).failures {
+            let known = self.failures.entry(metric).or_insert(0);
+            *known = failures.max(*known);
+        }
+    }
+
     /// The failures in a row of a metric.
     #[must_use]
     pub fn failures(&self, metric: &str) -> i32 {
@@ -262,6 +271,21 @@ mod tests {
         }
         ledger.count("s1-y", true, Some(&fallback));
         assert_eq!(HealthLedger::of(ledger.to_status().as_ref()), ledger);
+    }
+
+    #[test]
+    fn what_another_replica_has_counted_is_learnt_but_its_success_is_not() {
+        let ledger = |failures: i32| HealthLedger {
+            failures: BTreeMap::from([("s0-x".to_owned(), failures)]),
+        };
+        for (here, there, expected) in [(0, 4, 4), (2, 4, 4), (4, 2, 4), (4, 0, 4), (0, 0, 0)] {
+            let mut found = ledger(here);
+            found.learn(ledger(there).to_status().as_ref());
+            assert_eq!(found, ledger(expected), "{here} here, {there} there");
+        }
+        let mut found = HealthLedger::default();
+        found.learn(ledger(3).to_status().as_ref());
+        assert_eq!(found, ledger(3));
     }
 
     #[test]

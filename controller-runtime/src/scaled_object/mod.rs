@@ -4,6 +4,9 @@
 //! workload and puts it to rest; between one replica and the most, the HPA that it keeps scales by the same events,
 //! which it reads through the [external metrics](external_metrics::ScaledObjectMetrics).
 //!
+//! Every replica resolves the objects and answers for them; only the leader writes, and says why. Whoever becomes the
+//! leader takes every object up from what the API says.
+//!
 //! What is decided is decided by pure functions on values ([`decision`], [`fallback`], [`hpa`], [`status`]); the
 //! controller reads, calls one, and writes.
 
@@ -13,10 +16,14 @@ pub mod controller;
 pub mod decision;
 pub mod external_metrics;
 pub mod fallback;
+mod finalize;
 pub mod hpa;
 pub mod plan;
+mod prepare;
 mod reconcile;
 pub mod samples;
+mod signals;
+mod standby;
 mod state;
 pub mod status;
 pub mod target;

@@ -1,4 +1,4 @@
-//! From a changed ScaledObject to a plan that runs: finalizer, label, pause, target, triggers, HPA.
+//! From a changed ScaledObject to a plan that runs: finalizer, label, pause, status, HPA. The leader's half of it.
 
 use std::sync::Arc;
 
@@ -13,59 +13,22 @@ use tokio::time::Instant;
 use super::{
     controller::{Core, retry_delay},
     decision,
-    fallback::Fallback,
-    plan::{BuildError, Built, Plan},
+    plan::Plan,
+    prepare::Refusal,
     state::{Entry, Fingerprint, Turn},
     status,
-    target::{Scale, Target, TargetError},
+    target::{Scale, Target},
 };
 use crate::{
-    admission::{Finding, Findings, Severity, scaled_object as rules},
+    admission::{Finding, Findings, Severity},
     events::EventType,
     store::ObjectKey,
 };
 
 /// How often the API server may fail to answer before that is said.
-const PATIENCE: u32 = 5;
-
-/// Why an object does not run.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    /// Something is wrong with it, or with what it refers to.
-    #[error("{0}")]
-    Wrong(String),
-    /// A trigger of it cannot be built.
-    #[error("{0}")]
-    Unbuilt(String),
-    /// The API server did not answer.
-    #[error("{0}")]
-    Unanswered(String),
-}
-
-impl From<kube::Error> for Refusal {
-    fn from(error: kube::Error) -> Self {
-        Self::Unanswered(error.to_string())
-    }
-}
-
-impl From<TargetError> for Refusal {
-    fn from(error: TargetError) -> Self {
-        if error.is_transient() {
-            Self::Unanswered(error.to_string())
-        } else {
-            Self::Wrong(error.to_string())
-        }
-    }
-}
-
-impl From<BuildError> for Refusal {
-    fn from(error: BuildError) -> Self {
-        match error {
-            BuildError::Target(error) => error.into(),
-            error @ BuildError::Authentication(_) => Self::Unanswered(error.to_string()),
-        }
-    }
-}
+pub(super) const PATIENCE: u32 = 5;
+/// What readers of the metrics of a paused object are told.
+pub(super) const PAUSED: &str = "it is paused by an annotation";
 
 impl Core {
     /// Makes the object run, or says why it does not.
@@ -112,53 +75,19 @@ impl Core {
             return self.pause(key, &object, entry, turn).await;
         }
         self.unpause(key, &object, turn);
-        let findings = rules::check(&object, self.builder.sources.registry());
-        let resolved = self
-            .builder
-            .targets
-            .resolve(&key.namespace, &object.spec.scale_target_ref)
-            .await;
-        let (target, mut problems) = match resolved {
-            Ok((target, scale)) => {
-                self.note_target(turn, &target, &scale);
-                (Some(target), Vec::new())
-            }
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => (None, vec![error.to_string()]),
-        };
+        let prepared = self.prepare(key, &object, entry).await?;
+        if let Some((target, scale)) = &prepared.target {
+            self.note_target(turn, target, scale);
+        }
         if object.spec.restores_original_replica_count() {
             // Before the first step, so that it survives a restart.
             self.publish(key, turn).await;
         }
-        let built = self.builder.build(&object, target.as_ref()).await?;
-        self.entries.set_dependencies(key, built.uses.clone());
-        entry.live(|live| live.uses_containers = built.uses_containers);
         let (types, authentications) = status::summarize(&object.spec.triggers);
         turn.status.triggers_types = Some(types);
         turn.status.authentications_types = Some(authentications);
-        problems.extend(problems_of(&findings, &built));
-        let Some(target) = target.filter(|_| problems.is_empty()) else {
-            let words = problems.join("; ");
-            let is_trigger = |finding: &Finding| finding.field.starts_with("spec.triggers");
-            let unbuilt = findings
-                .at_least(Severity::Error)
-                .chain(built.findings.at_least(Severity::Error));
-            let unbuilt = unbuilt.into_iter().any(is_trigger);
-            return Err(if unbuilt {
-                Refusal::Unbuilt(words)
-            } else {
-                Refusal::Wrong(words)
-            });
-        };
-        self.inform(&object, turn, &findings, &built.findings);
-        let triggers = built.triggers;
-        let fallback = Fallback::of(&object.spec);
-        let plan = Arc::new(Plan {
-            object: Arc::clone(&object),
-            target,
-            triggers,
-            fallback,
-        });
+        let plan = prepared.plan?;
+        self.inform(&object, turn, &prepared.findings, &prepared.built);
         let made = self.ensure_autoscaler(key, &plan, turn).await?;
         self.start(&plan, entry, turn, is_new || made);
         Ok(())
@@ -225,9 +154,11 @@ impl Core {
         entry.live(|live| live.run(Arc::clone(plan)));
         if restart || !is_running {
             turn.next_check = Some(Instant::now());
-            turn.failing.clear();
+            if turn.started {
+                turn.failing.clear();
+            }
         }
-        if !was_ready || (restart && is_running) {
+        if !was_ready || (restart && turn.started) {
             for trigger in &plan.triggers {
                 let message = format!("Scaler {} is built.", trigger.trigger_type);
                 recorder.publish(&*plan.object, EventType::Normal, "KEDAScalersStarted", message);
@@ -246,6 +177,7 @@ impl Core {
             let reason = format!("{} is scaled by {}", plan.target, metrics.join(", "));
             self.record(&ObjectKey::of(&*plan.object), "", "ready", reason);
         }
+        turn.started = true;
         turn.announced.clear();
         if !turn.status.condition("Ready").is_some_and(Condition::is_true) {
             status::set_condition(&mut turn.status, decision::ready());
@@ -263,8 +195,7 @@ impl Core {
         let problem = refusal.to_string();
         let problem = problem.as_str();
         entry.live(|live| live.stop(problem));
-        turn.next_check = None;
-        turn.failing.clear();
+        turn.rest();
         status::set_condition(
             &mut turn.status,
             Condition::new("Ready", "False", "ScaledObjectCheckFailed", problem),
@@ -293,8 +224,8 @@ impl Core {
         entry: &Entry,
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
-        entry.live(|live| live.stop("it is paused by an annotation"));
-        turn.next_check = None;
+        entry.live(|live| live.stop(PAUSED));
+        turn.rest();
         if status::set_condition(&mut turn.status, status::paused_condition(true)) {
             let (reason, message) = ("ScaledObjectPaused", "ScaledObject is paused");
             self.runtime
@@ -346,104 +277,4 @@ impl Core {
             "the annotation that paused the object is gone",
         );
     }
-
-    /// Puts back the first replicas if that is asked for, and lets the object go.
-    pub(super) async fn finalize(
-        &self,
-        key: &ObjectKey,
-        object: &ScaledObject,
-        entry: &Entry,
-        turn: &mut Turn,
-    ) -> crate::queue::Action {
-        entry.live(|live| live.stop("it is being deleted"));
-        turn.next_check = None;
-        if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-            return crate::queue::Action::Await;
-        }
-        match self.try_finalize(key, object, turn).await {
-            Ok(()) => {
-                let (reason, message) = ("ScaledObjectDeleted", "ScaledObject was deleted");
-                self.runtime
-                    .recorder
-                    .publish(object, EventType::Warning, reason, message);
-                crate::queue::Action::Await
-            }
-            Err(problem) => {
-                tracing::warn!(object = %key, %problem, "was not finalized, trying again");
-                crate::queue::Action::RequeueAfter(retry_delay(turn))
-            }
-        }
-    }
-
-    async fn try_finalize(&self, key: &ObjectKey, object: &ScaledObject, turn: &Turn) -> Result<(), Refusal> {
-        let original = turn.status.original_replica_count;
-        if let Some(replicas) = original.filter(|_| object.spec.restores_original_replica_count()) {
-            match self.restore(key, object, replicas).await {
-                Err(error) if error.is_transient() => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(object = %key, %error, "the original replicas were not put back")
-                }
-                Ok(()) => {}
-            }
-        }
-        let finalizers: Vec<_> = object
-            .finalizers()
-            .iter()
-            .filter(|finalizer| *finalizer != FINALIZER)
-            .collect();
-        let patch = json!({"metadata": {
-            "resourceVersion": object.metadata.resource_version,
-            "finalizers": finalizers,
-        }});
-        match self
-            .api(key)
-            .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-        {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            result => result.map(|_| ()).map_err(Refusal::from),
-        }
-    }
-
-    async fn restore(
-        &self,
-        key: &ObjectKey,
-        object: &ScaledObject,
-        replicas: i32,
-    ) -> Result<(), TargetError> {
-        let reference = &object.spec.scale_target_ref;
-        let (target, scale) = self.builder.targets.resolve(&key.namespace, reference).await?;
-        if scale.replicas() != replicas {
-            self.builder.targets.set(&target, &scale, replicas).await?;
-            let reason = "the object is deleted and restoreToOriginalReplicaCount is set";
-            self.record(key, scale.replicas(), replicas, reason);
-        }
-        Ok(())
-    }
-}
-
-/// Every problem at once; parameters that do not exist are named beside those that miss them.
-fn problems_of(findings: &Findings, built: &Built) -> Vec<String> {
-    let errors: Vec<_> = findings
-        .at_least(Severity::Error)
-        .chain(built.findings.at_least(Severity::Error))
-        .collect();
-    if errors.is_empty() {
-        return Vec::new();
-    }
-    let missing = built.findings.all().iter().filter(|finding| {
-        finding.severity == Severity::Warning && finding.field.ends_with("authenticationRef")
-    });
-    let words = errors
-        .iter()
-        .map(ToString::to_string)
-        .chain(missing.map(ToString::to_string));
-    let prefix = match errors
-        .iter()
-        .all(|finding| finding.reason == "incorrect-replicas")
-    {
-        true => "ScaledObject doesn't have correct Idle/Min/Max Replica Counts specification",
-        false => "Failed to ensure HPA is correctly created for ScaledObject",
-    };
-    vec![format!("{prefix}: {}", words.collect::<Vec<_>>().join("; "))]
 }

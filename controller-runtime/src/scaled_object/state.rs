@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use scaler_api::{
     Error, Sample,
@@ -17,6 +17,7 @@ use super::{
     fallback::HealthLedger,
     plan::{Plan, PlannedTrigger},
     samples::Taken,
+    status,
 };
 use crate::{store::ObjectKey, trigger_auth::Dependency};
 
@@ -109,6 +110,53 @@ pub(crate) struct Turn {
     pub(crate) announced: String,
     /// The triggers that failed at the last check.
     pub(crate) failing: BTreeSet<usize>,
+    /// Whether this leader has started it.
+    pub(crate) started: bool,
+}
+
+impl Turn {
+    /// Takes an object up from what the API says.
+    fn resume(object: &ScaledObject, now: Timestamp) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let cooldown = SignedDuration::from_secs(i64::from(object.spec.cooldown_period()));
+        let refused = status
+            .condition("Ready")
+            .filter(|ready| !ready.is_true() && ready.reason.as_deref() == Some("ScaledObjectCheckFailed"));
+        Self {
+            last_active: status::resumed_last_active(&status, cooldown, now),
+            // What was said about it by an event is not said again.
+            announced: refused
+                .and_then(|ready| ready.message.clone())
+                .unwrap_or_default(),
+            failing: failing(&status),
+            published: status.clone(),
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the object, or something that it is made of, is not as it was when it was last looked at.
+    pub(crate) fn wants_reconciliation(&self, entry: &Entry, object: &ScaledObject) -> bool {
+        let dirty = entry.live(Live::take_dirty);
+        let is_late = self.retry_at.is_some_and(|at| at <= Instant::now());
+        dirty || is_late || self.seen.as_ref() != Some(&Fingerprint::of(object))
+    }
+
+    /// Nothing is checked any more.
+    pub(crate) fn rest(&mut self) {
+        self.next_check = None;
+        self.failing.clear();
+        self.started = false;
+    }
+}
+
+/// The triggers with a metric that fails: metrics are named `s<index>-<name>`.
+fn failing(status: &ScaledObjectStatus) -> BTreeSet<usize> {
+    let ledger = HealthLedger::of(status.health.as_ref());
+    let metrics = status.health.iter().flatten().map(|(metric, _)| metric);
+    let failing = metrics.filter(|metric| ledger.failures(metric) > 0);
+    let index = |metric: &String| metric.strip_prefix('s')?.split_once('-')?.0.parse().ok();
+    failing.filter_map(index).collect()
 }
 
 /// What a reconciliation depends on in the object itself.
@@ -146,13 +194,18 @@ impl Entries {
         self.with(|index| index.entries.get(key).cloned())
     }
 
+    /// Every object.
+    pub(crate) fn keys(&self) -> Vec<ObjectKey> {
+        self.with(|index| index.entries.keys().cloned().collect())
+    }
+
     /// The entry of `object`, a new one if there was none or it was of another object by that name.
-    pub(crate) fn of(&self, key: &ObjectKey, object: &ScaledObject) -> Arc<Entry> {
+    pub(crate) fn of(&self, key: &ObjectKey, object: &ScaledObject, now: Timestamp) -> Arc<Entry> {
         self.with(|index| {
             if let Some(known) = index.entries.get(key).filter(|known| known.uid == object.uid()) {
                 return Arc::clone(known);
             }
-            let entry = Arc::new(Entry::new(object));
+            let entry = Arc::new(Entry::new(object, now));
             index.entries.insert(key.clone(), Arc::clone(&entry));
             entry
         })
@@ -233,24 +286,30 @@ impl Entries {
 }
 
 impl Entry {
-    fn new(object: &ScaledObject) -> Self {
-        let status = object.status.clone().unwrap_or_default();
+    fn new(object: &ScaledObject, now: Timestamp) -> Self {
         let live = Live {
             problem: "it was not looked at yet".to_owned(),
-            ledger: HealthLedger::of(status.health.as_ref()),
             ..Live::default()
         };
-        let turn = Turn {
-            last_active: status.last_active_time.as_ref().map(|time| time.0),
-            status: status.clone(),
-            published: status,
-            ..Turn::default()
-        };
-        Self {
+        let entry = Self {
             uid: object.uid(),
             live: Mutex::new(live),
-            turn: tokio::sync::Mutex::new(turn),
-        }
+            turn: tokio::sync::Mutex::new(Turn::resume(object, now)),
+        };
+        entry.learn(object);
+        entry
+    }
+
+    /// Takes the object up anew from what the API says; what readers of metrics see of it stays.
+    pub(crate) async fn resume(&self, object: &ScaledObject, now: Timestamp) {
+        *self.turn.lock().await = Turn::resume(object, now);
+        self.learn(object);
+    }
+
+    /// Takes up what the leader has counted.
+    pub(crate) fn learn(&self, object: &ScaledObject) {
+        let health = object.status.as_ref().and_then(|status| status.health.as_ref());
+        self.live(|live| live.ledger.learn(health));
     }
 
     pub(crate) fn live<T>(&self, work: impl FnOnce(&mut Live) -> T) -> T {

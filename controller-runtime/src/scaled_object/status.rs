@@ -148,6 +148,23 @@ pub fn publishes_last_active(
     newer.as_secs() >= 1 && (turned || newer >= last_active_interval(cooldown))
 }
 
+/// When an object was last active, for a leader that has only its status: an object that was active when the status
+/// was written may have been active until it would have been written again.
+#[must_use]
+pub fn resumed_last_active(
+    status: &ScaledObjectStatus,
+    cooldown: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let published = status.last_active_time.as_ref()?.0;
+    let is_active = status.condition("Active").is_some_and(Condition::is_true);
+    let latest = published.saturating_add(last_active_interval(cooldown));
+    match latest {
+        Ok(latest) if is_active => Some(latest.min(now).max(published)),
+        _ => Some(published),
+    }
+}
+
 /// A merge patch of the status subresource from `before` to `after`; none where nothing changed.
 #[must_use]
 pub fn patch(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Value> {
@@ -290,6 +307,28 @@ mod tests {
                 expected,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn who_resumes_loses_no_cooldown() {
+        let cases = [
+            ("never active", None, true, 200, None),
+            ("at rest", Some(100), false, 200, Some(100)),
+            ("active, just written", Some(100), true, 104, Some(104)),
+            ("active, not written since", Some(100), true, 200, Some(130)),
+            ("active, in the future", Some(100), true, 90, Some(100)),
+        ];
+        for (name, published, active, now, expected) in cases {
+            let mut status = ScaledObjectStatus {
+                last_active_time: published
+                    .map(|second| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(second))),
+                ..Default::default()
+            };
+            let word = if active { "True" } else { "False" };
+            set_condition(&mut status, Condition::new("Active", word, "", ""));
+            let found = resumed_last_active(&status, SignedDuration::from_secs(60), at(now));
+            assert_eq!(found, expected.map(at), "{name}");
         }
     }
 

@@ -25,14 +25,14 @@ const MANAGER: &str = "autoscaler-install";
 
 /// What to install, and where.
 #[derive(Clone, Debug, Args)]
-pub struct Arguments {
+pub struct Installation {
     #[command(flatten)]
     what: arguments::Arguments,
     #[command(flatten)]
     target: Target,
 }
 
-impl Arguments {
+impl Installation {
     /// Installs it.
     ///
     /// # Errors

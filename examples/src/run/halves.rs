@@ -2,8 +2,16 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "kwok")]
+use controller_runtime::node_autoscaler::{self, NodeAutoscaler};
 use controller_runtime::pod_autoscaler::{self, PodAutoscaler};
 use metrics_adapter::ExternalMetrics;
+#[cfg(feature = "kwok")]
+use provisioner::{
+    Provisioner,
+    kwok::{KwokCatalog, KwokOptions, KwokProvisioner},
+    schedule::MinValuesPolicy,
+};
 use scaler_api::Registry;
 
 use super::{
@@ -60,6 +68,53 @@ fn pods(process: &Process) -> PodAutoscaler {
 /// # Errors
 /// If the provider cannot be made.
 pub(super) fn start_nodes(process: &Process, provider: Provider, lives: &mut Lives) -> anyhow::Result<()> {
-    let _ = (process, lives);
-    anyhow::bail!("this build has no provider {provider:?}")
+    match provider {
+        #[cfg(feature = "kwok")]
+        Provider::Kwok => {
+            add_nodes(process, kwok(process)?, lives);
+            Ok(())
+        }
+        // The configuration was checked: this build has no such provider.
+        other => {
+            let _ = (process, lives);
+            anyhow::bail!("this build has no provider {other:?}")
+        }
+    }
+}
+
+#[cfg(feature = "kwok")]
+fn kwok(process: &Process) -> Result<KwokProvisioner, provisioner::Error> {
+    let catalog = match &process.settings.instance_types_file {
+        Some(file) => KwokCatalog::from_file(file)?,
+        None => KwokCatalog::builtin(),
+    };
+    let clock = Arc::clone(&process.runtime.clock);
+    Ok(KwokProvisioner::new(
+        process.client(),
+        catalog,
+        clock,
+        KwokOptions::default(),
+    ))
+}
+
+#[cfg(feature = "kwok")]
+fn add_nodes<P: Provisioner>(process: &Process, provisioner: P, lives: &mut Lives) {
+    let settings = &process.settings;
+    let config = node_autoscaler::Config {
+        batch_idle: settings.batch_idle,
+        batch_longest: settings.batch_longest,
+        spot_to_spot: settings.spot_to_spot,
+        min_values: if settings.relax_min_values {
+            MinValuesPolicy::BestEffort
+        } else {
+            MinValuesPolicy::Strict
+        },
+        ..node_autoscaler::Config::default()
+    };
+    let nodes = NodeAutoscaler::new(process.runtime.clone(), Arc::new(provisioner), config);
+    let heartbeat = process.heartbeat("nodes");
+    lives.working.add(
+        "the node half",
+        async move { heartbeat.beside(nodes.run()).await },
+    );
 }

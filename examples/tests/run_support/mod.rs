@@ -51,6 +51,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(kubeconfig: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(kubeconfig, arguments, &[]).await
+    }
+
+    /// With environment variables besides.
+    pub(crate) async fn start_with(
+        kubeconfig: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         // The binary has its own; this is for the test's requests.
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut child = autoscaler()
@@ -68,6 +77,7 @@ impl Running {
                 "--webhook-bind-address=127.0.0.1:0",
             ])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

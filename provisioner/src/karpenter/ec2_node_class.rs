@@ -435,6 +435,7 @@ pub struct Ec2NodeClassStatus {
     pub instance_profile: Option<String>,
     /// `AMIsReady`, `SubnetsReady`, `SecurityGroupsReady`, `InstanceProfileReady`, `ValidationSucceeded`, `Ready`, ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -57,6 +57,7 @@ impl<'de> Deserialize<'de> for KwokNodeClassSpec {
 pub struct KwokNodeClassStatus {
     /// `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -141,6 +141,7 @@ pub struct NodeClaimStatus {
     pub allocatable: Option<ResourceList>,
     /// See [`conditions`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
     /// When a pod last came, ended or went.
     #[serde(default, skip_serializing_if = "Option::is_none")]

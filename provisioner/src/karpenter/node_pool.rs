@@ -268,6 +268,7 @@ pub struct NodePoolStatus {
     pub node_class_observed_generation: Option<i64>,
     /// `ValidationSucceeded`, `NodeClassReady`, `NodeRegistrationHealthy`, `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -8,10 +8,12 @@ mod delete;
 mod documents;
 mod kinds;
 mod objects;
+mod owners;
 mod paging;
 mod patch;
 mod read;
 mod subresources;
+mod tables;
 mod update;
 mod watch;
 
@@ -26,9 +28,13 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("api::watch", watch::CASES),
     ("api::patch", patch::CASES),
     ("api::apply", apply::CASES),
+    ("api::owners", owners::CASES),
     ("api::defaults", defaults::CASES),
     ("api::kinds", kinds::CASES),
-    ("api::custom", custom::CASES),
+    ("api::custom::definitions", custom::definitions::CASES),
+    ("api::custom::schemas", custom::schemas::CASES),
+    ("api::custom::objects", custom::objects::CASES),
     ("api::documents", documents::CASES),
+    ("api::tables", tables::CASES),
     ("api::subresources", subresources::CASES),
 ];

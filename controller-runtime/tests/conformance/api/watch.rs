@@ -14,7 +14,6 @@ cases![
     an_object_that_leaves_a_field_selection_is_deleted,
     a_deleted_object_carries_the_version_of_its_deletion,
     a_write_without_a_change_is_no_event,
-    a_version_that_has_expired_is_gone,
     a_watch_ends_after_its_timeout,
     a_bookmark_comes_at_the_end_of_a_watch_that_wants_them,
     a_streamed_list_ends_with_a_bookmark,
@@ -191,19 +190,6 @@ async fn a_write_without_a_change_is_no_event(c: &Cluster) -> anyhow::Result<()>
     create(c, "v1", "secrets", &secret("b")).await?;
     watch.expect_name("ADDED", "b").await?;
     Ok(())
-}
-
-async fn a_version_that_has_expired_is_gone(c: &Cluster) -> anyhow::Result<()> {
-    create(c, "v1", "secrets", &secret("a")).await?;
-    let mut watch = c.watch(&c.at("v1", "secrets?resourceVersion=1")).await?;
-    let status = watch.expect("ERROR").await?;
-    contains(
-        &status,
-        json!({"kind": "Status", "code": 410, "reason": "Expired", "status": "Failure"}),
-    )?;
-    let message = text(&status, "/message");
-    anyhow::ensure!(message.starts_with("too old resource version: 1 ("), "{message}");
-    watch.expect_end().await
 }
 
 async fn a_watch_ends_after_its_timeout(c: &Cluster) -> anyhow::Result<()> {

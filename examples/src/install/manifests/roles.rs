@@ -143,12 +143,7 @@ pub(super) fn own_namespace(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
         // What is made has no name yet when it is asked whether that is allowed.
         rule(LEASES, &["leases"], &["create"]),
-        rule_for(
-            LEASES,
-            &["leases"],
-            &[cx.values.lease()],
-            &["get", "update", "patch"],
-        ),
+        rule_for(LEASES, &["leases"], &[cx.values.lease()], &["get", "update"]),
     ];
     if !cx.values.pods() {
         return rules;

@@ -1,0 +1,141 @@
+//! Turns what was watched into keys of objects that need a turn.
+
+use std::sync::Arc;
+
+use kube::{Resource, ResourceExt as _};
+use scaler_api::keda::ScaledObject;
+
+use super::{
+    hpa::Autoscaler,
+    state::{Entries, Fingerprint},
+    status,
+};
+use crate::{
+    lease::Leadership,
+    queue::WorkQueue,
+    store::{Change, ObjectKey},
+    trigger_auth::DependencyKind,
+};
+
+/// Turns what was watched into keys.
+#[derive(Clone)]
+pub(super) struct Signals {
+    pub(super) queue: WorkQueue<ObjectKey>,
+    pub(super) entries: Entries,
+    pub(super) leadership: Leadership,
+}
+
+impl Signals {
+    fn reconcile(&self, key: ObjectKey) {
+        self.entries.mark(&key);
+        self.queue.add(key);
+    }
+
+    pub(super) fn object(&self, change: &Change<ScaledObject>) {
+        let key = ObjectKey::of(&**change.object());
+        match change {
+            Change::Applied { object, previous } => {
+                self.entries.set_target(&key, object);
+                // Of its status the leader is the only writer.
+                if !self.leadership.leads()
+                    && let Some(entry) = self.entries.get(&key)
+                {
+                    entry.learn(object);
+                }
+                let same = |previous: &Arc<ScaledObject>| {
+                    previous.uid() == object.uid() && Fingerprint::of(previous) == Fingerprint::of(object)
+                };
+                if !previous.as_ref().is_some_and(same) {
+                    self.queue.add(key);
+                }
+            }
+            Change::Deleted(_) => self.queue.add(key),
+        }
+    }
+
+    pub(super) fn autoscaler(&self, change: &Change<Autoscaler>) {
+        let owner = |hpa: &Autoscaler| {
+            let owners = hpa.owner_references().iter();
+            let mut owners = owners.filter(|owner| owner.controller == Some(true));
+            let owner = owners.find(|owner| owner.kind == ScaledObject::kind(&()))?;
+            Some(ObjectKey::new(hpa.namespace().unwrap_or_default(), &owner.name))
+        };
+        match change {
+            Change::Deleted(hpa) => {
+                if let Some(key) = owner(hpa) {
+                    self.reconcile(key);
+                }
+            }
+            Change::Applied {
+                object,
+                previous: None,
+            } => {
+                if let Some(key) = owner(object) {
+                    self.queue.add(key);
+                }
+            }
+            Change::Applied {
+                object,
+                previous: Some(previous),
+            } => {
+                let Some(key) = owner(previous).or_else(|| owner(object)) else {
+                    return;
+                };
+                let drifted = previous.spec != object.spec
+                    || previous.labels() != object.labels()
+                    || previous.annotations() != object.annotations()
+                    || previous.owner_references() != object.owner_references();
+                if drifted {
+                    self.reconcile(key);
+                } else if status::hpa_condition(&previous.status) != status::hpa_condition(&object.status) {
+                    self.queue.add(key);
+                }
+            }
+        }
+    }
+
+    /// A target that appears, goes, or gets another template.
+    pub(super) fn target<K: Resource>(&self) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
+        let signals = self.clone();
+        move |change| {
+            let (is_other, is_changed) = match change {
+                Change::Applied {
+                    object,
+                    previous: Some(previous),
+                } => {
+                    let (object, previous) = (object.meta(), previous.meta());
+                    (
+                        object.uid != previous.uid,
+                        object.generation != previous.generation,
+                    )
+                }
+                _ => (true, true),
+            };
+            if !is_other && !is_changed {
+                return;
+            }
+            for key in signals.entries.of_target(&ObjectKey::of(&**change.object())) {
+                let entry = signals.entries.get(&key);
+                if is_other || entry.is_some_and(|entry| entry.live(|live| live.uses_containers)) {
+                    signals.reconcile(key);
+                }
+            }
+        }
+    }
+
+    /// Something that triggers are built from.
+    pub(super) fn dependency<K: Resource>(
+        &self,
+        kind: DependencyKind,
+    ) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
+        let signals = self.clone();
+        move |change| {
+            for key in signals
+                .entries
+                .of_dependency(&(kind, ObjectKey::of(&**change.object())))
+            {
+                signals.reconcile(key);
+            }
+        }
+    }
+}
