@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn each_row_is_refused_where_it_says() {
-        let azure = |more: Value| with(json!({"provider": "azure-workload"}), more);
-        let aws = |more: Value| with(json!({"provider": "aws"}), more);
+        let azure = |more: Value| with(json!({"provider": "azure-workload"}), &more);
+        let aws = |more: Value| with(json!({"provider": "aws"}), &more);
         let oauth2 = |client: &str, url: &str| json!({"oauth2": {"clientId": client, "tokenUrl": url}});
         let cases = [
             (azure(json!({})), vec![]),
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    fn with(mut identity: Value, more: Value) -> Value {
+    fn with(mut identity: Value, more: &Value) -> Value {
         let more = more.as_object().unwrap().clone();
         identity.as_object_mut().unwrap().extend(more);
         json!({"podIdentity": identity})
