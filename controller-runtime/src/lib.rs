@@ -16,7 +16,13 @@ pub mod node_claim;
 pub mod node_pool;
 pub mod provisioning;
 // What both stand on.
+#[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
+pub mod certificates;
 pub mod decisions;
+#[cfg(all(feature = "envtest", unix))]
+pub mod envtest;
 pub mod events;
 pub mod hpa;
 mod latch;

@@ -17,6 +17,7 @@ use kube::{Api, Resource, api::ListParams};
 use provisioner::{
     Provisioner,
     karpenter::{NodeClaim, NodeClassRef, NodePool},
+    schedule::MinValuesPolicy,
 };
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     store::{Change, Informer, ObjectKey, Store},
 };
 
-/// The times of the node autoscaler. The default is what Karpenter has.
+/// The times and the policies of the node autoscaler. The default is what Karpenter has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// A batch of pods ends when no new pod has come for this long.
@@ -66,6 +67,10 @@ pub struct Config {
     pub event_silence: Duration,
     /// The same for pods that cannot have a node.
     pub failed_scheduling_silence: Duration,
+    /// Whether a spot node may be replaced by another spot node.
+    pub spot_to_spot: bool,
+    /// How pools' `minValues` are met.
+    pub min_values: MinValuesPolicy,
 }
 
 impl Default for Config {
@@ -89,6 +94,8 @@ impl Default for Config {
             class_recheck: seconds(5 * 60),
             event_silence: seconds(2 * 60),
             failed_scheduling_silence: seconds(5 * 60),
+            spot_to_spot: false,
+            min_values: MinValuesPolicy::Strict,
         }
     }
 }

@@ -45,6 +45,13 @@ impl PodAutoscaler {
         Arc::clone(&self.metrics) as Arc<dyn ExternalMetrics>
     }
 
+    /// What it watches, for an admission webhook in the same process.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn watched(&self) -> crate::admission::webhook::Stores {
+        self.scaled_objects.watched()
+    }
+
     /// Whether its caches are filled and it can answer for the objects in them, to be asked while it runs.
     #[must_use]
     pub fn ready(&self) -> Readiness {

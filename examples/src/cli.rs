@@ -8,8 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bundled::{self, Bundled, Story},
     input::{self, InputProblems},
+    install,
     record::Record,
-    report, scenario,
+    report,
+    run::{self, RunArgs},
+    scenario,
     simulate::{self, Options},
     view::View,
 };
@@ -27,6 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run on a cluster: controllers, metrics adapter, admission webhook, health and metrics in one process.
+    Run(RunArgs),
     /// Run a bundled story on the embedded cluster.
     Demo {
         /// Which story: sqs-consumer, tutorial or night-shift.
@@ -46,6 +51,14 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Print the definitions of KEDA's and Karpenter's resources.
+    Crds(install::crds::Arguments),
+    /// Print everything that a cluster needs for the autoscaler.
+    Manifests(install::arguments::Arguments),
+    /// Install on a cluster what manifests prints, in order.
+    Install(install::apply::Installation),
+    /// Take everything away again; workloads and nodes stay as they are.
+    Uninstall(install::uninstall::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +129,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Run(args) => run::run(args),
             Command::Demo { story, run } => {
                 let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
                 let Some(bundled) = Bundled::named(&story) else {
@@ -136,6 +150,10 @@ impl Cli {
                 scenario,
                 run,
             } => run.execute(load(&manifests, &scenario)?),
+            Command::Crds(arguments) => arguments.run(),
+            Command::Manifests(arguments) => arguments.run(),
+            Command::Install(arguments) => arguments.run(),
+            Command::Uninstall(arguments) => arguments.run(),
         }
     }
 }

@@ -7,10 +7,13 @@ pub mod bundled;
 #[cfg(feature = "sim")]
 pub mod cli;
 pub mod input;
+pub mod install;
+pub mod names;
 #[cfg(feature = "kubernetes-workload")]
 pub mod pod_counter;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod simulate;

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub const GROUP: &str = "external.metrics.k8s.io";
 /// The version of the API group.
 pub const VERSION: &str = "v1beta1";
+/// The API group and its version.
+pub(crate) const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 /// The kind of the answer.
 pub const LIST_KIND: &str = "ExternalMetricValueList";
 
@@ -124,19 +126,15 @@ pub(crate) fn accepts_json(accept: Option<&str>) -> bool {
     })
 }
 
-fn group_version() -> String {
-    format!("{GROUP}/{VERSION}")
-}
-
 fn root() -> Value {
     json!({ "paths": [
-        "/apis", format!("/apis/{GROUP}"), format!("/apis/{}", group_version()),
+        "/apis", format!("/apis/{GROUP}"), format!("/apis/{}", GROUP_VERSION),
         "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
     ]})
 }
 
 fn group(kind: &str) -> Value {
-    let version = json!({ "groupVersion": group_version(), "version": VERSION });
+    let version = json!({ "groupVersion": GROUP_VERSION, "version": VERSION });
     let mut group = json!({ "name": GROUP, "versions": [version], "preferredVersion": version });
     if !kind.is_empty() {
         group["kind"] = json!(kind);
@@ -153,7 +151,7 @@ fn resources() -> Value {
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": group_version(),
+        "groupVersion": GROUP_VERSION,
         "resources": [{
             "name": RESOURCE, "singularName": "", "namespaced": true, "kind": LIST_KIND, "verbs": ["get"],
         }],
@@ -191,7 +189,7 @@ fn openapi_v2() -> Value {
 }
 
 fn openapi_v3(hash: &str) -> Value {
-    let path = format!("apis/{}", group_version());
+    let path = format!("apis/{}", GROUP_VERSION);
     let url = format!("/openapi/v3/{path}?hash={hash}");
     json!({ "paths": { path: { "serverRelativeURL": url } } })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,7 +17,7 @@ use tower::Service;
 use tracing::debug;
 
 use crate::{
-    discovery::{Document, Documents, GROUP, LIST_KIND, VERSION, accepts_json},
+    discovery::{Document, Documents, GROUP, GROUP_VERSION, LIST_KIND, VERSION, accepts_json},
     metrics::{ExternalMetricValue, ExternalMetrics, MetricRequest},
     selector::Selector,
     status::Status,
@@ -29,10 +30,22 @@ pub type Body = Full<Bytes>;
 ///
 /// Cheap to clone; serve it from hyper, mount it into another API server or call it directly. It does no
 /// authentication: put that in front.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MetricsAdapter {
     metrics: Arc<dyn ExternalMetrics>,
     documents: Arc<Documents>,
+    readiness: Option<Arc<Readiness>>,
+}
+
+/// Says what the process still waits for.
+type Readiness = dyn Fn() -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for MetricsAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsAdapter")
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MetricsAdapter {
@@ -40,14 +53,28 @@ impl MetricsAdapter {
     #[must_use]
     pub fn new(metrics: Arc<dyn ExternalMetrics>) -> Self {
         let documents = Arc::new(Documents::new(concat!("v", env!("CARGO_PKG_VERSION"))));
-        Self { metrics, documents }
+        Self {
+            metrics,
+            documents,
+            readiness: None,
+        }
+    }
+
+    /// Answers `/readyz` with 503 and the reason while `readiness` is an error. Without it the adapter is always ready.
+    #[must_use]
+    pub fn with_readiness(self, readiness: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self {
+            readiness: Some(Arc::new(readiness)),
+            ..self
+        }
     }
 
     /// The answer to a request, of which only the head matters.
     pub async fn respond(&self, head: &http::request::Parts) -> Response<Body> {
         let response = match self.route(head) {
             Ok(Route::Document(document)) => document_response(document, head),
-            Ok(Route::Healthy) => text_response("ok"),
+            Ok(Route::Healthy) => text_response(StatusCode::OK, "ok"),
+            Ok(Route::Ready) => self.ready_response(),
             Ok(Route::Metric(request)) => self.metric_response(&request).await,
             Err(status) => status_response(&status),
         };
@@ -55,6 +82,13 @@ impl MetricsAdapter {
             return response.map(|_| Body::default());
         }
         response
+    }
+
+    fn ready_response(&self) -> Response<Body> {
+        match self.readiness.as_ref().map_or(Ok(()), |readiness| readiness()) {
+            Ok(()) => text_response(StatusCode::OK, "ok"),
+            Err(reason) => text_response(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}")),
+        }
     }
 
     async fn metric_response(&self, request: &MetricRequest) -> Response<Body> {
@@ -77,15 +111,11 @@ impl MetricsAdapter {
             .headers
             .get(header::ACCEPT)
             .and_then(|value| value.to_str().ok());
-        let segments: Vec<&str> = head
-            .uri
-            .path()
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
+        let segments = path_segments(head.uri.path());
         let documents = &*self.documents;
         let route = match *segments.as_slice() {
-            ["healthz" | "livez" | "readyz", ..] => Route::Healthy,
+            ["healthz" | "livez", ..] => Route::Healthy,
+            ["readyz", ..] => Route::Ready,
             [] => Route::Document(&documents.root),
             ["version"] => Route::Document(&documents.version),
             ["openapi", "v2"] => Route::Document(&documents.openapi_v2),
@@ -110,6 +140,7 @@ impl MetricsAdapter {
 enum Route<'a> {
     Document(&'a Document),
     Healthy,
+    Ready,
     Metric(MetricRequest),
 }
 
@@ -146,8 +177,13 @@ fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
+/// The segments of a path, as routing and authorisation see it: both have to mean the same by it.
+pub(crate) fn path_segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
+}
+
 /// The first value of a form-encoded key.
-fn query_value(query: &str, key: &str) -> Option<String> {
+pub(crate) fn query_value(query: &str, key: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name) == key).then(|| decode(&value.replace('+', " ")))
@@ -172,41 +208,61 @@ impl<B> Service<Request<B>> for MetricsAdapter {
     }
 }
 
+/// The answer of the data path, written from the values as they are.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MetricValueList<'a> {
     kind: &'static str,
-    api_version: String,
-    metadata: serde_json::Map<String, serde_json::Value>,
-    items: Vec<MetricValue<'a>>,
+    api_version: &'static str,
+    metadata: Empty,
+    items: MetricValues<'a>,
 }
+
+#[derive(Serialize)]
+struct Empty {}
+
+struct MetricValues<'a>(&'a [ExternalMetricValue]);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MetricValue<'a> {
     metric_name: &'a str,
     metric_labels: Option<&'a std::collections::BTreeMap<String, String>>,
-    timestamp: String,
+    timestamp: Seconds,
     #[serde(rename = "window", skip_serializing_if = "Option::is_none")]
     window_seconds: Option<i64>,
     value: &'a scaler_api::Quantity,
 }
 
+/// A time as Kubernetes writes it: whole seconds.
+struct Seconds(jiff::Timestamp);
+
 impl<'a> MetricValueList<'a> {
     fn new(values: &'a [ExternalMetricValue]) -> Self {
-        let items = values.iter().map(|value| MetricValue {
-            metric_name: &value.metric_name,
-            metric_labels: Some(&value.metric_labels).filter(|labels| !labels.is_empty()),
-            timestamp: value.timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            window_seconds: value.window_seconds,
-            value: &value.value,
-        });
         Self {
             kind: LIST_KIND,
-            api_version: format!("{GROUP}/{VERSION}"),
-            metadata: serde_json::Map::new(),
-            items: items.collect(),
+            api_version: GROUP_VERSION,
+            metadata: Empty {},
+            items: MetricValues(values),
         }
+    }
+}
+
+impl Serialize for MetricValues<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|value| MetricValue {
+            metric_name: &value.metric_name,
+            metric_labels: Some(&value.metric_labels).filter(|labels| !labels.is_empty()),
+            timestamp: Seconds(value.timestamp),
+            window_seconds: value.window_seconds,
+            value: &value.value,
+        }))
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.0}", self.0))
     }
 }
 
@@ -219,12 +275,8 @@ fn respond(code: StatusCode, content_type: &'static str, body: Bytes) -> Respons
     response
 }
 
-fn text_response(text: &'static str) -> Response<Body> {
-    respond(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        Bytes::from_static(text.as_bytes()),
-    )
+fn text_response(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    respond(code, "text/plain; charset=utf-8", text.into())
 }
 
 fn json_response(code: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -240,6 +292,16 @@ fn json_response(code: StatusCode, value: &impl Serialize) -> Response<Body> {
 
 fn status_response(status: &Status) -> Response<Body> {
     json_response(status.code(), status)
+}
+
+/// A failure as the head and the body of a response.
+#[cfg(feature = "server")]
+pub(crate) fn status_parts(status: &Status) -> (http::response::Parts, Bytes) {
+    let mut head = Response::new(()).into_parts().0;
+    head.status = status.code();
+    let json = HeaderValue::from_static("application/json");
+    head.headers.insert(header::CONTENT_TYPE, json);
+    (head, serde_json::to_vec(status).unwrap_or_default().into())
 }
 
 fn document_response(document: &Document, head: &http::request::Parts) -> Response<Body> {

@@ -22,7 +22,7 @@ pub(crate) struct Status {
 struct Empty {}
 
 impl Status {
-    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind: "Status",
             api_version: "v1",

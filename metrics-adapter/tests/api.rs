@@ -428,3 +428,29 @@ async fn the_mock_stands_in_for_a_source() {
         .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn readyz_says_what_is_missing_until_nothing_is() {
+    let is_ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::clone(&is_ready);
+    let adapter = MetricsAdapter::new(Arc::new(Shop)).with_readiness(move || {
+        let is_ready = asked.load(std::sync::atomic::Ordering::Relaxed);
+        is_ready.then_some(()).ok_or_else(|| "no sample yet".to_owned())
+    });
+    for (uri, before, after) in [
+        ("/readyz", 503, 200),
+        ("/healthz", 200, 200),
+        ("/livez", 200, 200),
+    ] {
+        for (ready, expected) in [(false, before), (true, after)] {
+            is_ready.store(ready, std::sync::atomic::Ordering::Relaxed);
+            let request = Request::get(uri).body(()).unwrap();
+            let answer = adapter.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), expected, "{uri} {ready}");
+            if expected == 503 {
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body, "not ready: no sample yet");
+            }
+        }
+    }
+}

@@ -13,6 +13,8 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod karpenter;
+#[cfg(feature = "kwok")]
+pub mod kwok;
 #[cfg(feature = "mock")]
 pub mod mock;
 pub mod provider;

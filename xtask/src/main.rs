@@ -1,10 +1,16 @@
 //! The workspace's own commands.
 
+mod bench;
 mod ci;
+mod control_plane;
+mod elasticmq;
 mod tests;
 mod tools;
 
-use std::process::{Command, ExitCode};
+use std::{
+    ffi::OsString,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
@@ -25,22 +31,33 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure a part in a release build: `bench adapter`.
+    Bench {
+        /// Passed on: the benchmark and its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
+    /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
+    ControlPlane {
+        /// Passed on to the program `control-plane`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Task::Test { arguments } => tests::run(&arguments),
-        Task::Ci => ci::run(),
+        Task::Test { arguments } => tests::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Bench { arguments } => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Ci => ci::run().map(|()| ExitCode::SUCCESS),
+        Task::ControlPlane { arguments } => control_plane::run(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Whether nothing may be skipped.

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cargo, in_ci, tools::TOOLS};
+use crate::{
+    cargo, control_plane, elasticmq, in_ci,
+    tools::{self, TOOLS},
+};
 
 /// Tells the tests that what they drive must be there.
 const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
@@ -61,9 +64,19 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
-    for tool in &TOOLS {
-        if let Err(reason) = tool.ensure() {
-            let skip = format!("{}: {reason}", tool.purpose);
+    let mut prepared: Vec<_> = TOOLS.iter().map(|tool| (tool.purpose, tool.ensure())).collect();
+    let in_words = |error: anyhow::Error| format!("{error:#}");
+    prepared.extend([
+        ("the real control plane", control_plane::ensure()),
+        ("the Helm chart", tools::helm().map(drop).map_err(in_words)),
+        (
+            "a real SQS server",
+            elasticmq::ensure().map(drop).map_err(in_words),
+        ),
+    ]);
+    for (purpose, result) in prepared {
+        if let Err(reason) = result {
+            let skip = format!("{purpose}: {reason}");
             if in_ci() {
                 bail!("in CI nothing may be skipped: {skip}");
             }

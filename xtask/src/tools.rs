@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use crate::{cargo, run};
 
 const CARGO_DENY: &str = "0.20.2";
+const HELM: &str = "v3.21.4";
 
 /// A program that some tests drive.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Tool {
 }
 
 /// Everything that the tests drive.
-pub(crate) const TOOLS: [Tool; 2] = [
+pub(crate) const TOOLS: [Tool; 4] = [
     Tool {
         purpose: "the embedded cluster served to kubectl",
         programs: &["kubectl"],
@@ -35,6 +36,16 @@ pub(crate) const TOOLS: [Tool; 2] = [
         purpose: "the report in a real browser",
         programs: &["chromedriver"],
         packages: &["chromium", "chromium-driver"],
+    },
+    Tool {
+        purpose: "an SQS server",
+        programs: &["java"],
+        packages: &["default-jre-headless"],
+    },
+    Tool {
+        purpose: "the SQS server's jars",
+        programs: &["mvn"],
+        packages: &["maven"],
     },
 ];
 
@@ -98,7 +109,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Where what was built for the checks is kept.
-fn cache() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if Path::new(&folder).is_absolute() => PathBuf::from(folder),
         _ => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
@@ -120,5 +131,31 @@ pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
             .arg(&root)
             .arg(format!("cargo-deny@{CARGO_DENY}")))?;
     }
+    Ok(program)
+}
+
+/// `helm`, built on first use from Go's module proxy; the tests of the chart look for it in the cache directory.
+pub(crate) fn helm() -> anyhow::Result<PathBuf> {
+    const PACKAGE: &str = "helm.sh/helm/v3";
+    let folder = cache()?.join("tools").join(format!("helm-{HELM}"));
+    let program = folder.join("helm");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let go = on_path("go").context("helm is not there, and only Go can build it here")?;
+    eprintln!("building helm {HELM} (once, some minutes)");
+    let mut flags = format!("-s -w -X {PACKAGE}/internal/version.version={HELM}");
+    // The version of Kubernetes that it renders for where nobody names one.
+    for place in ["chartutil", "lint/rules"] {
+        flags += &format!(
+            " -X {PACKAGE}/pkg/{place}.k8sVersionMajor=1 -X {PACKAGE}/pkg/{place}.k8sVersionMinor=35"
+        );
+    }
+    run(Command::new(go)
+        .args(["install", "-trimpath", "-ldflags", &flags])
+        .arg(format!("{PACKAGE}/cmd/helm@{HELM}"))
+        .current_dir(std::env::temp_dir())
+        .env("GOBIN", &folder)
+        .env("CGO_ENABLED", "0"))?;
     Ok(program)
 }

@@ -1,10 +1,18 @@
 //! What is wrong with an object, said all at once.
 //!
-//! The rules are pure functions on values. The controllers refuse what they cannot run (`Ready=False` and an event); an
+//! The rules are pure functions on values. The controllers refuse what they cannot run (`Ready=False` and an event); the
 //! admission webhook and offline validation refuse in addition what is surely a mistake in a new object.
 
 pub mod conflicts;
+pub mod requests;
+#[cfg(feature = "server")]
+mod review;
+pub mod scaled_job;
 pub mod scaled_object;
+pub mod trigger_authentication;
+mod triggers;
+#[cfg(feature = "server")]
+pub mod webhook;
 
 use std::fmt;
 
@@ -105,6 +113,11 @@ impl Findings {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join("; ")
+    }
+
+    /// Keeps those for which `keep` holds.
+    pub fn retain(&mut self, keep: impl FnMut(&Finding) -> bool) {
+        self.findings.retain(keep);
     }
 
     /// Takes over others.

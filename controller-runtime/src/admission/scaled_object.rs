@@ -1,14 +1,16 @@
 //! The rules for a ScaledObject by itself.
 
-use std::collections::BTreeSet;
-
 use kube::ResourceExt as _;
 use scaler_api::{
-    MetricType, ParsedTrigger, Problem, Registry, TriggerInput,
+    MetricType, Registry,
     keda::{FallbackBehavior, ScaleTrigger, ScaledObject},
 };
 
-use super::{Findings, Severity};
+pub use super::triggers::{is_resource, parse_trigger};
+use super::{
+    Findings, Severity,
+    triggers::{self, TRIGGERS},
+};
 
 /// Longest name that fits into a label.
 const LONGEST_NAME: usize = 63;
@@ -20,60 +22,19 @@ pub fn check(object: &ScaledObject, registry: &Registry) -> Findings {
     names(object, &mut findings);
     target(object, &mut findings);
     replicas(object, &mut findings);
-    triggers(object, registry, &mut findings);
+    triggers::check(&object.spec.triggers, registry, &mut findings);
+    for (index, trigger) in object.spec.triggers.iter().enumerate() {
+        metric_type(
+            trigger,
+            &format!("spec.triggers[{index}].metricType"),
+            &mut findings,
+        );
+    }
+    wakes(object, &mut findings);
     fallback(object, &mut findings);
     modifiers(object, &mut findings);
     irrelevant(object, &mut findings);
     findings
-}
-
-/// Parses one trigger; what is wrong goes into `findings`, all of it.
-pub fn parse_trigger(
-    index: usize,
-    trigger: &ScaleTrigger,
-    registry: &Registry,
-    input: &TriggerInput,
-    findings: &mut Findings,
-) -> Option<ParsedTrigger> {
-    let path = |problem: &Problem| match problem.field.as_str() {
-        "type" | "" => format!("spec.triggers[{index}].type"),
-        key => format!("spec.triggers[{index}].metadata.{key}"),
-    };
-    match registry.parse(&trigger.trigger_type, input) {
-        Ok(parsed) => {
-            for problem in parsed.warnings.warnings() {
-                findings.add(
-                    Severity::Warning,
-                    TRIGGERS,
-                    path(problem),
-                    &problem.value,
-                    &problem.message,
-                );
-            }
-            Some(parsed)
-        }
-        Err(problems) => {
-            for problem in problems.errors() {
-                findings.add(
-                    Severity::Error,
-                    TRIGGERS,
-                    path(problem),
-                    &problem.value,
-                    &problem.message,
-                );
-            }
-            for problem in problems.warnings() {
-                findings.add(
-                    Severity::Warning,
-                    TRIGGERS,
-                    path(problem),
-                    &problem.value,
-                    &problem.message,
-                );
-            }
-            None
-        }
-    }
 }
 
 /// An empty list of findings about `object`.
@@ -86,13 +47,8 @@ pub fn about(object: &ScaledObject) -> Findings {
     ))
 }
 
-/// Whether a trigger is a matter of the HPA alone.
-#[must_use]
-pub fn is_resource(trigger: &ScaleTrigger) -> bool {
-    matches!(trigger.trigger_type.as_str(), "cpu" | "memory")
-}
-
-const TRIGGERS: &str = "incorrect-triggers";
+/// The class of the rule that something has to wake a workload which may sleep.
+pub const SCALE_TO_ZERO: &str = "scale-to-zero-requirements-not-met";
 const REPLICAS: &str = "incorrect-replicas";
 const FALLBACK: &str = "incorrect-fallback";
 const MODIFIERS: &str = "scaling-modifiers";
@@ -178,63 +134,14 @@ fn replicas(object: &ScaledObject, findings: &mut Findings) {
     }
 }
 
-fn triggers(object: &ScaledObject, registry: &Registry, findings: &mut Findings) {
+/// Triggers that cannot wake a workload, and a workload that may sleep.
+fn wakes(object: &ScaledObject, findings: &mut Findings) {
     let triggers = &object.spec.triggers;
-    if triggers.is_empty() {
-        let message = "no triggers defined, expected at least one";
-        findings.add(Severity::Error, TRIGGERS, "spec.triggers", "", message);
-    }
-    let mut names = BTreeSet::new();
-    for (index, trigger) in triggers.iter().enumerate() {
-        let path = |field: &str| format!("spec.triggers[{index}].{field}");
-        if let Some(name) = trigger.name().filter(|name| !names.insert(*name)) {
-            let message = format!("{name:?} is defined multiple times, expected unique names");
-            findings.add(Severity::Error, TRIGGERS, path("name"), name, message);
-        }
-        let kind = trigger.trigger_type.as_str();
-        if trigger.use_cached_metrics() && (is_resource(trigger) || kind == "cron") {
-            let message = format!("is true, which a trigger of type {kind} does not support");
-            findings.add(Severity::Error, TRIGGERS, path("useCachedMetrics"), true, message);
-        }
-        metric_type(trigger, &path("metricType"), findings);
-        if registry.fields(kind).is_none() {
-            parse_trigger(index, trigger, registry, &TriggerInput::default(), findings);
-        }
-        let Some(reference) = &trigger.authentication_ref else {
-            continue;
-        };
-        if reference.name.is_empty() {
-            let message = format!("is empty, expected the name of a {}", reference.kind());
-            findings.add(
-                Severity::Error,
-                TRIGGERS,
-                path("authenticationRef.name"),
-                "",
-                message,
-            );
-        }
-        if !matches!(
-            reference.kind(),
-            "TriggerAuthentication" | "ClusterTriggerAuthentication"
-        ) {
-            let message = format!(
-                "{:?} is not one of TriggerAuthentication, ClusterTriggerAuthentication",
-                reference.kind()
-            );
-            findings.add(
-                Severity::Error,
-                TRIGGERS,
-                path("authenticationRef.kind"),
-                reference.kind(),
-                message,
-            );
-        }
-    }
     let only_resources = !triggers.is_empty() && triggers.iter().all(is_resource);
     if only_resources && object.spec.min_replica_count() == 0 {
         let message = "is 0 and every trigger is cpu or memory, which cannot wake a workload from 0; expected at \
                        least 1, or a trigger of another type";
-        let reason = "scale-to-zero-requirements-not-met";
+        let reason = SCALE_TO_ZERO;
         findings.add(
             Severity::AdmissionError,
             reason,

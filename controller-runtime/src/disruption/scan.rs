@@ -46,6 +46,7 @@ struct View {
     nodes: Vec<NodeFacts>,
     pod_budgets: Vec<PodBudget>,
     pending: Vec<Arc<PodFacts>>,
+    settings: Settings,
     now: Timestamp,
 }
 
@@ -63,6 +64,7 @@ impl View {
             .filter(|member| is_ours(cx, member))
             .filter_map(|member| facts(state, member, now))
             .collect();
+        snapshot.world.min_values = cx.config.min_values;
         disrupt::mark_destinations(&mut snapshot.world.nodes, &nodes, &pools, now);
         let pending = state
             .to_place()
@@ -76,6 +78,10 @@ impl View {
             nodes,
             pod_budgets: state.budgets().map(|budget| PodBudget::of(budget)).collect(),
             pending,
+            settings: Settings {
+                spot_to_spot: cx.config.spot_to_spot,
+                ..Settings::default()
+            },
             now,
         }
     }
@@ -88,7 +94,7 @@ impl View {
             pod_budgets: &self.pod_budgets,
             pending: &self.pending,
             leaving: &BTreeSet::new(),
-            settings: Settings::default(),
+            settings: self.settings,
             now: self.now,
         })
     }

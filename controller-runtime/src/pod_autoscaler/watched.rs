@@ -34,6 +34,12 @@ impl<K> Watched<K> {
         self.stores.iter().find_map(|store| store.get(key))
     }
 
+    /// Whether the first list of every store has arrived.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.stores.iter().all(Store::is_synced)
+    }
+
     /// Every object, by namespace and name within a store.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {

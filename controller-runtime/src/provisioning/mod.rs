@@ -149,7 +149,8 @@ async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
             .collect();
         (state.snapshot(&catalogs), pods, facts)
     });
-    let world = std::mem::take(&mut snapshot.world);
+    let mut world = std::mem::take(&mut snapshot.world);
+    world.min_values = cx.config.min_values;
     let plan = Prepared::new(world).solve(&facts, &Overlay::default(), Budget::default());
     let pods: BTreeMap<PodKey, Arc<Pod>> = pods.into_iter().map(|pod| (key(&pod), pod)).collect();
     let done = carry_out(cx, memo, &snapshot, &plan, &pods, until).await;

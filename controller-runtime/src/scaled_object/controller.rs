@@ -188,6 +188,15 @@ impl Controller {
         }
     }
 
+    /// The objects and HPAs that it watches.
+    #[cfg(feature = "server")]
+    pub(crate) fn watched(&self) -> crate::admission::webhook::Stores {
+        crate::admission::webhook::Stores {
+            scaled_objects: self.core.objects.clone(),
+            autoscalers: self.core.hpas.clone(),
+        }
+    }
+
     /// Whether its caches are filled and the objects in them can be answered for, to be asked while it runs.
     #[must_use]
     pub fn ready(&self) -> Readiness {

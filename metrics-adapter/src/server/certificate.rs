@@ -67,6 +67,16 @@ impl ServingCertificate {
             .is_some()
     }
 
+    /// What is shown now, leaf first; nothing where there is no certificate yet.
+    #[must_use]
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current
+            .as_ref()
+            .map(|certified| certified.cert.clone())
+            .unwrap_or_default()
+    }
+
     /// Shows this certificate (PEM, leaf first) from now on.
     ///
     /// # Errors

@@ -38,17 +38,36 @@ pub const HASH_VERSION: &str = "v6";
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.role) != has(self.instanceProfile)").message("must specify exactly one of ['role', 'instanceProfile']"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'al2') || self.amiFamily in ['Custom', 'AL2']").message("if set, amiFamily must be 'AL2' or 'Custom' when using an AL2 alias"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'al2023') || self.amiFamily in ['Custom', 'AL2023']").message("if set, amiFamily must be 'AL2023' or 'Custom' when using an AL2023 alias"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'bottlerocket') || self.amiFamily in ['Custom', 'Bottlerocket']").message("if set, amiFamily must be 'Bottlerocket' or 'Custom' when using an Bottlerocket alias"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'windows2019') || self.amiFamily in ['Custom', 'Windows2019']").message("if set, amiFamily must be 'Windows2019' or 'Custom' when using an Windows2019 alias"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'windows2022') || self.amiFamily in ['Custom', 'Windows2022']").message("if set, amiFamily must be 'Windows2022' or 'Custom' when using an Windows2022 alias"),
+    validation = Rule::new("!has(self.amiFamily) || !self.amiSelectorTerms.exists(x, has(x.alias) && x.alias.find('^[^@]+') == 'windows2025') || self.amiFamily in ['Custom', 'Windows2025']").message("if set, amiFamily must be 'Windows2025' or 'Custom' when using an Windows2025 alias"),
     validation = Rule::new("has(self.amiFamily) || self.amiSelectorTerms.exists(x, has(x.alias))").message("must specify amiFamily if amiSelectorTerms does not contain an alias")
 )]
 pub struct Ec2NodeClassSpec {
     /// Which subnets instances may be in.
+    #[x_kube(
+        validation = Rule::new("self.all(x, has(x.tags) || has(x.id))").message("expected at least one, got none, ['tags', 'id']"),
+        validation = Rule::new("!self.all(x, has(x.id) && has(x.tags))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in a subnet selector term")
+    )]
     #[schemars(length(min = 1, max = 30))]
     pub subnet_selector_terms: Vec<SubnetSelectorTerm>,
     /// Which security groups they get.
+    #[x_kube(
+        validation = Rule::new("self.all(x, has(x.tags) || has(x.id) || has(x.name))").message("expected at least one, got none, ['tags', 'id', 'name']"),
+        validation = Rule::new("!self.all(x, has(x.id) && (has(x.tags) || has(x.name)))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in a security group selector term"),
+        validation = Rule::new("!self.all(x, has(x.name) && (has(x.tags) || has(x.id)))").message("'name' is mutually exclusive, cannot be set with a combination of other fields in a security group selector term")
+    )]
     #[schemars(length(min = 1, max = 30))]
     pub security_group_selector_terms: Vec<SecurityGroupSelectorTerm>,
     /// Which capacity reservations they may draw on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(
+        validation = Rule::new("self.all(x, has(x.tags) || has(x.id) || has(x.instanceMatchCriteria))").message("expected at least one, got none, ['tags', 'id', 'instanceMatchCriteria']"),
+        validation = Rule::new("!self.all(x, has(x.id) && (has(x.tags) || has(x.ownerID) || has(x.instanceMatchCriteria)))").message("'id' is mutually exclusive, cannot be set along with other fields in a capacity reservation selector term")
+    )]
     #[schemars(length(max = 30))]
     pub capacity_reservation_selector_terms: Vec<CapacityReservationSelectorTerm>,
     /// In which placement group they are.
@@ -113,6 +132,10 @@ pub struct Ec2NodeClassSpec {
     pub kubelet: Option<Value>,
     /// Network interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(
+        validation = Rule::new("self.size() == 0 || self.exists(x, x.deviceIndex == 0 && x.networkCardIndex == 0 && x.interfaceType == 'interface')").message("networkInterfaces must include a primary interface with interfaceType='interface'"),
+        validation = Rule::new("self.all(x, self.filter(y, x.networkCardIndex == y.networkCardIndex && x.deviceIndex == y.deviceIndex).size() == 1 && (x.interfaceType != 'efa-only' || self.filter(y, x.networkCardIndex == y.networkCardIndex && y.interfaceType == 'efa-only').size() == 1))").message("networkInterfaces must not have duplicate networkCardIndex and deviceIndex pairs, and can have at most one efa device per network card")
+    )]
     #[schemars(length(max = 150))]
     pub network_interfaces: Vec<NetworkInterface>,
     /// Time-outs of tracked connections.
@@ -121,40 +144,36 @@ pub struct Ec2NodeClassSpec {
     /// Settings of the processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_options: Option<CpuOptions>,
+    /// Nitro Enclaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enclave_options: Option<EnclaveOptions>,
 }
 
 /// Selects subnets.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[x_kube(
-    validation = Rule::new("has(self.tags) || has(self.id)").message("expected at least one, got none, ['tags', 'id']"),
-    validation = Rule::new("!(has(self.id) && has(self.tags))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in a subnet selector term")
-)]
 pub struct SubnetSelectorTerm {
     /// All of these tags, `*` for any value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 20))]
+    #[x_kube(validation = Rule::new("self.all(k, k != '' && self[k] != '')").message("empty tag keys or values aren't supported"))]
+    #[schemars(extend("maxProperties" = 20))]
     pub tags: BTreeMap<String, String>,
     /// This one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^subnet-[0-9a-z]+$"))]
+    #[schemars(regex(pattern = r"subnet-[0-9a-z]+"))]
     pub id: Option<String>,
 }
 
 /// Selects security groups.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[x_kube(
-    validation = Rule::new("has(self.tags) || has(self.id) || has(self.name)").message("expected at least one, got none, ['tags', 'id', 'name']"),
-    validation = Rule::new("!(has(self.id) && (has(self.tags) || has(self.name)))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in a security group selector term"),
-    validation = Rule::new("!(has(self.name) && (has(self.tags) || has(self.id)))").message("'name' is mutually exclusive, cannot be set with a combination of other fields in a security group selector term")
-)]
 pub struct SecurityGroupSelectorTerm {
     /// All of these tags, `*` for any value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 20))]
+    #[x_kube(validation = Rule::new("self.all(k, k != '' && self[k] != '')").message("empty tag keys or values aren't supported"))]
+    #[schemars(extend("maxProperties" = 20))]
     pub tags: BTreeMap<String, String>,
     /// This one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^sg-[0-9a-z]+$"))]
+    #[schemars(regex(pattern = r"sg-[0-9a-z]+"))]
     pub id: Option<String>,
     /// By the name field, not the `Name` tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,12 +181,13 @@ pub struct SecurityGroupSelectorTerm {
 }
 
 /// Selects capacity reservations.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityReservationSelectorTerm {
     /// All of these tags, `*` for any value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 20))]
+    #[x_kube(validation = Rule::new("self.all(k, k != '' && self[k] != '')").message("empty tag keys or values aren't supported"))]
+    #[schemars(extend("maxProperties" = 20))]
     pub tags: BTreeMap<String, String>,
     /// This one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,21 +221,27 @@ pub struct PlacementGroupSelector {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.alias) || has(self.tags) || has(self.id) || has(self.name) || has(self.ssmParameter)").message("expected at least one, got none, ['alias', 'tags', 'id', 'name', 'ssmParameter']"),
-    validation = Rule::new("!(has(self.alias) && (has(self.tags) || has(self.id) || has(self.name) || has(self.owner) || has(self.ssmParameter)))").message("'alias' is mutually exclusive, cannot be set with a combination of other fields in amiSelectorTerms"),
-    validation = Rule::new("!(has(self.id) && (has(self.alias) || has(self.tags) || has(self.name) || has(self.owner) || has(self.ssmParameter)))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in amiSelectorTerms")
+    validation = Rule::new("!(has(self.alias) && (has(self.tags) || has(self.id) || has(self.name) || has(self.owner)))").message("'alias' is mutually exclusive, cannot be set with a combination of other fields in amiSelectorTerms"),
+    validation = Rule::new("!(has(self.id) && (has(self.alias) || has(self.tags) || has(self.name) || has(self.owner)))").message("'id' is mutually exclusive, cannot be set with a combination of other fields in amiSelectorTerms")
 )]
 pub struct AmiSelectorTerm {
     /// `family@version`, such as `al2023@latest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 30), regex(pattern = r"^[a-zA-Z0-9]+@.+$"))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-zA-Z0-9]+@.+$')").message("'alias' is improperly formatted, must match the format 'family@version'"),
+        validation = Rule::new("self.split('@')[0] in ['al2', 'al2023', 'bottlerocket', 'windows2019', 'windows2022', 'windows2025']").message("family is not supported, must be one of the following: 'al2', 'al2023', 'bottlerocket', 'windows2019', 'windows2022', 'windows2025'"),
+        validation = Rule::new("self.split('@')[0] in ['windows2019', 'windows2022', 'windows2025'] ? self.split('@')[1] == 'latest' : true").message("windows families may only specify version 'latest'")
+    )]
+    #[schemars(length(max = 30))]
     pub alias: Option<String>,
     /// All of these tags, `*` for any value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 20))]
+    #[x_kube(validation = Rule::new("self.all(k, k != '' && self[k] != '')").message("empty tag keys or values aren't supported"))]
+    #[schemars(extend("maxProperties" = 20))]
     pub tags: BTreeMap<String, String>,
     /// This one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^ami-[0-9a-z]+$"))]
+    #[schemars(regex(pattern = r"ami-[0-9a-z]+"))]
     pub id: Option<String>,
     /// By the name field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -351,18 +377,29 @@ pub struct NetworkInterface {
 }
 
 /// Time-outs of tracked connections.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.tcpEstablishedTimeout) || has(self.udpStreamTimeout) || has(self.udpTimeout)").message("at least one of tcpEstablishedTimeout, udpStreamTimeout, or udpTimeout must be set"))]
 pub struct ConnectionTracking {
-    /// 60 s to 432000 s.
+    /// Seconds after which an idle established TCP connection is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_established_timeout: Option<String>,
-    /// 60 s to 180 s.
+    #[schemars(range(min = 60, max = 432_000))]
+    pub tcp_established_timeout: Option<i32>,
+    /// Seconds after which an idle UDP flow that went both ways is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp_stream_timeout: Option<String>,
-    /// 30 s to 60 s.
+    #[schemars(range(min = 60, max = 180))]
+    pub udp_stream_timeout: Option<i32>,
+    /// Seconds after which any other idle UDP flow is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp_timeout: Option<String>,
+    #[schemars(range(min = 30, max = 60))]
+    pub udp_timeout: Option<i32>,
+}
+
+/// Nitro Enclaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnclaveOptions {
+    /// Whether instances can have them.
+    pub enabled: bool,
 }
 
 /// Settings of the processor.
@@ -398,6 +435,7 @@ pub struct Ec2NodeClassStatus {
     pub instance_profile: Option<String>,
     /// `AMIsReady`, `SubnetsReady`, `SecurityGroupsReady`, `InstanceProfileReady`, `ValidationSucceeded`, `Ready`, ...
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -2,14 +2,14 @@
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::{Condition, NillableDuration, condition, hash};
 use crate::{ClassStatus, NodeClass};
 
 /// Desired state of a KWOKNodeClass.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize)]
 #[kube(
     group = "karpenter.kwok.sh",
     version = "v1alpha1",
@@ -37,11 +37,27 @@ pub struct KwokNodeClassSpec {
     pub node_registration_delay: Option<NillableDuration>,
 }
 
+/// A class may do without a spec, as Karpenter's own examples do.
+impl<'de> Deserialize<'de> for KwokNodeClassSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Fields {
+            node_registration_delay: Option<NillableDuration>,
+        }
+        let fields = Option::<Fields>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(Self {
+            node_registration_delay: fields.node_registration_delay,
+        })
+    }
+}
+
 /// Observed state of a KWOKNodeClass.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KwokNodeClassStatus {
     /// `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -52,8 +52,22 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         NodeClaim::crd(),
         NodeOverlay::crd(),
         Ec2NodeClass::crd(),
-        KwokNodeClass::crd(),
+        without_required_spec(KwokNodeClass::crd()),
     ]
+}
+
+/// A definition whose objects may do without a spec.
+fn without_required_spec(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(required) = schema.and_then(|schema| schema.required.as_mut()) {
+            required.retain(|field| field != "spec");
+        }
+    }
+    crd
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -58,5 +58,6 @@ pub struct NodeOverlaySpec {
 pub struct NodeOverlayStatus {
     /// `ValidationSucceeded` (reasons `RuntimeValidation`, `Conflict`) and `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

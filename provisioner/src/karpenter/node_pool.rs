@@ -230,6 +230,8 @@ pub enum DisruptionReason {
     Empty,
     /// It is no longer what its pool or class asks for.
     Drifted,
+    /// It is broken.
+    Unhealthy,
 }
 
 impl DisruptionReason {
@@ -240,6 +242,7 @@ impl DisruptionReason {
             Self::Underutilized => "Underutilized",
             Self::Empty => "Empty",
             Self::Drifted => "Drifted",
+            Self::Unhealthy => "Unhealthy",
         }
     }
 }
@@ -265,6 +268,7 @@ pub struct NodePoolStatus {
     pub node_class_observed_generation: Option<i64>,
     /// `ValidationSucceeded`, `NodeClassReady`, `NodeRegistrationHealthy`, `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 

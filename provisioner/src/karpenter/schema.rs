@@ -152,7 +152,7 @@ fn requirements(_: &mut SchemaGenerator, key_rules: &[Value]) -> Schema {
             "properties": {
                 "key": key,
                 "operator": { "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt", "Gte", "Lte"] },
-                "values": { "type": "array", "items": { "type": "string" } },
+                "values": { "type": "array", "items": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE } },
                 "minValues": { "type": "integer", "minimum": 1, "maximum": 50 },
             },
         },
@@ -190,6 +190,26 @@ fn restricted_domains() -> Vec<(&'static str, String, String)> {
 
 fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
+}
+
+/// Conditions; their reason is one word.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "description": "What is known about the object, one for each type",
+        "items": {
+            "type": "object",
+            "required": ["lastTransitionTime", "status", "type"],
+            "properties": {
+                "type": { "type": "string", "maxLength": 316, "pattern": QUALIFIED_NAME },
+                "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
+                "reason": { "type": "string", "maxLength": 1024, "pattern": "^([A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?|)$" },
+                "message": { "type": "string", "maxLength": 32768 },
+                "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
+                "lastTransitionTime": { "type": "string", "format": "date-time" },
+            },
+        },
+    })
 }
 
 /// An object whose fields are not checked here.

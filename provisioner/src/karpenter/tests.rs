@@ -216,7 +216,7 @@ fn definitions_carry_defaults_and_rules() {
         "{rules}"
     );
     assert!(
-        schema_at(&crds()[1], &[])["x-kubernetes-validations"]
+        schema_at(&crds()[1], &["spec"])["x-kubernetes-validations"]
             .to_string()
             .contains("immutable")
     );
@@ -230,6 +230,28 @@ fn definitions_carry_defaults_and_rules() {
         options["properties"]["httpTokens"]["default"], "required",
         "{options}"
     );
+}
+
+#[test]
+fn a_kwok_class_may_do_without_a_spec() {
+    let class: KwokNodeClass = serde_saphyr::from_str(
+        "{apiVersion: karpenter.kwok.sh/v1alpha1, kind: KWOKNodeClass, metadata: {name: x}}",
+    )
+    .unwrap();
+    assert_eq!(class.spec, KwokNodeClassSpec::default());
+    let delayed: KwokNodeClass =
+        serde_saphyr::from_str("{metadata: {name: x}, spec: {nodeRegistrationDelay: 30s}}").unwrap();
+    assert_eq!(delayed.spec.node_registration_delay, Some("30s".parse().unwrap()));
+    let required = version(&crds()[4])
+        .schema
+        .as_ref()
+        .unwrap()
+        .open_api_v3_schema
+        .as_ref()
+        .unwrap()
+        .required
+        .clone();
+    assert!(!required.unwrap_or_default().contains(&"spec".to_owned()));
 }
 
 /// What an API server refuses in a definition whatever else is right with it.

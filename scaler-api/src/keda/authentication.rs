@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::{
     common::Unknown,
-    vaults::{AwsSecretManager, AzureKeyVault, GcpSecretManager, HashiCorpVault},
+    vaults::{AwsSecretManager, AzureKeyVault, AzureServicePrincipal, GcpSecretManager, HashiCorpVault},
 };
 use crate::PodIdentity;
 
@@ -90,6 +90,9 @@ pub struct TriggerAuthenticationSpec {
     /// Azure Key Vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure_key_vault: Option<AzureKeyVault>,
+    /// A service principal of Microsoft Entra.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_service_principal: Option<AzureServicePrincipal>,
     /// Google Cloud Secret Manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gcp_secret_manager: Option<GcpSecretManager>,
@@ -201,13 +204,14 @@ pub struct BoundServiceAccountToken {
 #[serde(rename_all = "camelCase")]
 pub struct OAuth2 {
     /// The grant.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default = "client_credentials")]
     #[schemars(extend("enum" = ["clientCredentials"]))]
     pub type_: String,
     /// The client.
     pub client_id: String,
     /// Its secret.
-    pub client_secret: SecretValue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretValue>,
     /// Where tokens are issued.
     pub token_url: String,
     /// What is asked for.
@@ -216,6 +220,10 @@ pub struct OAuth2 {
     /// More parameters of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_url_params: Option<BTreeMap<String, String>>,
+}
+
+fn client_credentials() -> String {
+    "clientCredentials".to_owned()
 }
 
 /// A value that stands in a Secret.

@@ -35,8 +35,8 @@ pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectSta
 
 pub use vaults::{
     AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
-    AzureKeyVaultCredentials, AzureKeyVaultSecret, GcpCredentials, GcpSecretManager, GcpSecretManagerSecret,
-    HashiCorpVault, VaultCredential, VaultPkiData, VaultSecret,
+    AzureKeyVaultCredentials, AzureKeyVaultSecret, AzureServicePrincipal, GcpCredentials, GcpSecretManager,
+    GcpSecretManagerSecret, HashiCorpVault, VaultCredential, VaultPkiData, VaultSecret,
 };
 
 /// The definitions of all resources here, as an API server takes them.

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use k8s_openapi::{api::batch::v1::JobSpec, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     common::{Condition, ScaleTrigger, TriggerActivity, Unknown},
@@ -59,6 +60,7 @@ use crate::Error;
 #[serde(rename_all = "camelCase")]
 pub struct ScaledJobSpec {
     /// The Jobs that are made.
+    #[schemars(schema_with = "job_schema")]
     pub job_target_ref: JobSpec,
     /// Seconds between two checks of the triggers; 30 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,39 @@ pub struct ScaledJobSpec {
     #[serde(flatten)]
     #[schemars(skip)]
     pub unknown: Unknown,
+}
+
+/// A Job's schema without what Kubernetes says about its fields: with that the definition would be too long for
+/// `kubectl apply`, which keeps it in an annotation.
+fn job_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = JobSpec::json_schema(generator).to_value();
+    drop_descriptions(&mut schema);
+    if let Some(fields) = schema.as_object_mut() {
+        fields.insert("description".to_owned(), "The Jobs that are made.".into());
+    }
+    // The schema of an object can be nothing else than a schema.
+    Schema::try_from(schema).unwrap_or_default()
+}
+
+fn drop_descriptions(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
+    fields.remove("description");
+    for keyword in ["properties", "patternProperties"] {
+        let properties = fields.get_mut(keyword).and_then(Value::as_object_mut);
+        properties
+            .into_iter()
+            .flat_map(|properties| properties.values_mut())
+            .for_each(drop_descriptions);
+    }
+    for keyword in ["items", "additionalProperties"] {
+        fields.get_mut(keyword).into_iter().for_each(drop_descriptions);
+    }
+    for keyword in ["allOf", "anyOf", "oneOf"] {
+        let parts = fields.get_mut(keyword).and_then(Value::as_array_mut);
+        parts.into_iter().flatten().for_each(drop_descriptions);
+    }
 }
 
 impl ScaledJobSpec {
@@ -336,6 +371,9 @@ pub struct ScaledJobStatus {
     /// The authentications of the triggers, comma-separated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentications_types: Option<String>,
+    /// The external metrics of the triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_metric_names: Option<Vec<String>>,
     /// By metric: whether its trigger is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers_activity: Option<BTreeMap<String, TriggerActivity>>,

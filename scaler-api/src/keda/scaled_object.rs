@@ -368,7 +368,7 @@ pub struct Fallback {
     /// Replicas to fall back to.
     #[schemars(range(min = 0))]
     pub replicas: i32,
-    /// See [`FallbackBehavior`].
+    /// How the replicas to fall back to are found.
     #[serde(default = "static_behavior")]
     #[schemars(extend("enum" = FallbackBehavior::WORDS))]
     pub behavior: String,

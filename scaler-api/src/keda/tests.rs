@@ -370,7 +370,7 @@ fn the_schema_of_scaled_objects_has_the_rules_and_one_default() {
 
 /// A definition is structural if every part says its type, and an optional word with an `enum` may not be `null` there.
 #[test]
-fn schemas_are_structural_and_default_nothing_but_the_fallback() {
+fn schemas_are_structural_and_default_what_kedas_own_default() {
     for crd in crds() {
         let name = crd.metadata.name.clone().unwrap();
         let mut defaults = Vec::new();
@@ -384,13 +384,30 @@ fn schemas_are_structural_and_default_nothing_but_the_fallback() {
                 defaults.push(path.to_owned());
             }
         });
-        let expected: &[&str] = if name.starts_with("scaledobjects") {
-            &["scaledobjects.keda.sh.spec.fallback.behavior"]
-        } else {
-            &[]
+        let expected: &[&str] = match name.as_str() {
+            "scaledobjects.keda.sh" => &["spec.fallback.behavior"],
+            "scaledjobs.keda.sh" => &[],
+            _ => &["spec.oauth2.type"],
         };
+        let expected: Vec<_> = expected.iter().map(|field| format!("{name}.{field}")).collect();
         assert_eq!(defaults, expected, "{name}");
     }
+}
+
+/// `kubectl apply` keeps the object in an annotation, and annotations are limited to 262,144 bytes.
+#[test]
+fn definitions_are_short_enough_for_kubectl_apply() {
+    for crd in crds() {
+        let length = serde_json::to_string(&crd).unwrap().len();
+        assert!(length < 250_000, "{}: {length} bytes", crd.metadata.name.unwrap());
+    }
+    let jobs = schema(&crds()[1]);
+    let spec = &jobs["properties"]["spec"]["properties"];
+    assert!(spec["pollingInterval"]["description"].is_string());
+    assert!(spec["jobTargetRef"]["description"].is_string());
+    let template = &spec["jobTargetRef"]["properties"]["template"]["properties"]["spec"]["properties"];
+    assert!(template["containers"]["items"]["properties"]["image"].is_object());
+    assert!(template["containers"].get("description").is_none());
 }
 
 fn walk(part: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {

@@ -29,6 +29,7 @@ pub struct HashiCorpVault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<VaultCredential>,
     /// The parameters.
+    #[schemars(length(min = 1))]
     pub secrets: Vec<VaultSecret>,
 }
 
@@ -110,6 +111,7 @@ pub struct AzureKeyVault {
     /// Its URI.
     pub vault_uri: String,
     /// The parameters.
+    #[schemars(length(min = 1))]
     pub secrets: Vec<AzureKeyVaultSecret>,
     /// An application to log in as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,11 +168,37 @@ pub struct AzureKeyVaultCloud {
     pub active_directory_endpoint: Option<String>,
 }
 
+/// A service principal of Microsoft Entra, for the scalers of Azure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureServicePrincipal {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The client.
+    pub client_id: String,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretValue>,
+    /// Its certificate, instead of a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<SecretValue>,
+    /// The certificate's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_password: Option<SecretValue>,
+    /// The cloud; `AzurePublicCloud` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<String>,
+    /// Where tokens are issued in a `Private` cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_directory_endpoint: Option<String>,
+}
+
 /// Google Cloud Secret Manager.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GcpSecretManager {
     /// The parameters.
+    #[schemars(length(min = 1))]
     pub secrets: Vec<GcpSecretManagerSecret>,
     /// A service account to log in as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +234,7 @@ pub struct GcpCredentials {
 #[serde(rename_all = "camelCase")]
 pub struct AwsSecretManager {
     /// The parameters.
+    #[schemars(length(min = 1))]
     pub secrets: Vec<AwsSecretManagerSecret>,
     /// The region.
     #[serde(default, skip_serializing_if = "Option::is_none")]

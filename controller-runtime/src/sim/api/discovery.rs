@@ -142,16 +142,24 @@ fn verbs(resource: &Resource) -> Vec<&'static str> {
     if resource.store.is_none() {
         return vec!["create"];
     }
-    vec![
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "update",
-        "watch",
-    ]
+    if resource.extension.is_some() {
+        return vec![
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "create",
+            "update",
+            "watch",
+        ];
+    }
+    let mut verbs = vec!["create", "delete"];
+    if !resource.is("", "namespaces") {
+        verbs.push("deletecollection");
+    }
+    verbs.extend(["get", "list", "patch", "update", "watch"]);
+    verbs
 }
 
 /// A subresource: the group, version and kind of its objects, and its verbs.
@@ -174,6 +182,10 @@ fn subresource(
         ),
         "eviction" => (("policy".into(), "v1".into(), "Eviction".into()), vec!["create"]),
         "binding" => ((String::new(), "v1".into(), "Binding".into()), vec!["create"]),
+        "token" => (
+            ("authentication.k8s.io".into(), "v1".into(), "TokenRequest".into()),
+            vec!["create"],
+        ),
         "log" => (own(), vec!["get"]),
         "finalize" => (own(), vec!["update"]),
         _ => (own(), vec!["get", "patch", "update"]),
@@ -265,19 +277,27 @@ fn aggregated_group(registry: &Registry, group: &str, versions: &[String]) -> Va
     json!({"metadata": metadata, "versions": versions})
 }
 
+/// The type of answers; that of a built-in's own group goes without saying.
+fn response_kind(resource: &Resource, group: &str, version: &str, kind: &str) -> Value {
+    if resource.extension.is_none() && group == resource.group {
+        return json!({"group": "", "version": "", "kind": kind});
+    }
+    json!({"group": group, "version": version, "kind": kind})
+}
+
 fn aggregated_resource(resource: &Resource, version: &Version) -> Value {
     let subresources: Vec<Value> = resource
         .subresources(version)
         .into_iter()
         .map(|name| {
             let (group, version, kind, verbs) = subresource(name, resource, version);
-            let kind = json!({"group": group, "version": version, "kind": kind});
+            let kind = response_kind(resource, &group, &version, &kind);
             json!({"subresource": name, "responseKind": kind, "verbs": verbs})
         })
         .collect();
     let mut entry = json!({
         "resource": resource.plural,
-        "responseKind": {"group": resource.group, "version": version.name, "kind": resource.kind},
+        "responseKind": response_kind(resource, &resource.group, &version.name, &resource.kind),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
         "verbs": verbs(resource),

@@ -22,6 +22,8 @@ pub(crate) struct Encoder {
     version: String,
     form: Form,
     include: IncludeObject,
+    /// A watch describes the columns of its tables once.
+    columns_told: bool,
 }
 
 impl Encoder {
@@ -32,7 +34,13 @@ impl Encoder {
             version: version.to_owned(),
             form,
             include,
+            columns_told: false,
         }
+    }
+
+    /// Tables go without a description of their columns from now on.
+    pub(crate) fn columns_told(&mut self) {
+        self.columns_told = true;
     }
 
     /// The object in the client's version.
@@ -84,7 +92,7 @@ impl Encoder {
             let object = self.object(entry);
             let revision = value::text(&object, &["metadata", "resourceVersion"]).to_owned();
             let metadata = json!({"resourceVersion": revision});
-            let table = table::render(
+            let mut table = table::render(
                 &self.resource,
                 &self.version,
                 &[object],
@@ -92,6 +100,9 @@ impl Encoder {
                 self.include,
                 &metadata,
             );
+            if self.columns_told {
+                table["columnDefinitions"] = Value::Null;
+            }
             serde_json::to_writer(&mut *out, &table).expect("JSON values serialize into memory");
         } else {
             self.write(entry, false, out);

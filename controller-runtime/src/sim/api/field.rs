@@ -53,6 +53,11 @@ impl FieldError {
         Self::new(Kind::Invalid, field, printed(value), detail)
     }
 
+    /// A map or a list breaks a rule: its value is not printed.
+    pub(crate) fn invalid_whole(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, field, String::new(), detail)
+    }
+
     pub(crate) fn type_invalid(field: impl Into<String>, found: &str, detail: impl Into<String>) -> Self {
         Self::new(Kind::TypeInvalid, field, format!("{found:?}"), detail)
     }
@@ -79,7 +84,10 @@ impl FieldError {
             Kind::TooMany,
             field,
             found.to_string(),
-            format!("must have at most {most} items"),
+            format!(
+                "must have at most {most} {}",
+                if most == 1 { "item" } else { "items" }
+            ),
         )
     }
 
@@ -88,8 +96,7 @@ impl FieldError {
         value: &Value,
         supported: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let mut supported: Vec<String> = supported.into_iter().map(|text| format!("{text:?}")).collect();
-        supported.sort();
+        let supported: Vec<String> = supported.into_iter().map(|text| format!("{text:?}")).collect();
         let detail = format!("supported values: {}", supported.join(", "));
         Self::new(Kind::NotSupported, field, printed(value), detail)
     }
@@ -152,7 +159,7 @@ mod tests {
                 "a: Invalid value: \"x y\": must be a name",
             ),
             (
-                FieldError::not_supported("a", &json!("Z"), ["Y", "X"]),
+                FieldError::not_supported("a", &json!("Z"), ["X", "Y"]),
                 "a: Unsupported value: \"Z\": supported values: \"X\", \"Y\"",
             ),
             (

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     patch::{
-        apply::{Conflict, Identity, Owner, compare, fields_of, strip},
+        apply::{Conflict, Identity, Owner, compare, fields_of, strip, whole},
         fields::Fields,
         schema::Place,
     },
@@ -96,7 +96,7 @@ pub(crate) fn before_first_apply(call: &Call, object: &Value, owners: Vec<Owner>
     if !owners.is_empty() {
         return owners;
     }
-    let mut fields = fields_of(&schema(call), object);
+    let mut fields = whole(&schema(call), object);
     strip(&mut fields);
     if call.version.status {
         fields.forget(&["f:status"]);
@@ -122,7 +122,7 @@ pub(crate) fn created(state: &State, call: &Call, manager: &Manager, object: &mu
     }
     let mut fields = match &manager.applied {
         Some(config) => fields_of(&schema(call), config),
-        None => fields_of(&schema(call), object),
+        None => whole(&schema(call), object),
     };
     strip(&mut fields);
     if call.version.status {
@@ -141,6 +141,14 @@ pub(crate) fn updated(state: &State, call: &Call, manager: &Manager, old: &Value
     if manager.apply {
         return;
     }
+    // An entry that says nothing asks for all to be forgotten.
+    let entries = value::items(object, &["metadata", "managedFields"]);
+    if entries
+        .iter()
+        .any(|entry| value::text(entry, &["manager"]).is_empty() && entry.get("fieldsV1").is_none())
+    {
+        value::remove(object, &["metadata", "managedFields"]);
+    }
     let tracked = value::at(old, &["metadata", "managedFields"]).is_some();
     if !tracked && !state.track_updates {
         value::remove(object, &["metadata", "managedFields"]);
@@ -154,6 +162,11 @@ pub(crate) fn updated(state: &State, call: &Call, manager: &Manager, old: &Value
     }
     let identity = identity(call, manager);
     let mut owners = read(object);
+    // A scale is tracked only where somebody owns the replicas.
+    let owned = |owner: &Owner| !owner.fields.intersection(&changed).is_empty();
+    if manager.subresource == "scale" && !owners.iter().any(owned) {
+        return;
+    }
     let gone = changed.union(&removed);
     let mut own = None;
     for owner in &mut owners {

@@ -157,9 +157,10 @@ impl ApiServer {
         self.inner.lock().track_updates = on;
     }
 
-    /// Checks the CEL rules of custom resources with `evaluator` from now on. Without one they are not checked.
+    /// Checks the CEL rules of custom resources with `evaluator` from now on, instead of with the interpreter that is
+    /// built in.
     pub fn evaluate_rules(&self, evaluator: Arc<dyn RuleEvaluator>) {
-        self.inner.lock().rules = Some(evaluator);
+        self.inner.lock().rules = evaluator;
     }
 
     /// Creates the object, or changes an existing one as `kubectl apply --server-side --force-conflicts` would. A status

@@ -63,8 +63,15 @@ impl Snapshots {
     /// # Errors
     /// 400 for a token that is none, 410 for one whose snapshot is gone.
     pub(crate) fn resume(&mut self, token: &str, limit: usize) -> Result<Page, ApiError> {
-        let (id, start) = decode(token)
-            .ok_or_else(|| ApiError::bad_request("continue key is not valid: illegal base64 data"))?;
+        let (id, start) = decode(token).ok_or_else(|| {
+            let problem = match illegal_base64(token, "-_") {
+                Some(at) => format!("illegal base64 data at input byte {at}"),
+                None => "it is not of this server".to_owned(),
+            };
+            ApiError::bad_request(format!(
+                "invalid continue token: continue key is not valid: {problem}"
+            ))
+        })?;
         self.page(id, start, limit).ok_or_else(|| {
             ApiError::expired(
                 "The provided continue parameter is too old to display a consistent list result. You can start a new \
@@ -109,6 +116,23 @@ fn decode(token: &str) -> Option<(u64, usize)> {
         token.get("list")?.as_u64()?,
         usize::try_from(token.get("start")?.as_u64()?).ok()?,
     ))
+}
+
+/// Where a text stops being base64, as Go counts it; `signs` are the two characters beyond letters and digits.
+pub(crate) fn illegal_base64(text: &str, signs: &str) -> Option<usize> {
+    let body = text.trim_end_matches('=');
+    let known = |letter: char| letter.is_ascii_alphanumeric() || signs.contains(letter);
+    if let Some(at) = body.chars().position(|letter| !known(letter)) {
+        return Some(at);
+    }
+    let padded = signs == "+/";
+    let whole = if padded {
+        text.len().is_multiple_of(4)
+    } else {
+        body.len() % 4 != 1
+    };
+    // Go names the start of the incomplete group.
+    (!whole).then(|| text.len() / 4 * 4)
 }
 
 /// Bytes in base64.

@@ -115,6 +115,17 @@ pub(crate) fn stream(stream: WatchStream) -> Response<ApiBody> {
     respond(200, "application/json", ApiBody::watch(stream))
 }
 
+/// The response with what the client is warned of.
+pub(crate) fn warn(mut response: Response<ApiBody>, warnings: &[String]) -> Response<ApiBody> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(http::header::WARNING, value);
+        }
+    }
+    response
+}
+
 pub(crate) fn error(error: &ApiError) -> Response<ApiBody> {
     let mut response = json(error.code, &error.to_value());
     let seconds = error

@@ -31,6 +31,12 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
+    /// Sets a parameter that the path implies.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.0.retain(|(name, _)| name != key);
+        self.0.push((key.to_owned(), value.to_owned()));
+    }
+
     pub(crate) fn flag(&self, key: &str) -> bool {
         let found = self.0.iter().find(|(name, _)| name == key);
         found.is_some_and(|(_, value)| !matches!(value.as_str(), "false" | "0"))
@@ -54,6 +60,20 @@ pub(crate) fn segments(path: &str) -> Vec<String> {
     parts
         .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
         .collect()
+}
+
+/// The path without the `watch` of the deprecated watch paths, `/api/v1/watch/...`, and whether it was there.
+pub(crate) fn without_watch(mut segments: Vec<String>) -> (Vec<String>, bool) {
+    let at = match segments.first().map(String::as_str) {
+        Some("api") => 2,
+        Some("apis") => 3,
+        _ => return (segments, false),
+    };
+    let found = segments.len() > at + 1 && segments[at] == "watch";
+    if found {
+        segments.remove(at);
+    }
+    (segments, found)
 }
 
 impl Target {

@@ -79,14 +79,15 @@ impl ApiServer {
             .route(&parts, body)
             .unwrap_or_else(|error| Outcome::Done(reply::error(&error)));
         match outcome {
+            Outcome::Done(response) if parts.method == Method::HEAD => response.map(|_| ApiBody::full("")),
             Outcome::Done(response) => response,
             Outcome::Proxy(call) => aggregation::proxy(call).await,
         }
     }
 
     fn route(&self, parts: &Parts, body: Bytes) -> Result<Outcome, ApiError> {
-        let segments = routes::segments(parts.uri.path());
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let (segments, watching) = routes::without_watch(routes::segments(parts.uri.path()));
+        let mut query = Query::parse(parts.uri.query().unwrap_or_default());
         let accept = header(parts, header::ACCEPT);
         let mut state = self.inner.lock();
         if let [root, group, version, ..] = segments.as_slice()
@@ -98,23 +99,28 @@ impl ApiServer {
         }
         if let Some(target) = Target::parse(&segments) {
             let Some(mut call) = resolve(&state, target)? else {
-                return Ok(not_found());
+                return missing(&state, &segments);
             };
-            call.form =
-                Form::negotiate(accept).ok_or_else(|| ApiError::not_acceptable("application/json"))?;
+            call.form = Form::negotiate(accept).ok_or_else(ApiError::not_acceptable)?;
+            if watching {
+                query.set("watch", "true");
+            }
+            call.watch_path = watching;
             call.query = query;
             call.body = body;
             call.content_type = header(parts, header::CONTENT_TYPE).to_owned();
             call.manager = manager(&call.query, parts);
             call.user = user(parts);
-            return verbs::serve(self, &mut state, &parts.method, &call).map(Outcome::Done);
+            let response = verbs::serve(self, &mut state, &parts.method, &call)?;
+            return Ok(Outcome::Done(reply::warn(response, &call.warnings.into_inner())));
         }
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(ApiError::method_not_allowed());
         }
-        Ok(self
-            .document(&state, &segments, accept)
-            .map_or_else(not_found, Outcome::Done))
+        match self.document(&state, &segments, accept) {
+            Some(document) => Ok(Outcome::Done(document)),
+            None => missing(&state, &segments),
+        }
     }
 
     /// The documents outside resources: discovery, OpenAPI, health, version.
@@ -130,9 +136,22 @@ impl ApiServer {
     }
 }
 
-/// A path that nothing serves is no `Status` on a real server either.
-fn not_found() -> Outcome {
-    Outcome::Done(reply::text(404, "404 page not found\n"))
+/// What nothing serves. Below a built-in group that is a `Status`, elsewhere a text.
+fn missing(state: &State, segments: &[String]) -> Result<Outcome, ApiError> {
+    let words: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let group = match words.as_slice() {
+        ["api", _, ..] => Some(""),
+        ["apis", group, ..] => Some(*group),
+        _ => None,
+    };
+    let builtin = |group: &str| {
+        let mut resources = state.registry.in_group(group);
+        resources.any(|resource| resource.extension.is_none())
+    };
+    if group.is_some_and(builtin) {
+        return Err(ApiError::unknown_resource());
+    }
+    Ok(Outcome::Done(reply::text(404, "404 page not found\n")))
 }
 
 /// The call's resource, if it is served in that version and scope.

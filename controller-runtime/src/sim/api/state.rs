@@ -13,7 +13,7 @@ use super::{
     Change,
     aggregation::Backends,
     collector,
-    crd::RuleEvaluator,
+    crd::{CelRules, RuleEvaluator},
     paging::Snapshots,
     random::Random,
     resources::{self, Registry, Resource},
@@ -38,7 +38,7 @@ pub(crate) struct State {
     /// Whether the managers of plain updates are tracked on every object, or only on applied ones.
     pub(crate) track_updates: bool,
     /// Checks the CEL rules of custom resources.
-    pub(crate) rules: Option<Arc<dyn RuleEvaluator>>,
+    pub(crate) rules: Arc<dyn RuleEvaluator>,
     /// By owner's uid: who names it as an owner.
     dependents: BTreeMap<String, BTreeSet<Place>>,
     observers: Vec<mpsc::UnboundedSender<Change>>,
@@ -78,7 +78,7 @@ impl State {
             pending: collector::Pending::default(),
             backends: Backends::default(),
             track_updates: false,
-            rules: None,
+            rules: Arc::new(CelRules::default()),
             dependents: BTreeMap::new(),
             observers: Vec::new(),
             events: VecDeque::new(),

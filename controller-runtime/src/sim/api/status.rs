@@ -170,6 +170,23 @@ impl ApiError {
             "MethodNotAllowed",
             "the server does not allow this method on the requested resource",
         )
+        .with_details()
+    }
+
+    /// A path below a served group that names no resource of it.
+    pub(crate) fn unknown_resource() -> Self {
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with_details()
+    }
+
+    /// Details are there, though they say nothing.
+    pub(crate) fn with_details(mut self) -> Self {
+        self.details.get_or_insert_default();
+        self
     }
 
     pub(crate) fn unsupported_media_type(supported: &str) -> Self {
@@ -179,9 +196,11 @@ impl ApiError {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    pub(crate) fn not_acceptable(supported: &str) -> Self {
-        let message = format!("only the following media types are accepted: {supported}");
-        Self::new(406, "NotAcceptable", message)
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+                       application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+                       application/vnd.kubernetes.protobuf;stream=watch";
+        Self::new(406, "NotAcceptable", message).with_details()
     }
 
     pub(crate) fn expired(message: impl Into<String>) -> Self {

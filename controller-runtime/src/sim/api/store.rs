@@ -285,6 +285,26 @@ impl Store {
         Some(self.history.range(start..))
     }
 
+    /// The selected objects as they were at `revision`; `None` if that is too long ago.
+    pub(crate) fn list_at(&self, filter: &Filter, revision: u64) -> Option<Vec<Arc<Entry>>> {
+        // Of every object that has changed since: its state before the first of these changes.
+        let mut before: BTreeMap<Arc<str>, Option<Arc<Entry>>> = BTreeMap::new();
+        for event in self.since(revision)? {
+            before
+                .entry(event.entry.key.clone())
+                .or_insert_with(|| event.previous.clone());
+        }
+        let mut entries: Vec<Arc<Entry>> = self
+            .range(filter.namespace.as_deref())
+            .filter(|entry| !before.contains_key(&entry.key))
+            .cloned()
+            .collect();
+        entries.extend(before.into_values().flatten());
+        entries.retain(|entry| filter.matches(entry));
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Some(entries)
+    }
+
     /// Tells `sender` of every selected change after `after`.
     pub(crate) fn watch(&mut self, filter: Arc<Filter>, after: u64, sender: mpsc::UnboundedSender<Notice>) {
         self.watchers.push(Watcher {

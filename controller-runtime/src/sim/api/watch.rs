@@ -57,16 +57,15 @@ impl fmt::Debug for WatchStream {
 /// Begins a watch.
 ///
 /// # Errors
-/// 400 or 422 for options that contradict each other; an expired version is an event of the stream.
+/// 500 for a version that is no number; an expired one is an event of the stream.
 pub(crate) fn start(
     server: &ApiServer,
     state: &mut State,
     call: &Call,
     filter: Filter,
 ) -> Result<WatchStream, ApiError> {
-    let asked = super::verbs::revision(&call.query)?;
+    let asked = super::verbs::revision(&call.query).map_err(|error| ApiError::new(500, "", error.message))?;
     let send_initial = call.query.get("sendInitialEvents").map(|text| text == "true");
-    check_options(call, send_initial)?;
     let filter = Arc::new(filter);
     let (sender, receiver) = mpsc::unbounded_channel();
     let current = state.revision;
@@ -111,38 +110,6 @@ pub(crate) fn start(
     })
 }
 
-fn check_options(call: &Call, send_initial: Option<bool>) -> Result<(), ApiError> {
-    use super::field::FieldError;
-    let matching = call.query.get("resourceVersionMatch");
-    let mut errors = Vec::new();
-    match (send_initial, matching) {
-        (Some(_), None) => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )),
-        (Some(_), Some(other)) if other != "NotOlderThan" => {
-            errors.push(FieldError::not_supported(
-                "resourceVersionMatch",
-                &json!(other),
-                ["NotOlderThan"],
-            ));
-        }
-        (None, Some(_)) => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
-        _ => {}
-    }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let kind = super::status::Subject {
-        group: "meta.k8s.io",
-        name: "ListOptions",
-    };
-    Err(ApiError::invalid(kind, "", &errors))
-}
-
 impl WatchStream {
     /// The next chunk: one line an event.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -171,6 +138,7 @@ impl WatchStream {
         while out.len() < CHUNK_BYTES {
             if let Some(notice) = self.initial.pop_front() {
                 self.encoder.event(notice.verb, &notice.entry, now, out);
+                self.encoder.columns_told();
                 continue;
             }
             if let Some(failure) = self.failure.take() {
@@ -183,7 +151,10 @@ impl WatchStream {
                 self.encoder.bookmark(revision, true, out);
             }
             match self.receiver.poll_recv(cx) {
-                Poll::Ready(Some(notice)) => self.encoder.event(notice.verb, &notice.entry, now, out),
+                Poll::Ready(Some(notice)) => {
+                    self.encoder.event(notice.verb, &notice.entry, now, out);
+                    self.encoder.columns_told();
+                }
                 // The resource itself is gone.
                 Poll::Ready(None) => return true,
                 Poll::Pending => return false,

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
-    core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service},
+    core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, Client, Resource};
@@ -75,6 +75,8 @@ kinds! {
     daemon_sets: DaemonSet,
     /// Jobs.
     jobs: Job,
+    /// ServiceAccounts.
+    service_accounts: ServiceAccount,
     /// PodDisruptionBudgets.
     budgets: PodDisruptionBudget,
 }

@@ -16,6 +16,7 @@ pub(crate) mod meta;
 mod node_lifecycle;
 pub(crate) mod pods;
 mod replica_set;
+mod service_account;
 mod stateful_set;
 
 use std::future::Future;
@@ -37,6 +38,7 @@ pub(crate) fn all(cx: &Runtime, informers: &mut Informers) -> Vec<BoxFuture<'sta
         stateful_set::controller(cx, informers),
         daemon_set::controller(cx, informers),
         job::controller(cx, informers),
+        service_account::controller(cx, informers),
         disruption_budget::controller(cx, informers),
         node_lifecycle::taints(cx, informers),
         node_lifecycle::evictions(cx, informers),

@@ -1,5 +1,6 @@
 //! CustomResourceDefinitions: what they add to the API, and what they demand of objects.
 
+mod cel;
 mod prune;
 mod schema;
 mod validate;
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::{Value, json};
 
+pub(crate) use self::cel::CelRules;
 pub use self::schema::Rule;
 pub(crate) use self::schema::Schema;
 use super::{
@@ -23,7 +25,7 @@ pub(crate) const PLURAL: &str = "customresourcedefinitions";
 /// Holds a definition until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-/// Evaluates the CEL rules of schemas. Without one they are not checked.
+/// Evaluates the CEL rules of schemas.
 pub trait RuleEvaluator: fmt::Debug + Send + Sync {
     /// Whether `rule` holds for `value`, where `old` is what stood there before.
     ///
@@ -44,6 +46,8 @@ struct ExtensionVersion {
     has_rules: bool,
     columns: Vec<Column>,
     selectable: Vec<String>,
+    /// What users of the version are warned of.
+    deprecation: Option<String>,
 }
 
 /// An additional printer column.
@@ -66,6 +70,10 @@ impl Extension {
         self.versions.get(version).map_or(&[], |version| &version.columns)
     }
 
+    pub(crate) fn deprecation(&self, version: &str) -> Option<&str> {
+        self.versions.get(version)?.deprecation.as_deref()
+    }
+
     pub(crate) fn selectable(&self, version: &str, label: &str) -> bool {
         self.versions
             .get(version)
@@ -85,7 +93,21 @@ pub(crate) fn prune_and_default(resource: &Resource, version: &str, object: &mut
     if !schema.preserve_unknown {
         prune::prune(schema, object, true);
     }
+    prune::drop_nulls(schema, object, true);
     prune::default(schema, object, true);
+}
+
+/// The paths of what pruning takes out.
+pub(crate) fn unknown(resource: &Resource, version: &str, object: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let schema = resource
+        .extension
+        .as_ref()
+        .and_then(|extension| extension.schema(version));
+    if let Some(schema) = schema {
+        prune::unknown(schema, object, "", &mut out);
+    }
+    out
 }
 
 /// Prunes a configuration that is to be applied.
@@ -120,8 +142,8 @@ pub(crate) fn validate(
         return errors;
     };
     validate::validate(schema, object, "", &mut errors);
-    if let (true, true, Some(evaluator)) = (errors.is_empty(), version.has_rules, &state.rules) {
-        rules(evaluator.as_ref(), schema, object, old, "", &mut errors);
+    if errors.is_empty() && version.has_rules {
+        rules(state.rules.as_ref(), schema, object, old, "", &mut errors);
     }
     errors
 }
@@ -136,8 +158,17 @@ fn rules(
 ) {
     for rule in &schema.rules {
         if let Err(message) = evaluator.check(rule, value, old) {
-            let shown = if path.is_empty() { "<nil>" } else { path };
-            errors.push(FieldError::invalid(shown, value, message));
+            let mut shown = format!("{path}{}", rule.field_path);
+            if shown.is_empty() {
+                "<nil>".clone_into(&mut shown);
+            }
+            let shown = shown.trim_start_matches('.');
+            errors.push(match rule.reason.as_str() {
+                "FieldValueForbidden" => FieldError::forbidden(shown, message),
+                "FieldValueRequired" => FieldError::required(shown, message),
+                _ if value.is_object() || value.is_array() => FieldError::invalid_whole(shown, message),
+                _ => FieldError::invalid(shown, value, message),
+            });
         }
     }
     match value {
@@ -212,6 +243,36 @@ pub(crate) fn complete(object: &mut Value, now: &str) {
     }
 }
 
+/// Marks a new definition whose names another definition of its group has.
+pub(crate) fn accept_names(state: &State, object: &mut Value, now: &str) {
+    let group = value::text(object, &["spec", "group"]).to_owned();
+    let names = value::at(object, &["spec", "names"]).cloned().unwrap_or_default();
+    let own = value::text(&names, &["plural"]).to_owned();
+    let mut conflict = None;
+    for other in state
+        .registry
+        .in_group(&group)
+        .filter(|other| other.plural != own)
+    {
+        for (field, reason, taken) in [
+            ("singular", "SingularConflict", &other.singular),
+            ("kind", "KindConflict", &other.kind),
+            ("listKind", "ListKindConflict", &other.list_kind),
+        ] {
+            if value::text(&names, &[field]) == taken {
+                conflict = Some((reason, format!("\"{taken}\" is already in use")));
+            }
+        }
+    }
+    let Some((reason, message)) = conflict else { return };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": now});
+    let conditions = json!([
+        condition("NamesAccepted", reason, &message),
+        condition("Established", "NotAccepted", "not all names are accepted"),
+    ]);
+    value::set(object, &["status", "conditions"], conditions);
+}
+
 /// Follows a change of a definition.
 pub(crate) fn committed(state: &mut State, event: &Event, resource: &Resource) {
     if !resource.is(GROUP, PLURAL) {
@@ -229,6 +290,15 @@ pub(crate) fn committed(state: &mut State, event: &Event, resource: &Resource) {
         if let Some(store) = known.and_then(|index| state.stores.get_mut(index)) {
             store.close();
         }
+        return;
+    }
+    // Another definition has its names.
+    let refused = |condition: &Value| condition["type"] == "Established" && condition["status"] == "False";
+    if known.is_none()
+        && value::items(&object, &["status", "conditions"])
+            .iter()
+            .any(refused)
+    {
         return;
     }
     let store = known.unwrap_or_else(|| {
@@ -273,7 +343,7 @@ fn resource_of(object: &Value, store: usize) -> Resource {
         store: Some(store),
         traits: Traits::default(),
         conversion: Conversion::None,
-        extension: Some(Arc::new(extension_of(declared))),
+        extension: Some(Arc::new(extension_of(spec))),
     }
 }
 
@@ -299,7 +369,34 @@ fn version_of(version: &Value) -> Version {
     }
 }
 
-fn extension_of(declared: &[Value]) -> Extension {
+/// What users of a deprecated version are told; by default, which version to use instead.
+fn deprecation_of(spec: &Value, version: &Value) -> Option<String> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    let own = value::text(version, &["deprecationWarning"]);
+    if !own.is_empty() {
+        return Some(own.to_owned());
+    }
+    let (group, kind) = (
+        value::text(spec, &["group"]),
+        value::text(spec, &["names", "kind"]),
+    );
+    let mut newer: Vec<&str> = value::items(spec, &["versions"])
+        .iter()
+        .filter(|one| one["served"] == true && one["deprecated"] != true)
+        .map(|one| value::text(one, &["name"]))
+        .collect();
+    newer.sort_by_key(|name| std::cmp::Reverse(super::resources::version_priority(name)));
+    let mut text = format!("{group}/{} {kind} is deprecated", value::text(version, &["name"]));
+    if let Some(newer) = newer.first() {
+        text.push_str(&format!("; use {group}/{newer} {kind}"));
+    }
+    Some(text)
+}
+
+fn extension_of(spec: &Value) -> Extension {
+    let declared = value::items(spec, &["versions"]);
     let version = |version: &Value| {
         let schema = value::at(version, &["schema", "openAPIV3Schema"]).map(Schema::parse);
         let has_rules = schema.as_ref().is_some_and(Schema::has_rules);
@@ -320,6 +417,7 @@ fn extension_of(declared: &[Value]) -> Extension {
             has_rules,
             columns,
             selectable,
+            deprecation: deprecation_of(spec, version),
         }
     };
     let name = |version: &Value| value::text(version, &["name"]).to_owned();
@@ -386,7 +484,7 @@ pub(crate) fn check(object: &Value) -> Vec<FieldError> {
     for (index, version) in versions.iter().enumerate() {
         if value::at(version, &["schema", "openAPIV3Schema"]).is_none() {
             let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
-            errors.push(FieldError::required(field, "schemas are required"));
+            errors.push(FieldError::required(field, ""));
         }
     }
     errors

@@ -35,6 +35,66 @@ fn prune_map(schema: &Schema, map: &mut Map<String, Value>, typed: bool) {
     });
 }
 
+/// The paths of what the schema does not specify.
+pub(crate) fn unknown(schema: &Schema, value: &Value, path: &str, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            let keeps_all = schema.preserve_unknown || matches!(schema.additional, Additional::Allowed);
+            let typed = path.is_empty() || schema.embedded;
+            for (key, member) in map {
+                if typed && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                    continue;
+                }
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                match schema.member(key) {
+                    Some(inner) => unknown(inner, member, &path, out),
+                    None if keeps_all => {}
+                    None => out.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(inner) = &schema.items {
+                for (index, item) in items.iter().enumerate() {
+                    unknown(inner, item, &format!("{path}[{index}]"), out);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Drops nulls where null is not allowed and nothing is there by default.
+pub(crate) fn drop_nulls(schema: &Schema, value: &mut Value, root: bool) {
+    match value {
+        Value::Object(map) => map.retain(|key, member| {
+            if root && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                return true;
+            }
+            let Some(inner) = schema.member(key) else {
+                return true;
+            };
+            if member.is_null() {
+                return inner.nullable || inner.default.is_some() || inner.kind.is_none();
+            }
+            drop_nulls(inner, member, false);
+            true
+        }),
+        Value::Array(items) => {
+            if let Some(inner) = &schema.items {
+                for item in items {
+                    drop_nulls(inner, item, false);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Fills in defaults. A null where null is not allowed counts as missing.
 pub(crate) fn default(schema: &Schema, value: &mut Value, root: bool) {
     match value {

@@ -127,6 +127,10 @@ pub struct Rule {
     pub message: String,
     /// An expression that makes the message.
     pub message_expression: String,
+    /// The reason of the error, e.g. `FieldValueForbidden`; empty for `FieldValueInvalid`.
+    pub reason: String,
+    /// The field that the error names, from where the rule stands, e.g. `.size`; empty for where it stands.
+    pub field_path: String,
 }
 
 impl Schema {
@@ -233,6 +237,8 @@ impl Rule {
             rule: text("rule"),
             message: text("message"),
             message_expression: text("messageExpression"),
+            reason: text("reason"),
+            field_path: text("fieldPath"),
         }
     }
 }

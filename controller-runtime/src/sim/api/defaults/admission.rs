@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::api::{resources::Resource, state::State, status::ApiError, value};
+use crate::sim::api::{crd, resources::Resource, state::State, status::ApiError, value};
 
 /// Mutates a new object as admission does.
 ///
@@ -19,6 +19,7 @@ pub(crate) fn admit(state: &State, resource: &Resource, object: &mut Value) -> R
         }
         ("", "nodes") => taint(object),
         ("", "services") => address(state, object),
+        (crd::GROUP, crd::PLURAL) => crd::accept_names(state, object, &state.timestamp()),
         _ => {}
     }
     Ok(())

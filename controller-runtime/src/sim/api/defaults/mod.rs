@@ -88,6 +88,16 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         ("batch", "jobs") => workload::job(object),
         ("batch", "cronjobs") => workload::cron_job(object),
         ("", "podtemplates") => pod::template(object, &["template"]),
+        ("policy", "poddisruptionbudgets") => {
+            for count in [
+                "currentHealthy",
+                "desiredHealthy",
+                "disruptionsAllowed",
+                "expectedPods",
+            ] {
+                default(object, &["status", count], 0);
+            }
+        }
         ("autoscaling", _) => autoscaling::autoscaler(object),
         ("", "namespaces") => namespace(object),
         ("", "nodes") => node(object),

@@ -6,6 +6,7 @@ use super::pod::template;
 use crate::sim::api::value::{self, default};
 
 pub(super) fn deployment(object: &mut Value) {
+    value::object_at(object, &["status"]);
     template(object, &["spec", "template"]);
     default(object, &["spec", "replicas"], 1);
     default(object, &["spec", "revisionHistoryLimit"], 10);
@@ -81,6 +82,8 @@ pub(super) fn daemon_set(object: &mut Value) {
 
 /// A job selects its pods by its own uid.
 pub(super) fn job(object: &mut Value) {
+    value::object_at(object, &["status"]);
+    default(object, &["spec", "manualSelector"], false);
     job_spec(object, &["spec"]);
     let manual = value::at(object, &["spec", "manualSelector"]).is_some_and(|manual| manual == true);
     let uid = value::uid(object).to_owned();
@@ -137,6 +140,7 @@ fn job_spec(object: &mut Value, path: &[&str]) {
 }
 
 pub(super) fn cron_job(object: &mut Value) {
+    value::object_at(object, &["status"]);
     template(object, &["spec", "jobTemplate", "spec", "template"]);
     default(object, &["spec", "concurrencyPolicy"], "Allow");
     default(object, &["spec", "suspend"], false);

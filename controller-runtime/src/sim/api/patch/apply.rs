@@ -148,6 +148,32 @@ pub(crate) fn fields_of(place: &Place<'_>, value: &Value) -> Fields {
     out
 }
 
+/// The fields of a value that is new as a whole: besides its leaves, the maps and lists that hold them.
+pub(crate) fn whole(place: &Place<'_>, value: &Value) -> Fields {
+    let mut out = Fields::default();
+    match (place.topology(value), value) {
+        (Topology::Granular, Value::Object(map)) if !map.is_empty() => {
+            for (key, member) in map {
+                out.add(format!("f:{key}"), whole(&place.member(key), member));
+            }
+        }
+        (Topology::Map(keys), Value::Array(items)) if !items.is_empty() => {
+            for item in items {
+                out.add(key_step(&keys, item), whole_item(place, item));
+            }
+        }
+        _ => return fields_of(place, value),
+    }
+    out.own = !place.is_always_there();
+    out
+}
+
+fn whole_item(place: &Place<'_>, item: &Value) -> Fields {
+    let mut fields = whole(&place.item(), item);
+    fields.own = true;
+    fields
+}
+
 fn item_fields(place: &Place<'_>, item: &Value) -> Fields {
     let mut fields = fields_of(&place.item(), item);
     fields.own = true;
@@ -269,12 +295,11 @@ pub(crate) fn compare(place: &Place<'_>, old: &Value, new: &Value) -> (Fields, F
                         out.0.add(step(), changed);
                         out.1.add(step(), removed);
                     }
-                    None => out.0.add(step(), fields_of(&place.member(key), member)),
+                    None => out.0.add(step(), whole(&place.member(key), member)),
                 }
             }
             for (key, member) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
-                out.1
-                    .add(format!("f:{key}"), fields_of(&place.member(key), member));
+                out.1.add(format!("f:{key}"), whole(&place.member(key), member));
             }
             out
         }
@@ -309,13 +334,13 @@ fn compare_keyed(
                 out.0.add(step.clone(), changed);
                 out.1.add(step, removed);
             }
-            None => out.0.add(step, item_fields(place, item)),
+            None => out.0.add(step, whole_item(place, item)),
         }
     }
     for item in old {
         let step = key_step(keys, item);
         if find(new, &step).is_none() {
-            out.1.add(step, item_fields(place, item));
+            out.1.add(step, whole_item(place, item));
         }
     }
     out

@@ -85,7 +85,7 @@ pub(crate) fn builtin(path: &[String], value: &Value) -> Topology {
         "requiredDuringSchedulingIgnoredDuringExecution" if parent == "nodeAffinity" => Topology::Atomic,
         "labelSelector" | "namespaceSelector" | "podSelector" | "objectRef" | "fieldRef"
         | "configMapKeyRef" | "secretKeyRef" | "resourceFieldRef" | "involvedObject" | "scaleTargetRef"
-        | "roleRef" | "nodeSelector" => Topology::Atomic,
+        | "roleRef" | "nodeSelector" | "ownerReferences" => Topology::Atomic,
         _ => Topology::Granular,
     }
 }
@@ -150,6 +150,28 @@ impl<'a> Place<'a> {
             Place::CustomRoot(schema) | Place::Custom(schema) => {
                 Place::Custom(schema.and_then(|schema| schema.items.as_deref()))
             }
+        }
+    }
+
+    /// Whether an object of the kind has this map or list even if nothing is in it, as Go's structs have it.
+    pub(crate) fn is_always_there(&self) -> bool {
+        const STRUCTS: [&str; 11] = [
+            "metadata",
+            "spec",
+            "status",
+            "template",
+            "strategy",
+            "updateStrategy",
+            "resources",
+            "jobTemplate",
+            "source",
+            "loadBalancer",
+            "containers",
+        ];
+        match self {
+            Place::Builtin(path) => path.last().is_none_or(|last| STRUCTS.contains(&last.as_str())),
+            Place::CustomRoot(_) => true,
+            Place::Custom(_) => false,
         }
     }
 

@@ -43,6 +43,8 @@ fn merge_map(object: &mut Value, patch: &Map<String, Value>, path: &mut Vec<Stri
     {
         map.retain(|key, _| keep.iter().any(|kept| kept == key));
     }
+    let orders = patch.keys().any(|key| key.starts_with(ORDER));
+    let before = if orders { object.clone() } else { Value::Null };
     for (key, member) in patch {
         if key == DIRECTIVE || key == RETAIN || key.starts_with(ORDER) {
             continue;
@@ -63,7 +65,8 @@ fn merge_map(object: &mut Value, patch: &Map<String, Value>, path: &mut Vec<Stri
     for (key, order) in patch {
         if let (Some(list), Some(map)) = (key.strip_prefix(ORDER), object.as_object_mut()) {
             path.push(list.to_owned());
-            reorder(map.get_mut(list), order, path);
+            let before = before.get(list).and_then(Value::as_array);
+            reorder(map.get_mut(list), before.map_or(&[], Vec::as_slice), order, path);
             path.pop();
         }
     }
@@ -99,11 +102,13 @@ fn merge_member(
             Some(schema::Merge::Set) => {
                 let list = map.entry(key).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
+                    let before = list.clone();
                     for item in items {
                         if !list.contains(item) {
                             list.push(item.clone());
                         }
                     }
+                    interleave(list, &before, items, |one, other| one == other);
                 }
             }
             None => {
@@ -117,7 +122,31 @@ fn merge_member(
     Ok(())
 }
 
-/// Merges a keyed list. New items come after those that are there.
+/// Orders a merged list as Kubernetes does: what the patch names keeps the patch's order, the rest the server's, and
+/// a rest that stood before an item of the patch comes before it.
+fn interleave(
+    list: &mut Vec<Value>,
+    before: &[Value],
+    patch: &[Value],
+    same: impl Fn(&Value, &Value) -> bool,
+) {
+    let index = |all: &[Value], item: &Value| all.iter().position(|known| same(known, item));
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = std::mem::take(list)
+        .into_iter()
+        .partition(|item| index(patch, item).is_some());
+    named.sort_by_key(|item| index(patch, item));
+    let mut rest = rest.into_iter().peekable();
+    for item in named {
+        let place = index(before, &item);
+        while let Some(other) = rest.next_if(|other| place > index(before, other) && place.is_some()) {
+            list.push(other);
+        }
+        list.push(item);
+    }
+    list.extend(rest);
+}
+
+/// Merges a keyed list.
 fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String>) -> Result<(), String> {
     if !list.is_array() {
         *list = Value::Array(Vec::new());
@@ -136,6 +165,7 @@ fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String
             .collect();
         return Ok(());
     }
+    let before = list.clone();
     for item in patch {
         let Some(fields) = item.as_object() else {
             return Err(format!(
@@ -160,20 +190,21 @@ fn merge_list(list: &mut Value, patch: &[Value], by: &str, path: &mut Vec<String
             }
         }
     }
+    interleave(list, &before, patch, |one, other| one.get(by) == other.get(by));
     Ok(())
 }
 
 /// Puts the named items in the order that the patch wants, where the list has them.
-fn reorder(list: Option<&mut Value>, order: &Value, path: &[String]) {
+fn reorder(list: Option<&mut Value>, before: &[Value], order: &Value, path: &[String]) {
     let (Some(Value::Array(list)), Value::Array(order)) = (list, order) else {
         return;
     };
-    let rank = |item: &Value| match schema::strategic_key(path) {
-        Some(schema::Merge::Key(by)) => order.iter().position(|wanted| wanted.get(by) == item.get(by)),
-        _ => order.iter().position(|wanted| wanted == item),
-    };
-    // Items that the order does not name stay behind those that it does, in their own order.
-    list.sort_by_key(|item| rank(item).unwrap_or(usize::MAX));
+    match schema::strategic_key(path) {
+        Some(schema::Merge::Key(by)) => {
+            interleave(list, before, order, |one, other| one.get(by) == other.get(by))
+        }
+        _ => interleave(list, before, order, |one, other| one == other),
+    }
 }
 
 #[cfg(test)]
@@ -202,7 +233,7 @@ mod tests {
         assert_eq!(
             containers,
             json!([
-                {"name": "a", "image": "x:2", "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]},
+                {"name": "a", "image": "x:2", "env": [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]},
                 {"name": "c", "image": "z:1"},
             ])
         );
@@ -232,7 +263,7 @@ mod tests {
                 json!({"metadata": {"finalizers": ["a", "b"]}}),
                 &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}})
             ),
-            json!({"metadata": {"finalizers": ["b", "c"]}})
+            json!({"metadata": {"finalizers": ["c", "b"]}})
         );
         assert_eq!(
             merged(

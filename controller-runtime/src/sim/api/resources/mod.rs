@@ -102,6 +102,11 @@ impl Resource {
         }
     }
 
+    /// What who uses a version that is on its way out is told.
+    pub(crate) fn deprecation(&self, version: &str) -> Option<String> {
+        self.extension.as_ref()?.deprecation(version).map(str::to_owned)
+    }
+
     /// Whether it is the built-in resource `plural` of `group`.
     pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
         self.extension.is_none() && self.plural == plural && self.group == group
@@ -115,6 +120,9 @@ impl Resource {
         }
         if self.is("", "namespaces") {
             names.push("finalize");
+        }
+        if self.is("", "serviceaccounts") {
+            names.push("token");
         }
         if version.scale.is_some() {
             names.push("scale");

@@ -109,8 +109,8 @@ async fn invalid_custom_resources_list_every_problem() {
     assert_eq!((code, reason.as_str()), (422, "Invalid"));
     assert_eq!(
         message,
-        "Queue.example.com \"a\" is invalid: [spec.name: Required value, spec.replicas: Invalid value: -1: \
-         spec.replicas in body should be greater than or equal to 0]"
+        "Queue.example.com \"a\" is invalid: [spec.replicas: Invalid value: -1: spec.replicas in body \
+         should be greater than or equal to 0, spec.name: Required value]"
     );
 }
 

@@ -55,7 +55,7 @@ async fn merge_json_and_strategic_patches_change_what_they_name() {
         .into_iter()
         .map(|one| one.name)
         .collect();
-    assert_eq!(names, ["main", "side"]);
+    assert_eq!(names, ["side", "main"]);
     let failing = json_patch_of(json!([{"op": "test", "path": "/spec/replicas", "value": 9}]));
     let (code, reason, _) = refusal(
         deployments

@@ -31,7 +31,14 @@ pub(super) fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::required(format!("spec.scaleTargetRef.{field}"), ""));
         }
     }
-    for (index, metric) in value::items(object, &["spec", "metrics"]).iter().enumerate() {
+    let metrics = value::items(object, &["spec", "metrics"]);
+    let outside = |metric: &Value| metric["type"] == "Object" || metric["type"] == "External";
+    if min == 0 && !metrics.iter().any(outside) {
+        let detail =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden("spec.metrics", detail));
+    }
+    for (index, metric) in metrics.iter().enumerate() {
         self::metric(metric, &format!("spec.metrics[{index}]"), errors);
     }
     for direction in ["scaleUp", "scaleDown"] {

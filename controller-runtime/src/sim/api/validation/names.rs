@@ -25,13 +25,12 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     name(resource, object, &mut errors);
     labels(object, &mut errors);
-    for (index, owner) in value::items(object, &["metadata", "ownerReferences"])
-        .iter()
-        .enumerate()
-    {
+    finalizer_names(resource, object, &mut errors);
+    let owners = value::items(object, &["metadata", "ownerReferences"]);
+    for owner in owners {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if value::text(owner, &[field]).is_empty() {
-                let path = format!("metadata.ownerReferences[{index}].{field}");
+                let path = format!("metadata.ownerReferences.{field}");
                 let detail = if field == "apiVersion" {
                     "version must not be empty"
                 } else {
@@ -41,7 +40,51 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Vec<FieldError> {
             }
         }
     }
+    let controllers: Vec<String> = owners
+        .iter()
+        .filter(|owner| owner["controller"] == true)
+        .map(|owner| {
+            format!(
+                "{}/{}",
+                value::text(owner, &["kind"]),
+                value::text(owner, &["name"])
+            )
+        })
+        .collect();
+    if let [first, second, ..] = controllers.as_slice() {
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        let found = Value::Array(owners.to_vec());
+        errors.push(FieldError::invalid("metadata.ownerReferences", &found, detail));
+    }
     errors
+}
+
+/// Finalizers are qualified names; those of built-in kinds have a domain, or are Kubernetes' own.
+fn finalizer_names(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+    for name in value::finalizers(object) {
+        if !is_qualified(name) {
+            errors.push(FieldError::invalid(
+                "metadata.finalizers",
+                &name.into(),
+                QUALIFIED,
+            ));
+        }
+    }
+    if resource.extension.is_some() {
+        return;
+    }
+    for (index, name) in value::finalizers(object).enumerate() {
+        if !name.contains('/')
+            && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")
+            && !name.contains('.')
+        {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            let path = format!("metadata.finalizers[{index}]");
+            errors.push(FieldError::invalid(path, &name.into(), detail));
+        }
+    }
 }
 
 fn name(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {

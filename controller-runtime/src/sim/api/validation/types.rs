@@ -1,8 +1,9 @@
 //! The JSON types of fields of built-in kinds: what a typed decoder refuses before validation begins.
 
+use scaler_api::Quantity;
 use serde_json::Value;
 
-use crate::sim::api::{resources::Resource, status::ApiError, value};
+use crate::sim::api::{paging::illegal_base64, resources::Resource, status::ApiError, value};
 
 /// What stands at a field, in Go's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,19 +125,63 @@ pub(crate) fn check(resource: &Resource, version: &str, object: &Value) -> Resul
         ("", "configmaps") => TEXTS,
         _ => &[],
     };
+    let kind = &resource.kind;
+    let refuse = |problem: String| {
+        ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {problem}"
+        ))
+    };
+    let bytes: &[&str] = match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "secrets") => &["data"],
+        ("", "configmaps") => &["binaryData"],
+        _ => &[],
+    };
+    for field in bytes {
+        let texts = object.get(field).and_then(Value::as_object);
+        for text in texts.into_iter().flatten().filter_map(|(_, text)| text.as_str()) {
+            if let Some(at) = illegal_base64(text, "+/") {
+                return Err(refuse(format!("illegal base64 data at input byte {at}")));
+            }
+        }
+    }
+    let template: &[&str] = match (resource.group.as_str(), resource.plural.as_str()) {
+        _ if resource.extension.is_some() => &[],
+        ("", "pods") => &["spec"],
+        ("apps", _) | ("batch", "jobs") => &["spec", "template", "spec"],
+        _ => &[],
+    };
+    if !template.is_empty() && has_bad_quantity(object, template) {
+        return Err(refuse(
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned(),
+        ));
+    }
     for (path, name, wanted) in METADATA.iter().chain(own) {
         let Some(found) = value::at(object, path).filter(|found| !found.is_null()) else {
             continue;
         };
         if let Some((found, wanted)) = mismatch(found, *wanted) {
-            let kind = &resource.kind;
-            return Err(ApiError::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go \
-                 struct field {name} of type {wanted}"
+            return Err(refuse(format!(
+                "json: cannot unmarshal {found} into Go struct field {name} of type {wanted}"
             )));
         }
     }
     Ok(())
+}
+
+/// Whether a container of the pod spec at `path` asks for what is no quantity.
+fn has_bad_quantity(object: &Value, path: &[&str]) -> bool {
+    ["containers", "initContainers"].iter().any(|list| {
+        let containers = value::at(object, path).and_then(|spec| spec.get(list));
+        let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
+        containers.any(|container| {
+            ["requests", "limits"].iter().any(|which| {
+                let asked = value::at(container, &["resources", which]).and_then(Value::as_object);
+                let mut asked = asked.into_iter().flatten().filter_map(|(_, text)| text.as_str());
+                asked.any(|text| text.parse::<Quantity>().is_err())
+            })
+        })
+    })
 }
 
 fn mismatch(found: &Value, wanted: Type) -> Option<(String, String)> {

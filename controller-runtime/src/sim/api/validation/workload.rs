@@ -11,7 +11,16 @@ pub(super) fn workload(object: &Value, errors: &mut Vec<FieldError>) {
     let template = value::at(object, &["spec", "template"]);
     let labels = template.and_then(|template| value::at(template, &["metadata", "labels"]));
     match value::at(object, &["spec", "selector"]) {
-        None => errors.push(FieldError::required("spec.selector", "")),
+        None => {
+            errors.push(FieldError::required("spec.selector", ""));
+            let found = labels.cloned().unwrap_or_default();
+            let detail = "`selector` does not match template `labels`";
+            errors.push(FieldError::invalid(
+                "spec.template.metadata.labels",
+                &found,
+                detail,
+            ));
+        }
         Some(selector) => match LabelSelector::from_object(selector) {
             Err(error) => errors.push(FieldError::invalid("spec.selector", selector, error)),
             Ok(parsed) if parsed.is_empty() => {
@@ -77,9 +86,12 @@ pub(super) fn job(object: &Value, errors: &mut Vec<FieldError>) {
         }
     }
     let policy = value::at(object, &["spec", "template", "spec", "restartPolicy"]);
-    if let Some(policy) = policy.filter(|policy| *policy == "Always") {
+    if policy.is_some_and(|policy| policy == "Always") {
         let field = "spec.template.spec.restartPolicy";
-        errors.push(FieldError::not_supported(field, policy, ["OnFailure", "Never"]));
+        errors.push(FieldError::required(
+            field,
+            "valid values: \"OnFailure\", \"Never\"",
+        ));
     }
 }
 

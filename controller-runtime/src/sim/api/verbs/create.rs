@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{Call, key, update::Manager};
 use crate::sim::api::{
-    ApiBody, convert, crd, defaults, managed,
+    ApiBody, convert, crd, defaults,
+    field::FieldError,
+    managed,
     state::State,
     status::{ApiError, Subject},
     store::Entry,
@@ -58,6 +60,7 @@ pub(super) fn create_as(
     }
     reset(state, call, &mut object);
     defaults::apply(resource, &mut object);
+    managed::created(state, call, manager, &mut object);
     defaults::admit(state, resource, &mut object)?;
     let mut errors = validation::create(resource, &object);
     errors.extend(crd::validate(state, resource, &call.version.name, &object, None));
@@ -73,7 +76,6 @@ pub(super) fn create_as(
     if state.store(resource)?.get(&key).is_some() {
         return Err(ApiError::already_exists(resource.subject(), &name));
     }
-    managed::created(state, call, manager, &mut object);
     if call.dry_run() {
         return Ok(Entry::new(key.into(), 0, object));
     }
@@ -97,13 +99,42 @@ pub(super) fn decode(call: &Call, mut object: Value) -> Result<Value, ApiError> 
         let message = format!("Object 'Kind' is missing in '{object}'");
         return Err(ApiError::bad_request(message));
     }
+    if resource.extension.is_some() && !kind.is_empty() && kind != resource.kind && api_version == expected {
+        let error = FieldError::invalid("kind", &kind.into(), format!("must be {}", resource.kind));
+        let subject = Subject {
+            group: &resource.group,
+            name: kind,
+        };
+        return Err(ApiError::invalid(subject, value::name(&object), &[error]));
+    }
     if !kind.is_empty() && kind != resource.kind {
+        // The package of Go's internal type.
+        let package = match resource.group.split('.').next() {
+            Some("") | None => "core",
+            Some(group) => group,
+        };
         let message = format!(
-            "{kind} in version \"{}\" cannot be handled as a {}: converting ({api_version}.{kind}) to \
-             ({expected}.{}): unknown conversion",
-            call.version.name, resource.kind, resource.kind
+            "{kind} in version \"{}\" cannot be handled as a {}: converting ({}.{kind}) to ({package}.{}): unknown \
+             conversion",
+            call.version.name,
+            resource.kind,
+            api_version.rsplit('/').next().unwrap_or_default(),
+            resource.kind
         );
         return Err(ApiError::bad_request(message));
+    }
+    let group = |api_version: &str| {
+        api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+            .to_owned()
+    };
+    if resource.extension.is_none() && !api_version.is_empty() && group(api_version) != resource.group {
+        let (kind, version) = (&resource.kind, &call.version.name);
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: no kind \"{kind}\" is registered for version \
+             \"{api_version}\" in scheme \"pkg/runtime/scheme.go:111\""
+        )));
     }
     if !api_version.is_empty() && api_version != expected {
         let message = format!(
@@ -114,6 +145,7 @@ pub(super) fn decode(call: &Call, mut object: Value) -> Result<Value, ApiError> 
     value::set(&mut object, &["apiVersion"], expected);
     value::set(&mut object, &["kind"], resource.kind.as_str());
     validation::check_types(resource, &call.version.name, &object)?;
+    strict(call, &mut object)?;
     value::object_at(&mut object, &["metadata"]);
     if let Some(metadata) = value::at_mut(&mut object, &["metadata"]) {
         defaults::drop_nulls(metadata);
@@ -126,6 +158,30 @@ pub(super) fn decode(call: &Call, mut object: Value) -> Result<Value, ApiError> 
     crd::prune_and_default(resource, &call.version.name, &mut object);
     let object = convert::to_storage(resource, &call.version.name, object);
     Ok(object)
+}
+
+/// Drops fields that the kind does not have, and warns of them or refuses them, as the request wants it.
+fn strict(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    let version = &call.version.name;
+    let mut unknown = validation::prune_unknown(&call.resource, version, object);
+    let wanted = call.query.get("fieldValidation").unwrap_or("Warn");
+    if wanted == "Ignore" || call.body.is_empty() {
+        return Ok(());
+    }
+    unknown.extend(crd::unknown(&call.resource, version, object));
+    let problems: Vec<String> = unknown
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
+    if wanted == "Strict" && !problems.is_empty() {
+        let kind = &call.resource.kind;
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {}",
+            problems.join(", ")
+        )));
+    }
+    problems.into_iter().for_each(|problem| call.warn(problem));
+    Ok(())
 }
 
 /// The namespace in the object must be the one in the path.

@@ -6,9 +6,10 @@ use http::Response;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Call, filter, parse, update::is_finished};
+use super::{Call, filter, options, parse, update::is_finished};
 use crate::sim::api::{
     ApiBody,
+    field::FieldError,
     paging::Page,
     reply,
     resources::Resource,
@@ -68,6 +69,15 @@ impl DeleteOptions {
             .map(str::to_owned)
             .or(text(&["propagationPolicy"]));
         let orphan = value::at(&body, &["orphanDependents"]).and_then(Value::as_bool);
+        let mut errors = Vec::new();
+        if let (Some(policy), Some(_)) = (&propagation, orphan) {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid(
+                "propagationPolicy",
+                &policy.as_str().into(),
+                detail,
+            ));
+        }
         let propagation = match (propagation.as_deref(), orphan) {
             (Some("Background"), _) => Some(Propagation::Background),
             (Some("Foreground"), _) => Some(Propagation::Foreground),
@@ -75,13 +85,16 @@ impl DeleteOptions {
             (None, Some(false)) => Some(Propagation::Background),
             (None, None) => None,
             (Some(other), _) => {
-                let message = format!(
-                    "invalid DeleteOptions: propagationPolicy: Unsupported value: \"{other}\": supported values: \
-                     \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                );
-                return Err(ApiError::bad_request(message));
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    &other.into(),
+                    known,
+                ));
+                None
             }
         };
+        options::refuse("DeleteOptions", &errors)?;
         let grace = call
             .query
             .get("gracePeriodSeconds")
@@ -173,7 +186,10 @@ pub(crate) fn delete_entry(
             &["metadata", "deletionTimestamp"],
             state::timestamp(at),
         );
-        value::set(&mut object, &["metadata", "deletionGracePeriodSeconds"], grace);
+        // What a namespace holds takes the time that it takes.
+        if !resource.is("", "namespaces") {
+            value::set(&mut object, &["metadata", "deletionGracePeriodSeconds"], grace);
+        }
         if let Some(generation) = value::int(old, &["metadata", "generation"]).filter(|&count| count > 0) {
             value::set(&mut object, &["metadata", "generation"], generation + 1);
         }
@@ -210,17 +226,19 @@ pub(crate) fn delete_entry(
 fn check(resource: &Resource, existing: &Entry, options: &DeleteOptions) -> Result<(), ApiError> {
     let object = &existing.value;
     let name = value::name(object);
-    let conflict = |what: &str, wanted: &str, found: &str| {
-        let error =
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-        Err(ApiError::conflict(resource.subject(), name, &error))
+    let conflict = |what: &str, wanted: &str, found: &str, guess: &str| {
+        let error = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might \
+             have been {guess}"
+        );
+        Err(ApiError::conflict(resource.kind_subject(), name, &error))
     };
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != value::uid(object)) {
-        return conflict("UID", uid, value::uid(object));
+        return conflict("UID", uid, value::uid(object), "deleted and then recreated");
     }
     let revision = value::text(object, &["metadata", "resourceVersion"]);
     if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
-        return conflict("ResourceVersion", wanted, revision);
+        return conflict("ResourceVersion", wanted, revision, "modified");
     }
     let lasting = ["default", "kube-system", "kube-public"];
     if resource.is("", "namespaces") && lasting.contains(&name) {

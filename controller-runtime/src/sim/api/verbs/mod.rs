@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod eviction;
+mod options;
 mod patch;
 mod pods;
 mod read;
@@ -10,7 +11,7 @@ mod reviews;
 mod scale;
 mod update;
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -45,6 +46,10 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) manager: String,
     pub(crate) user: String,
+    /// It came by one of the deprecated watch paths, which name single objects too.
+    pub(crate) watch_path: bool,
+    /// What the client is warned of.
+    pub(crate) warnings: RefCell<Vec<String>>,
 }
 
 impl Call {
@@ -59,6 +64,8 @@ impl Call {
             body: Bytes::new(),
             manager: String::new(),
             user: String::new(),
+            watch_path: false,
+            warnings: RefCell::default(),
         }
     }
 
@@ -85,6 +92,11 @@ impl Call {
         self.query.get("dryRun").is_some()
     }
 
+    /// Warns the client.
+    fn warn(&self, warning: String) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
     fn subresource(&self) -> &str {
         self.target.subresource.as_deref().unwrap_or_default()
     }
@@ -97,11 +109,19 @@ impl Call {
                 .iter()
                 .any(|known| media.contains(known))
         {
-            let supported =
-                "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor";
+            let supported = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
             return Err(ApiError::unsupported_media_type(supported));
         }
-        parse(&self.body)
+        if media.contains("yaml") {
+            return yaml(&self.body);
+        }
+        parse(&self.body).map_err(|error| match self.resource.extension {
+            Some(_) => error,
+            None => ApiError::bad_request(format!(
+                "couldn't get version/kind; json parse error: {}",
+                error.message
+            )),
+        })
     }
 
     pub(crate) fn api_version(&self) -> String {
@@ -118,12 +138,28 @@ impl Call {
     }
 }
 
+/// A body as JSON; the refusal's message is what was wrong with it, in Go's words where they are known.
 fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if protobuf::is_protobuf(body) {
         return protobuf::decode(body);
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("error decoding the request body: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad_request(if error.is_eof() {
+            "unexpected end of JSON input".to_owned()
+        } else {
+            error.to_string()
+        })
+    })
+}
+
+/// A body that is YAML, of which JSON is a part.
+fn yaml(body: &[u8]) -> Result<Value, ApiError> {
+    if let Ok(object) = serde_json::from_slice(body) {
+        return Ok(object);
+    }
+    let text = std::str::from_utf8(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))
 }
 
 /// The key of an object in its store.
@@ -179,19 +215,27 @@ pub(crate) fn serve(
 ) -> Result<Response<ApiBody>, ApiError> {
     let named = call.target.name.is_some();
     let subresource = call.target.subresource.as_deref();
+    options::check(method, call)?;
+    if let Some(warning) = call.resource.deprecation(&call.version.name) {
+        call.warn(warning);
+    }
     match (method.as_str(), named, subresource) {
-        ("GET" | "HEAD", _, None) if call.query.flag("watch") => {
+        // A named path is read, whatever its query says.
+        ("GET", _, None) if call.query.flag("watch") && (!named || call.watch_path) => {
+            options::check_watch(call)?;
             let stream = super::watch::start(server, state, call, filter(call)?)?;
             Ok(reply::stream(stream))
         }
-        ("GET" | "HEAD", false, None) => read::list(state, call),
-        ("GET" | "HEAD", true, None) => read::get(state, call),
+        ("GET", false, None) => read::list(state, call),
+        ("GET", true, None) => read::get(state, call),
         ("POST", false, None) if call.resource.store.is_none() => reviews::answer(state, call),
         ("POST", false, None) => create::post(state, call),
         ("PUT", true, None) => update::put(state, call, Part::Main),
         ("PATCH", true, None) => patch::patch(state, call, Part::Main),
         ("DELETE", true, None) => delete::delete(state, call),
-        ("DELETE", false, None) => delete::delete_collection(state, call),
+        ("DELETE", false, None) if !call.resource.is("", "namespaces") => {
+            delete::delete_collection(state, call)
+        }
         (method, true, Some(name)) => subresource_call(state, call, method, name),
         _ => Err(ApiError::method_not_allowed()),
     }
@@ -204,7 +248,10 @@ fn subresource_call(
     name: &str,
 ) -> Result<Response<ApiBody>, ApiError> {
     if !call.resource.subresources(&call.version).contains(&name) {
-        return Ok(reply::text(404, "404 page not found\n"));
+        return Err(match call.resource.extension {
+            Some(_) => ApiError::not_found(call.resource.subject(), call.name()?),
+            None => ApiError::unknown_resource(),
+        });
     }
     match (name, method) {
         ("status" | "ephemeralcontainers" | "resize", "GET") => read::get(state, call),
@@ -219,6 +266,7 @@ fn subresource_call(
         ("eviction", "POST") => eviction::post(state, call),
         ("binding", "POST") => pods::bind(state, call),
         ("log", "GET") => pods::log(state, call),
+        ("token", "POST") => reviews::token(state, call),
         _ => Err(ApiError::method_not_allowed()),
     }
 }

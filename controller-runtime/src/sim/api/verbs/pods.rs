@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::sim::api::{
-    ApiBody, reply,
+    ApiBody,
+    field::FieldError,
+    reply,
     state::State,
     status::{ApiError, Subject},
     value,
@@ -18,10 +20,18 @@ pub(super) fn bind(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
     let body = call.json()?;
     let node = value::text(&body, &["target", "name"]);
     let kind = value::text(&body, &["target", "kind"]);
-    if node.is_empty() || !matches!(kind, "" | "Node") {
-        return Err(ApiError::bad_request(
-            "target.kind must be \"Node\" and target.name must be set",
-        ));
+    let mut errors = Vec::new();
+    if !matches!(kind, "" | "Node") {
+        let known = ["Node", "<empty>"];
+        errors.push(FieldError::not_supported("target.kind", &json!(kind), known).to_string());
+    }
+    if node.is_empty() {
+        errors.push(FieldError::required("target.name", "").to_string());
+    }
+    match errors.as_slice() {
+        [] => {}
+        [one] => return Err(ApiError::new(500, "", one.clone())),
+        many => return Err(ApiError::new(500, "", format!("[{}]", many.join(", ")))),
     }
     let binding = Subject {
         group: "",
@@ -68,6 +78,17 @@ pub(super) fn bind(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
 
 /// Nothing is ever logged here.
 pub(super) fn log(state: &State, call: &Call) -> Result<Response<ApiBody>, ApiError> {
-    call.existing(state)?;
-    Ok(reply::text(200, ""))
+    let pod = call.existing(state)?;
+    if let Some(wanted) = call.query.get("container") {
+        let lists = ["containers", "initContainers", "ephemeralContainers"];
+        let known = lists
+            .iter()
+            .flat_map(|list| value::items(&pod.value, &["spec", list]));
+        if !known.into_iter().any(|container| container["name"] == wanted) {
+            let message = format!("container {wanted} is not valid for pod {}", call.name()?);
+            return Err(ApiError::bad_request(message));
+        }
+    }
+    let unbound = value::text(&pod.value, &["spec", "nodeName"]).is_empty();
+    Ok(reply::text(if unbound { 204 } else { 200 }, ""))
 }

@@ -1,9 +1,18 @@
 //! `get` and `list`.
 
+use std::sync::Arc;
+
 use http::Response;
 
 use super::{Call, filter, revision};
-use crate::sim::api::{ApiBody, paging::Page, reply, state::State, status::ApiError};
+use crate::sim::api::{
+    ApiBody,
+    paging::Page,
+    reply,
+    state::State,
+    status::ApiError,
+    store::{Entry, Filter},
+};
 
 /// Answers with the object that the path names.
 pub(super) fn get(state: &State, call: &Call) -> Result<Response<ApiBody>, ApiError> {
@@ -13,8 +22,10 @@ pub(super) fn get(state: &State, call: &Call) -> Result<Response<ApiBody>, ApiEr
 
 /// Answers with the selected objects, in pages if asked to.
 pub(super) fn list(state: &mut State, call: &Call) -> Result<Response<ApiBody>, ApiError> {
+    super::options::check_list(call)?;
     let filter = filter(call)?;
-    let asked = revision(&call.query)?;
+    let asked = revision(&call.query)
+        .map_err(|error| ApiError::bad_request(format!("invalid resource version: {}", error.message)))?;
     let limit = call
         .query
         .get("limit")
@@ -29,9 +40,7 @@ pub(super) fn list(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
         }
         state.snapshots.resume(token, limit)?
     } else {
-        check_version(state, call, asked)?;
-        let entries = state.store(&call.resource)?.list(&filter).cloned().collect();
-        let revision = state.revision;
+        let (revision, entries) = at_version(state, call, &filter, asked)?;
         if limit == 0 {
             Page {
                 revision,
@@ -49,30 +58,25 @@ pub(super) fn list(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
     ))
 }
 
-/// Only the latest state can be listed, so an exact older version has expired and a newer one does not exist yet.
-fn check_version(state: &State, call: &Call, asked: Option<u64>) -> Result<(), ApiError> {
-    let matching = call.query.get("resourceVersionMatch");
-    let Some(asked) = asked else {
-        if matching.is_some() {
-            return Err(ApiError::bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        return Ok(());
-    };
+/// The selected objects at the version that was asked for, and that version.
+fn at_version(
+    state: &State,
+    call: &Call,
+    filter: &Filter,
+    asked: Option<u64>,
+) -> Result<(u64, Vec<Arc<Entry>>), ApiError> {
+    let store = state.store(&call.resource)?;
+    let asked = asked.unwrap_or(0);
     if asked > state.revision {
         return Err(ApiError::too_large_resource_version(asked, state.revision));
     }
-    let store = state.store(&call.resource)?;
-    if matching == Some("Exact") && asked > 0 {
-        let changed = store
-            .since(asked)
-            .is_none_or(|mut events| events.next().is_some());
-        if changed {
-            return Err(ApiError::expired(format!(
-                "The resourceVersion for the provided list is too old: {asked}"
-            )));
-        }
+    if call.query.get("resourceVersionMatch") != Some("Exact") {
+        return Ok((state.revision, store.list(filter).cloned().collect()));
     }
-    Ok(())
+    let Some(entries) = store.list_at(filter, asked) else {
+        return Err(ApiError::expired(format!(
+            "The resourceVersion for the provided list is too old: {asked}"
+        )));
+    };
+    Ok((asked, entries))
 }

@@ -90,7 +90,7 @@ pub(super) fn put(state: &mut State, call: &Call, part: Part) -> Result<Response
                 &0.into(),
                 "must be specified for an update",
             );
-            return Err(ApiError::invalid(call.resource.kind_subject(), name, &[error]));
+            return Err(ApiError::invalid(call.resource.subject(), name, &[error]));
         }
         value::copy(&existing.value, &mut object, &["metadata", "resourceVersion"]);
     }
@@ -122,11 +122,16 @@ pub(crate) fn write(
     if part == Part::Main || resource.is("", "nodes") {
         defaults::apply(&resource, &mut object);
     }
+    let ending = value::text(&object, &["metadata", "deletionTimestamp"]).to_owned();
     keep_metadata(&existing.value, &mut object);
     if part == Part::Main {
         count_generation(call, &existing.value, &mut object);
     }
     let mut errors = validation::update(&resource, &existing.value, &object, part);
+    if !ending.is_empty() && ending != value::text(&existing.value, &["metadata", "deletionTimestamp"]) {
+        let field = "metadata.deletionTimestamp";
+        errors.push(FieldError::invalid(field, &ending.into(), "field is immutable"));
+    }
     errors.extend(crd::validate(
         state,
         &resource,
@@ -163,7 +168,16 @@ fn check_identity(resource: &Resource, existing: &Entry, object: &Value) -> Resu
     let name = value::name(&existing.value);
     let (uid, known) = (value::uid(object), value::uid(&existing.value));
     if !uid.is_empty() && uid != known {
-        let error = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {known}");
+        let place = if resource.extension.is_some() {
+            format!("{}/{}", resource.group, resource.plural)
+        } else {
+            resource.plural.clone()
+        };
+        let error = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{place}/{}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {known}",
+            existing.key
+        );
         return Err(ApiError::conflict(resource.subject(), name, &error));
     }
     let revision = value::text(object, &["metadata", "resourceVersion"]);
@@ -215,11 +229,10 @@ fn shape_status(call: &Call, old: &Value, object: &mut Value) {
         if let Some(fields) = fields {
             value::set(object, &["metadata", "managedFields"], fields);
         }
-    } else if matches!(
-        call.resource.group.as_str(),
-        "apps" | "batch" | "autoscaling" | "policy"
-    ) {
+    } else if call.resource.is("apps", "deployments") {
         value::copy(old, object, &["metadata", "labels"]);
+    } else if call.resource.is("", "pods") {
+        value::copy(old, object, &["metadata", "ownerReferences"]);
     }
 }
 
@@ -286,7 +299,8 @@ pub(crate) fn settle(
     object: Value,
 ) -> Arc<Entry> {
     if is_finished(resource, &object) {
-        return state.remove(resource, existing);
+        state.remove(resource, existing);
+        return Entry::new(existing.key.clone(), existing.revision, object);
     }
     state.replace(resource, existing, object)
 }

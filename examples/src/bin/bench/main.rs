@@ -1,0 +1,43 @@
+//! Measurements of the parts as they run in the reference binary; `cargo xtask bench` starts it.
+
+mod adapter;
+mod adapter_load;
+mod adapter_server;
+mod process;
+
+use clap::{Parser, Subcommand};
+
+/// Measurements of the parts as they run in the reference binary.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// Reads of one metric over TLS with a bearer token, authorised by a real API server.
+    Adapter(adapter::Options),
+    /// The process that `adapter` measures.
+    #[command(hide = true)]
+    AdapterServer(adapter_server::Options),
+    /// The clients of `adapter`.
+    #[command(hide = true)]
+    AdapterLoad(adapter_load::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("a TLS provider is installed already");
+    }
+    match Cli::parse().command {
+        Benchmark::Adapter(options) => adapter::run(options).await,
+        Benchmark::AdapterServer(options) => adapter_server::run(options).await,
+        Benchmark::AdapterLoad(options) => adapter_load::run(options).await,
+    }
+}

@@ -1,0 +1,122 @@
+//! The two halves: which trigger types and which provider there are.
+
+use std::sync::Arc;
+
+#[cfg(feature = "kwok")]
+use controller_runtime::node_autoscaler::{self, NodeAutoscaler};
+use controller_runtime::pod_autoscaler::{self, PodAutoscaler};
+use metrics_adapter::ExternalMetrics;
+#[cfg(feature = "kwok")]
+use provisioner::{
+    Provisioner,
+    kwok::{KwokCatalog, KwokOptions, KwokProvisioner},
+    schedule::MinValuesPolicy,
+};
+use scaler_api::Registry;
+
+use super::{
+    config::{Provider, Settings},
+    process::{Lives, Process},
+};
+
+/// The trigger types of this build.
+fn registry() -> Registry {
+    let mut registry = Registry::new();
+    scalers::register_all(&mut registry);
+    registry
+}
+
+/// Starts the pod half; gives what HPAs read.
+pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Arc<dyn ExternalMetrics> {
+    let pods = pods(process);
+    let metrics = pods.external_metrics();
+    process.add_caches("pod-caches", pods.ready());
+    let heartbeat = process.heartbeat("pods");
+    lives
+        .working
+        .add("the pod half", async move { heartbeat.beside(pods.run()).await });
+    metrics
+}
+
+fn pods(process: &Process) -> PodAutoscaler {
+    let Settings {
+        namespaces,
+        sample_max_age,
+        http_timeout,
+        pods_concurrency,
+        cluster_object_namespace,
+        ..
+    } = &process.settings;
+    let context = scaler_api::Context::new()
+        .with_clock(Arc::clone(&process.runtime.clock))
+        .with_timeout(*http_timeout);
+    #[cfg(feature = "kubernetes-workload")]
+    let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
+        crate::pod_counter::ApiPodCounter::new(process.client()),
+    )));
+    let config = pod_autoscaler::Config {
+        namespaces: namespaces.clone(),
+        sample_max_age: *sample_max_age,
+        concurrency: *pods_concurrency,
+        cluster_object_namespace: cluster_object_namespace.clone(),
+        ..pod_autoscaler::Config::default()
+    };
+    PodAutoscaler::new(process.runtime.clone(), Arc::new(registry()), context, config)
+}
+
+/// Starts the node half.
+///
+/// # Errors
+/// If the provider cannot be made.
+pub(super) fn start_nodes(process: &Process, provider: Provider, lives: &mut Lives) -> anyhow::Result<()> {
+    match provider {
+        #[cfg(feature = "kwok")]
+        Provider::Kwok => {
+            add_nodes(process, kwok(process)?, lives);
+            Ok(())
+        }
+        // The configuration was checked: this build has no such provider.
+        other => {
+            let _ = (process, lives);
+            anyhow::bail!("this build has no provider {other:?}")
+        }
+    }
+}
+
+#[cfg(feature = "kwok")]
+fn kwok(process: &Process) -> Result<KwokProvisioner, provisioner::Error> {
+    let catalog = match &process.settings.instance_types_file {
+        Some(file) => KwokCatalog::from_file(file)?,
+        None => KwokCatalog::builtin(),
+    };
+    let clock = Arc::clone(&process.runtime.clock);
+    Ok(KwokProvisioner::new(
+        process.client(),
+        catalog,
+        clock,
+        KwokOptions::default(),
+    ))
+}
+
+#[cfg(feature = "kwok")]
+fn add_nodes<P: Provisioner>(process: &Process, provisioner: P, lives: &mut Lives) {
+    let settings = &process.settings;
+    let config = node_autoscaler::Config {
+        batch_idle: settings.batch_idle,
+        batch_longest: settings.batch_longest,
+        spot_to_spot: settings.spot_to_spot,
+        min_values: if settings.relax_min_values {
+            MinValuesPolicy::BestEffort
+        } else {
+            MinValuesPolicy::Strict
+        },
+        ..node_autoscaler::Config::default()
+    };
+    let nodes = NodeAutoscaler::new(process.runtime.clone(), Arc::new(provisioner), config);
+    process.add_caches("node-caches", nodes.ready());
+    let heartbeat = process.heartbeat("nodes");
+    lives.working.add(
+        "the node half",
+        async move { heartbeat.beside(nodes.run()).await },
+    );
+}

@@ -1,0 +1,263 @@
+//! A process outside the cluster makes itself known to the API server, and takes that back when it ends.
+//!
+//! Inside a cluster the installation holds a Service, an APIService and a webhook configuration. Outside there is nobody
+//! who could install them for a process whose address is only known when it runs, so the leader does. It takes them away
+//! again at an orderly end: an APIService that nobody answers hurts the whole cluster.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use k8s_openapi::{
+    ByteString,
+    api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Service},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use scaler_api::keda;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::cluster::causes;
+use crate::names;
+
+/// Who writes these objects, and what marks them as made here.
+const MANAGER: &str = "autoscaler-run";
+const MARK: &str = "app.kubernetes.io/managed-by";
+/// How often it is looked after that they are as they shall be.
+const PERIOD: Duration = Duration::from_secs(30);
+/// How soon after a refusal.
+const RETRY: Duration = Duration::from_secs(2);
+/// The kinds that are checked: plural name, and name in KEDA's path.
+const CHECKED: [(&str, &str); 4] = [
+    ("scaledobjects", "scaledobject"),
+    ("scaledjobs", "scaledjob"),
+    ("triggerauthentications", "triggerauthentication"),
+    ("clustertriggerauthentications", "clustertriggerauthentication"),
+];
+
+/// What makes a process known.
+#[derive(Clone)]
+pub(super) struct Registration {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) service: String,
+    /// Where the API server reaches the process.
+    pub(super) address: Ipv4Addr,
+    pub(super) adapter_port: u16,
+    pub(super) webhook_port: Option<u16>,
+    /// Who signed the certificate that is shown there, as PEM.
+    pub(super) authority: String,
+    /// The namespaces whose objects are checked; all of them where none is named.
+    pub(super) namespaces: Vec<String>,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("service", &self.service)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registration {
+    /// Applies everything and sees to it that it stays so; to be dropped when another replica leads.
+    pub(super) async fn keep(&self) {
+        loop {
+            let wait = match self.apply().await {
+                Ok(()) => PERIOD,
+                Err(error) => {
+                    let error = causes(error);
+                    tracing::error!(%error, "this process cannot be registered with the API server");
+                    RETRY
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn apply(&self) -> kube::Result<()> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        apply(&services, &self.service, &self.service_object()).await?;
+        apply(&self.api_services(), names::API_SERVICE, &self.api_service()).await?;
+        if let Some(webhook) = self.webhook() {
+            apply(&self.webhooks(), names::WEBHOOK_CONFIGURATION, &webhook).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes away what this process applied, the APIService first; what another made since then stays.
+    pub(super) async fn remove(&self) {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        let removed = async {
+            remove(&self.api_services(), names::API_SERVICE).await?;
+            remove(&self.webhooks(), names::WEBHOOK_CONFIGURATION).await?;
+            remove(&services, &self.service).await
+        };
+        match removed.await {
+            Ok(()) => tracing::info!("the registration with the API server is taken back"),
+            Err(error) => tracing::error!(
+                error = %causes(error),
+                "the registration with the API server cannot be taken back; delete apiservice {} by hand",
+                names::API_SERVICE
+            ),
+        }
+    }
+
+    fn api_services(&self) -> Api<APIService> {
+        Api::all(self.client.clone())
+    }
+
+    fn webhooks(&self) -> Api<ValidatingWebhookConfiguration> {
+        Api::all(self.client.clone())
+    }
+
+    fn ca_bundle(&self) -> ByteString {
+        ByteString(self.authority.clone().into_bytes())
+    }
+
+    fn service_object(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "name": self.service, "namespace": self.namespace, "labels": { MARK: MANAGER } },
+            // The aggregation layer takes the name as a host, and an address is lexically one.
+            "spec": { "type": "ExternalName", "externalName": self.address.to_string() },
+        })
+    }
+
+    fn api_service(&self) -> Value {
+        json!({
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": { "name": names::API_SERVICE, "labels": { MARK: MANAGER } },
+            "spec": {
+                "group": metrics_adapter::GROUP,
+                "version": metrics_adapter::VERSION,
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+                "caBundle": self.ca_bundle(),
+                "service": { "namespace": self.namespace, "name": self.service, "port": self.adapter_port },
+            },
+        })
+    }
+
+    fn webhook(&self) -> Option<Value> {
+        let base = SocketAddr::from((self.address, self.webhook_port?));
+        let checks: Vec<Value> = CHECKED
+            .iter()
+            .map(|(plural, singular)| {
+                let mut check = json!({
+                    "name": format!("{plural}.{}", keda::GROUP),
+                    "admissionReviewVersions": ["v1"],
+                    "clientConfig": {
+                        "url": format!("https://{base}/validate-keda-sh-{}-{singular}", keda::VERSION),
+                        "caBundle": self.ca_bundle(),
+                    },
+                    "failurePolicy": "Ignore",
+                    "matchPolicy": "Equivalent",
+                    "sideEffects": "None",
+                    "timeoutSeconds": 10,
+                    "rules": [{
+                        "apiGroups": [keda::GROUP],
+                        "apiVersions": [keda::VERSION],
+                        "operations": ["CREATE", "UPDATE"],
+                        "resources": [plural],
+                    }],
+                });
+                if !self.namespaces.is_empty() {
+                    check["namespaceSelector"] = json!({ "matchExpressions": [{
+                        "key": "kubernetes.io/metadata.name", "operator": "In", "values": self.namespaces,
+                    }] });
+                }
+                check
+            })
+            .collect();
+        Some(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": { "name": names::WEBHOOK_CONFIGURATION, "labels": { MARK: MANAGER } },
+            "webhooks": checks,
+        }))
+    }
+}
+
+/// Applies without force: what somebody else installed is theirs.
+async fn apply<K>(api: &Api<K>, name: &str, object: &Value) -> kube::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug,
+{
+    let params = PatchParams::apply(MANAGER);
+    api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ())
+}
+
+async fn remove<K>(api: &Api<K>, name: &str) -> kube::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug,
+{
+    let Some(found) = api.get_opt(name).await? else {
+        return Ok(());
+    };
+    if found.labels().get(MARK).map(String::as_str) != Some(MANAGER) {
+        return Ok(());
+    }
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: found.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(webhook_port: Option<u16>) -> Registration {
+        let nowhere = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        Registration {
+            client: Client::new(nowhere, "default"),
+            namespace: "autoscaler".to_owned(),
+            service: "autoscaler".to_owned(),
+            address: [127, 0, 0, 1].into(),
+            adapter_port: 40123,
+            webhook_port,
+            authority: "PEM".to_owned(),
+            namespaces: vec!["shop".to_owned()],
+        }
+    }
+
+    #[tokio::test]
+    async fn the_api_server_is_sent_to_the_real_address_and_port() {
+        let registration = registration(Some(40124));
+        assert_eq!(registration.service_object()["spec"]["externalName"], "127.0.0.1");
+        let api_service = registration.api_service();
+        assert_eq!(api_service["spec"]["service"]["port"], 40123);
+        assert_eq!(api_service["spec"]["caBundle"], "UEVN");
+        let webhook = registration.webhook().unwrap();
+        assert_eq!(
+            webhook["webhooks"][0]["clientConfig"]["url"],
+            "https://127.0.0.1:40124/validate-keda-sh-v1alpha1-scaledobject"
+        );
+        let selector = &webhook["webhooks"][3]["namespaceSelector"]["matchExpressions"][0];
+        assert_eq!(selector["values"], json!(["shop"]));
+    }
+
+    #[tokio::test]
+    async fn no_webhook_is_registered_where_none_is_served() {
+        assert_eq!(registration(None).webhook(), None);
+    }
+}

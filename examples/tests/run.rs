@@ -1,0 +1,377 @@
+//! `autoscaler run`, as a process: its command line without a cluster, and its work on a real control plane.
+#![cfg(feature = "sim")]
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod run_support;
+
+use controller_runtime::envtest;
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use run_support::{Queue, Running, autoscaler, until};
+
+const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_with_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.yaml");
+    std::fs::write(&file, "leaderElecton: {}\nlogs: {format: xml}\n").unwrap();
+    let output = autoscaler()
+        .args(["run", "--leader-election-retry-period=often", "--config"])
+        .arg(&file)
+        .env("METRICS_PORT", "many")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "error: 5 problems in the input:",
+        "leaderElecton: is no setting, did you mean leaderElection?",
+        "logs.format: \"xml\" cannot be read, expected one of text, json",
+        "--leader-election-retry-period: \"often\" cannot be read, expected a duration",
+        "environment METRICS_PORT: \"many\" cannot be read, expected a port",
+        "provider: is missing",
+    ] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+    let unknown = autoscaler().args(["run", "--leader-elct"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn the_effective_configuration_is_printed_with_the_origin_of_each_value() {
+    let output = autoscaler()
+        .args(["run", "--only", "pods", "--secure-port", "7443", "--print-config"])
+        .env("WATCH_NAMESPACE", "shop")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "only: pods # flag --only\n",
+        "namespaces: [shop] # environment WATCH_NAMESPACE\n",
+        "  bindAddress: \"0.0.0.0:7443\" # flag --secure-port\n",
+        "  leaseDuration: 15s # default\n",
+    ] {
+        assert!(printed.contains(line), "{line} is missing in\n{printed}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let content = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{closed}")}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    });
+    std::fs::write(&kubeconfig, content.to_string()).unwrap();
+    let mut running = Running::start(&kubeconfig, &["--only", "pods"]).await;
+    assert_eq!(running.health("livez").await, (200, "ok".to_owned()));
+    let (code, text) = until("the reason is said", async || {
+        let (code, text) = running.health("readyz").await;
+        text.contains("does not answer").then_some((code, text))
+    })
+    .await;
+    assert_eq!(code, 500, "{text}");
+    assert_eq!(running.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind() {
+    let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
+        return;
+    };
+    let client = plane.client("default");
+    let queue = Queue::start().await;
+    let mut running = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
+
+    // Without its kinds it waits and says which.
+    until("the missing kinds are said", async || {
+        let (_, text) = running.health("readyz").await;
+        text.contains("scaledobjects.keda.sh").then_some(())
+    })
+    .await;
+    install(&client).await;
+    until("it is ready", async || {
+        (running.health("readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    until("the APIService is available", async || {
+        api_service_condition(&client)
+            .await
+            .filter(|status| status == "True")
+    })
+    .await;
+
+    // 0 -> 1 -> N -> 0.
+    workload(&client, &queue).await;
+    until("the ScaledObject is ready", async || {
+        let object = scaled_objects(&client).get("worker").await.ok()?;
+        let conditions = object.data["status"]["conditions"].as_array()?.clone();
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+        (ready["status"] == "True").then_some(())
+    })
+    .await;
+    assert_eq!(replicas(&client).await, 0);
+    queue.set(3);
+    until("the first replica", async || {
+        (replicas(&client).await == 1).then_some(())
+    })
+    .await;
+    until("the HPA shows the metric", async || {
+        targets(&client).await.filter(|shown| shown == "3/5 (avg)")
+    })
+    .await;
+    queue.set(40);
+    until("eight replicas", async || {
+        (replicas(&client).await == 8).then_some(())
+    })
+    .await;
+    queue.set(0);
+    until("none again", async || {
+        (replicas(&client).await == 0).then_some(())
+    })
+    .await;
+
+    let page = running.metrics("metrics").await;
+    for part in [
+        "autoscaler_leader 1",
+        "autoscaler_decisions_total{controller=\"scaled-object\"}",
+        "autoscaler_adapter_requests_total{verb=\"get\",code=\"200\"}",
+        "autoscaler_api_requests_total{verb=\"watch\",code=\"200\"}",
+    ] {
+        assert!(page.contains(part), "{part} is missing in\n{page}");
+    }
+    let decisions: Value =
+        serde_json::from_str(&running.metrics("decisions?object=default/worker").await).unwrap();
+    assert!(
+        decisions["decisions"].as_array().unwrap().len() >= 4,
+        "{decisions}"
+    );
+
+    // An orderly end takes back what a process outside the cluster registered.
+    assert_eq!(running.terminate().await, Some(0));
+    let services: Api<APIService> = Api::all(client.clone());
+    assert!(services.get_opt(API_SERVICE).await.unwrap().is_none());
+    let services: Api<Service> = Api::namespaced(client.clone(), "autoscaler");
+    assert!(services.get_opt("autoscaler").await.unwrap().is_none());
+    plane.stop().await;
+}
+
+#[cfg(feature = "kwok")]
+const INSTANCE_TYPES: &str = r"
+- name: tiny
+  requirements:
+    - {key: kubernetes.io/arch, operator: In, values: [amd64]}
+    - {key: kubernetes.io/os, operator: In, values: [linux]}
+  capacity: {cpu: 1, memory: 1Gi, pods: 10}
+  offerings:
+    - price: 0.01
+      requirements:
+        - {key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}
+        - {key: topology.kubernetes.io/zone, operator: In, values: [here]}
+";
+
+#[cfg(feature = "kwok")]
+#[tokio::test]
+async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
+    use k8s_openapi::api::core::v1::Node;
+    use kube::{ResourceExt as _, api::ListParams};
+
+    let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
+        return;
+    };
+    let client = plane.client("default");
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in provisioner::karpenter::crds() {
+        definitions
+            .create(&PostParams::default(), &definition)
+            .await
+            .unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("types.yaml");
+    std::fs::write(&file, INSTANCE_TYPES).unwrap();
+    let arguments = ["--only=nodes", "--provider=kwok", "--instance-types-file"];
+    let arguments = [&arguments[..], &[file.to_str().unwrap()]].concat();
+    let mut running = Running::start(plane.kubeconfig(), &arguments).await;
+    until("it is ready", async || {
+        (running.health("readyz").await.0 == 200).then_some(())
+    })
+    .await;
+
+    apply(
+        &client,
+        json!({"apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass", "metadata": {"name": "default"}}),
+    )
+    .await;
+    let class = json!({"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"});
+    apply(
+        &client,
+        json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "default"},
+            "spec": {"template": {"spec": {"nodeClassRef": class, "requirements": []}}},
+        }),
+    )
+    .await;
+    let resources = json!({"requests": {"cpu": "500m"}});
+    apply(
+        &client,
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "worker", "namespace": "default"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": {"app": "worker"}},
+                "template": {
+                    "metadata": {"labels": {"app": "worker"}},
+                    "spec": {"containers": [{"name": "worker", "image": "worker", "resources": resources}]},
+                },
+            },
+        }),
+    )
+    .await;
+    until("both pods run", async || {
+        let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+        let status = deployments.get("worker").await.ok()?.status?;
+        (status.ready_replicas == Some(2)).then_some(())
+    })
+    .await;
+    let nodes = Api::<Node>::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(nodes.len(), 2, "a tiny machine has room for one of them");
+    for node in nodes {
+        assert_eq!(node.labels()["node.kubernetes.io/instance-type"], "tiny");
+    }
+    assert_eq!(running.terminate().await, Some(0));
+}
+
+/// What `autoscaler crds` prints.
+async fn install(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in scaler_api::keda::crds() {
+        definitions
+            .create(&PostParams::default(), &definition)
+            .await
+            .unwrap();
+    }
+}
+
+/// A node for pods, a Deployment without replicas, and a ScaledObject that follows `queue`.
+async fn workload(client: &Client, queue: &Queue) {
+    let capacity = json!({"cpu": "32", "memory": "256Gi", "pods": "110"});
+    apply(
+        client,
+        json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": "pods-here",
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+                "labels": {"kubernetes.io/hostname": "pods-here", "kubernetes.io/os": "linux"},
+            },
+            "status": {"capacity": capacity, "allocatable": capacity},
+        }),
+    )
+    .await;
+    apply(
+        client,
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "worker", "namespace": "default"},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "worker"}},
+                "template": {
+                    "metadata": {"labels": {"app": "worker"}},
+                    "spec": {"containers": [{"name": "worker", "image": "worker"}]},
+                },
+            },
+        }),
+    )
+    .await;
+    apply(
+        client,
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"name": "worker", "namespace": "default"},
+            "spec": {
+                "scaleTargetRef": {"name": "worker"},
+                "pollingInterval": 1, "cooldownPeriod": 1, "maxReplicaCount": 10,
+                "advanced": {"horizontalPodAutoscalerConfig": {
+                    "behavior": {
+                        "scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 15}]},
+                        "scaleDown": {"stabilizationWindowSeconds": 0},
+                    },
+                }},
+                "triggers": [{
+                    "type": "metrics-api",
+                    "metadata": {"url": queue.url(), "valueLocation": "jobs", "targetValue": "5"},
+                }],
+            },
+        }),
+    )
+    .await;
+}
+
+async fn apply(client: &Client, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let types = object.types.clone().unwrap();
+    let kind = kube::core::GroupVersionKind::try_from(&types).unwrap();
+    let (resource, _) = kube::discovery::pinned_kind(client, &kind).await.unwrap();
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let name = object.metadata.name.clone().unwrap();
+    let params = PatchParams::apply("test").force();
+    api.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
+}
+
+fn scaled_objects(client: &Client) -> Api<DynamicObject> {
+    let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
+    let resource = kube::core::ApiResource::from_gvk(&kind);
+    Api::namespaced_with(client.clone(), "default", &resource)
+}
+
+async fn replicas(client: &Client) -> i32 {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    let deployment = deployments.get("worker").await.unwrap();
+    deployment.spec.and_then(|spec| spec.replicas).unwrap()
+}
+
+async fn api_service_condition(client: &Client) -> Option<String> {
+    let services: Api<APIService> = Api::all(client.clone());
+    let conditions = services.get_opt(API_SERVICE).await.unwrap()?.status?.conditions?;
+    let available = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Available")?;
+    Some(available.status)
+}
+
+/// The column TARGETS of `kubectl get hpa`.
+async fn targets(client: &Client) -> Option<String> {
+    let request = http::Request::get("/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers")
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .body(Vec::new())
+        .unwrap();
+    let table: Value = client.request(request).await.ok()?;
+    let columns = table["columnDefinitions"].as_array()?;
+    let column = columns.iter().position(|column| column["name"] == "Targets")?;
+    Some(table["rows"][0]["cells"][column].as_str()?.to_owned())
+}
