@@ -2,6 +2,7 @@
 
 mod failures;
 mod objects;
+mod replicas;
 mod story;
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +34,13 @@ struct World {
 impl World {
     /// Call it inside a runtime whose time is paused.
     fn new() -> Self {
+        let mut world = Self::idle();
+        world.restart();
+        world
+    }
+
+    /// The same without the KEDA half.
+    fn idle() -> Self {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let clock: SharedClock = Arc::new(TokioClock::starting_at(start));
         let server = ApiServer::new(Options {
@@ -46,14 +54,16 @@ impl World {
         }
         tokio::spawn(server.clone().collect_garbage());
         let script = Script::new();
-        let (metrics, decisions, running) = start_autoscaler(&server, &clock, &script);
+        let (runtime, _events) = Runtime::new(server.client("default"), Arc::clone(&clock), "test");
+        let decisions = runtime.decisions.clone();
+        let metrics = autoscaler(runtime, &script).external_metrics();
         Self {
             server,
             clock,
             script,
             metrics,
             decisions,
-            running,
+            running: Vec::new(),
         }
     }
 
@@ -210,15 +220,19 @@ impl World {
 
 type Started = (Arc<dyn ExternalMetrics>, DecisionLog, Vec<JoinHandle<()>>);
 
-fn start_autoscaler(server: &ApiServer, clock: &SharedClock, script: &Arc<Script>) -> Started {
-    let (runtime, events) = Runtime::new(server.client("default"), Arc::clone(clock), "test");
+fn autoscaler(runtime: Runtime, script: &Arc<Script>) -> PodAutoscaler {
     let context = Context::new()
-        .with_clock(Arc::clone(clock))
+        .with_clock(Arc::clone(&runtime.clock))
         .with(Arc::clone(script));
     let mut registry = Registry::new();
     registry.register::<TestSource>();
+    PodAutoscaler::new(runtime, Arc::new(registry), context, Config::default())
+}
+
+fn start_autoscaler(server: &ApiServer, clock: &SharedClock, script: &Arc<Script>) -> Started {
+    let (runtime, events) = Runtime::new(server.client("default"), Arc::clone(clock), "test");
     let decisions = runtime.decisions.clone();
-    let autoscaler = PodAutoscaler::new(runtime, Arc::new(registry), context, Config::default());
+    let autoscaler = autoscaler(runtime, script);
     let metrics = autoscaler.external_metrics();
     (
         metrics,
