@@ -184,6 +184,8 @@ const QUEUE: &str = "keda-demo-queue.fifo";
 const MESSAGES: usize = 960;
 const SEND_EVERY: Duration = Duration::from_millis(500);
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How long the story may take.
+const PATIENCE: Duration = Duration::from_secs(480);
 const PROCESSING: Duration = Duration::from_millis(125);
 
 /// What the pods have done.
@@ -309,6 +311,30 @@ fn pool(objects: &mut Vec<Value>) {
     }
 }
 
+/// Waits for the end of the story: nodes bought and pods pending, at most.
+async fn watch_over(client: &Client, ledger: &Ledger, replicas: &Replicas) -> (usize, usize) {
+    let claims: Api<NodeClaim> = Api::all(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "keda-test");
+    let (mut bought, mut pending) = (0, 0);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let there = claims.list(&ListParams::default()).await.unwrap().items.len();
+        bought = bought.max(there);
+        let waiting = ListParams::default().fields("status.phase=Pending,spec.nodeName=");
+        pending = pending.max(pods.list(&waiting).await.unwrap().items.len());
+        if ledger.count() >= MESSAGES && replicas.last() == Some(1) && there == 0 {
+            return (bought, pending);
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{} processed, replicas {:?}, {there} claims left",
+            ledger.count(),
+            replicas.all(),
+        );
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_backlog_grows_pods_and_nodes_and_everything_goes_back() {
     let (Some(plane), Some(server)) = (control_plane().await, ElasticMq::start().await) else {
@@ -331,45 +357,10 @@ async fn a_backlog_grows_pods_and_nodes_and_everything_goes_back() {
     let mut running = Running::start_with(plane.kubeconfig(), &["--provider", "kwok"], &CREDENTIALS).await;
     let replicas = Replicas::follow(&client, "keda-test", "sqs-app");
     replicas.reach(1).await;
-    let (claims, nodes): (Api<NodeClaim>, Api<Node>) = (Api::all(client.clone()), Api::all(client.clone()));
-
     let ledger = Ledger::default();
     tokio::spawn(consume(client.clone(), sqs.clone(), url.clone(), ledger.clone()));
     let producing = tokio::spawn(produce(sqs, url));
-    let (mut bought, mut pending) = (0, 0);
-    let deadline = Instant::now() + Duration::from_secs(480);
-    loop {
-        bought = bought.max(claims.list(&ListParams::default()).await.unwrap().items.len());
-        let waiting = ListParams::default().fields("status.phase=Pending");
-        let pods: Api<Pod> = Api::namespaced(client.clone(), "keda-test");
-        let waiting = pods.list(&waiting).await.unwrap();
-        pending = pending.max(
-            waiting
-                .iter()
-                .filter(|pod| pod.spec.as_ref().unwrap().node_name.is_none())
-                .count(),
-        );
-        let is_over = producing.is_finished()
-            && ledger.count() >= MESSAGES
-            && replicas.last() == Some(1)
-            && claims
-                .list(&ListParams::default())
-                .await
-                .unwrap()
-                .items
-                .is_empty();
-        if is_over {
-            break;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{} processed, replicas {:?}, {} claims left",
-            ledger.count(),
-            replicas.all(),
-            claims.list(&ListParams::default()).await.unwrap().items.len(),
-        );
-        sleep(Duration::from_millis(500)).await;
-    }
+    let (bought, pending) = watch_over(&client, &ledger, &replicas).await;
     println!(
         "replicas {:?}, {bought} nodes bought, {pending} pods pending at most",
         replicas.all()
@@ -385,6 +376,7 @@ async fn a_backlog_grows_pods_and_nodes_and_everything_goes_back() {
         bought >= 2 && pending > 0,
         "{bought} nodes bought, {pending} pods pending"
     );
+    let nodes: Api<Node> = Api::all(client.clone());
     let left: Vec<_> = nodes
         .list(&ListParams::default())
         .await

@@ -69,7 +69,10 @@ fn prepare() -> anyhow::Result<Vec<String>> {
     prepared.extend([
         ("the real control plane", control_plane::ensure()),
         ("the Helm chart", tools::helm().map(drop).map_err(in_words)),
-        ("a real SQS server", elasticmq::ensure().map(drop).map_err(in_words)),
+        (
+            "a real SQS server",
+            elasticmq::ensure().map(drop).map_err(in_words),
+        ),
     ]);
     for (purpose, result) in prepared {
         if let Err(reason) = result {

@@ -40,7 +40,7 @@ pub(super) fn authority(
 ) -> Result<Material, Error> {
     let mut parameters = CertificateParams::default();
     // The second keeps apart what is in one bundle.
-    parameters.distinguished_name = named(format!("autoscaler-ca@{}", now.as_second()));
+    parameters.distinguished_name = named(&format!("autoscaler-ca@{}", now.as_second()));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,
@@ -76,7 +76,7 @@ pub(super) fn certificate(options: &Options, material: &Material, now: Timestamp
     let names: Vec<String> = options.subject_alternative_names().into_iter().collect();
     let mut parameters = CertificateParams::new(names)?;
     let service = options.services.first().map_or("autoscaler", String::as_str);
-    parameters.distinguished_name = named(format!("{service}.{}.svc", options.namespace));
+    parameters.distinguished_name = named(&format!("{service}.{}.svc", options.namespace));
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     parameters.use_authority_key_identifier_extension = true;
@@ -93,7 +93,7 @@ pub(super) fn certificate(options: &Options, material: &Material, now: Timestamp
     })
 }
 
-fn named(common_name: String) -> DistinguishedName {
+fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     // 64 characters are the most that a common name may have; the names that count are the alternative ones.
     let common_name: String = common_name.chars().take(64).collect();

@@ -15,6 +15,7 @@ use crate::{input::InputProblems, names};
 
 /// What to install. A flag wins over the files of values.
 #[derive(Clone, Debug, Default, Args)]
+#[group(id = "what-to-install")]
 pub struct Arguments {
     /// The namespace.
     #[arg(long, short, default_value = names::NAMESPACE)]

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use controller_runtime::lease::Leadership;
+use controller_runtime::lease::{Elector, ElectorOptions, Leadership};
 use kube::Client;
 use scaler_api::SharedClock;
 
@@ -14,19 +14,29 @@ use super::{
 /// The election of this process, or none where it stands alone.
 #[derive(Debug)]
 pub(super) struct Election {
-    leadership: Leadership,
+    elector: Option<Elector>,
     identity: String,
 }
 
 impl Election {
-    pub(super) fn new(settings: &Settings, _: Client, _: SharedClock) -> Self {
-        if settings.election.enabled {
-            tracing::warn!("replicas do not elect a leader yet: run one only");
-        }
-        Self {
-            leadership: Leadership::always(),
-            identity: identity(),
-        }
+    /// # Errors
+    /// If the durations do not go together.
+    pub(super) fn new(settings: &Settings, client: Client, clock: SharedClock) -> anyhow::Result<Self> {
+        let identity = identity();
+        let election = &settings.election;
+        let make = || {
+            let options = ElectorOptions {
+                name: election.name.clone(),
+                namespace: election.namespace.clone(),
+                identity: identity.clone(),
+                lease_duration: election.lease_duration,
+                renew_deadline: election.renew_deadline,
+                retry_period: election.retry_period,
+            };
+            Elector::new(client, clock, options)
+        };
+        let elector = election.enabled.then(make).transpose()?;
+        Ok(Self { elector, identity })
     }
 
     pub(super) fn identity(&self) -> &str {
@@ -34,11 +44,18 @@ impl Election {
     }
 
     pub(super) fn leadership(&self) -> Leadership {
-        self.leadership.clone()
+        self.elector
+            .as_ref()
+            .map_or_else(Leadership::always, Elector::leadership)
     }
 
     /// Elects from now on; releases the Lease when `release` begins.
-    pub(super) fn start(self, _: &mut Parts, _: &Ending) {}
+    pub(super) fn start(self, parts: &mut Parts, release: &Ending) {
+        if let Some(elector) = self.elector {
+            let release = release.begun();
+            parts.add("the election", async move { elector.run(release).await });
+        }
+    }
 }
 
 /// The name of the pod or the machine, and something that no earlier process of the same name had.

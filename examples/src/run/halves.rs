@@ -30,6 +30,7 @@ fn registry() -> Registry {
 pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Arc<dyn ExternalMetrics> {
     let pods = pods(process);
     let metrics = pods.external_metrics();
+    process.add_caches("pod-caches", pods.ready());
     let heartbeat = process.heartbeat("pods");
     lives
         .working
@@ -112,6 +113,7 @@ fn add_nodes<P: Provisioner>(process: &Process, provisioner: P, lives: &mut Live
         ..node_autoscaler::Config::default()
     };
     let nodes = NodeAutoscaler::new(process.runtime.clone(), Arc::new(provisioner), config);
+    process.add_caches("node-caches", nodes.ready());
     let heartbeat = process.heartbeat("nodes");
     lives.working.add(
         "the node half",

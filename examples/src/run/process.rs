@@ -8,7 +8,8 @@ use std::{
 use anyhow::Context as _;
 use controller_runtime::{
     admin::{self, Health, Heartbeat, Metrics},
-    runtime::Runtime,
+    certificates::{self, Keeper, Source},
+    runtime::{Readiness, Runtime},
 };
 use kube::Client;
 use metrics_adapter::server::ServingCertificate;
@@ -25,6 +26,7 @@ use super::{
     registration::Registration,
     serving,
 };
+use crate::names;
 
 /// How long a task may stand still before the process is to be restarted.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -41,7 +43,8 @@ pub(super) struct Process {
     pub(super) health: Health,
     pub(super) metrics: Metrics,
     pub(super) addresses: Addresses,
-    pub(super) certificate: ServingCertificate,
+    /// What a process outside the cluster shows.
+    certificate: ServingCertificate,
     /// What makes a process outside the cluster known.
     registration: Option<Registration>,
     /// Begins when the process is to end.
@@ -91,7 +94,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let requests = metrics.add_requests("autoscaler_api", "to the API server");
     let (client, server) = cluster::client(&settings, &requests).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let election = Election::new(&settings, client.clone(), Arc::clone(&clock));
+    let election = Election::new(&settings, client.clone(), Arc::clone(&clock))?;
     let (runtime, events) = Runtime::new(client.clone(), clock, "autoscaler");
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
@@ -216,7 +219,9 @@ impl Process {
         prepared?;
         if self.settings.pods {
             let metrics = halves::start_pods(self, lives);
-            serving::start(self, lives, listeners, metrics);
+            let kept = self.keep_certificate(lives);
+            let certificate = kept.unwrap_or_else(|| self.certificate.clone());
+            serving::start(self, lives, listeners, certificate, metrics);
         }
         if let Some(provider) = self.settings.nodes {
             halves::start_nodes(self, provider, lives)?;
@@ -277,6 +282,40 @@ impl Process {
                 .with_context(|| format!("the namespace {namespace} cannot be made"))?;
         }
         Ok(())
+    }
+
+    /// Not ready before the caches of a half are filled.
+    pub(super) fn add_caches(&self, name: &'static str, caches: Readiness) {
+        self.health.add_readiness(name, move || match caches.is_ready() {
+            true => Ok(()),
+            false => Err("the caches are not filled yet".to_owned()),
+        });
+    }
+
+    /// Keeps the certificate of a process that the API server reaches through a Service.
+    fn keep_certificate(&self, lives: &mut Lives) -> Option<ServingCertificate> {
+        if !self.is_behind_service() {
+            return None;
+        }
+        let settings = &self.settings;
+        let secret = settings.certificate_secret.clone();
+        let source = match settings.rotate_certificates {
+            true => Source::Managed(secret),
+            false => Source::Secret(secret),
+        };
+        let told = |is_told: bool, name: &str| is_told.then(|| name.to_owned()).into_iter().collect();
+        let keeper = Keeper::new(
+            self.runtime.clone(),
+            certificates::Options {
+                cluster_domain: settings.cluster_domain.clone(),
+                api_services: told(settings.patch_api_service, names::API_SERVICE),
+                validating_webhooks: told(settings.patch_webhook, names::WEBHOOK_CONFIGURATION),
+                ..certificates::Options::new(source, &settings.pod_namespace, &settings.service)
+            },
+        );
+        let serving = keeper.serving();
+        lives.working.add("the keeper of certificates", keeper.run());
+        Some(serving)
     }
 
     /// A liveness check for a part, and the heart to run beside it.

@@ -18,9 +18,9 @@ pub(super) fn start(
     process: &Process,
     lives: &mut Lives,
     listeners: &mut Listeners,
+    certificate: ServingCertificate,
     metrics: Arc<dyn ExternalMetrics>,
 ) {
-    let certificate = process.certificate.clone();
     let shown = certificate.clone();
     process
         .health

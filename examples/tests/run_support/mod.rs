@@ -1,4 +1,5 @@
 //! A process to test, and a source for it to read.
+#![allow(dead_code, reason = "every test uses a part of it")]
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -102,7 +102,7 @@ async fn measure(plane: &ControlPlane, options: &Options) -> anyhow::Result<Vec<
     let folder = tempfile::tempdir()?;
     let authority = certificates(folder.path())?;
     apply_objects(&client, &source().await?).await?;
-    let (server, address) = start_server(&plane.kubeconfig(), folder.path())?;
+    let (server, address) = start_server(plane.kubeconfig(), folder.path())?;
     let metric = metric_name(&client).await?;
     let token = token(&client).await?;
     let path = format!(

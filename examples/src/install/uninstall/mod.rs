@@ -45,6 +45,7 @@ pub struct Arguments {
 
 /// What goes besides, and what stays.
 #[derive(Clone, Copy, Debug, Args)]
+#[group(id = "what-goes-besides")]
 pub struct Options {
     /// Drain and remove the nodes that were bought, too.
     #[arg(long)]
