@@ -6,6 +6,7 @@
 //! The order of concerns in a request: `routes` reads it, `service` dispatches it, one of `verbs` serves it (through
 //! `defaults`, `validation`, `crd` and `managed`), and `state` commits the change and tells who watches.
 
+mod admission;
 mod aggregation;
 mod collector;
 mod convert;
@@ -143,6 +144,17 @@ impl ApiServer {
     /// Takes a backend away again, as when its pods are gone; its APIServices become unavailable.
     pub fn unregister_backend(&self, namespace: &str, service: &str) {
         aggregation::unregister(&mut self.inner.lock(), namespace, service);
+    }
+
+    /// Registers what answers for the Service `namespace/service` when a ValidatingWebhookConfiguration refers to it;
+    /// [`boxed_backend`] boxes it.
+    pub fn register_webhook(&self, namespace: &str, service: &str, webhook: BoxedBackend) {
+        self.inner.lock().webhooks.register(namespace, service, webhook);
+    }
+
+    /// Takes a webhook away again, as when its pods are gone.
+    pub fn unregister_webhook(&self, namespace: &str, service: &str) {
+        self.inner.lock().webhooks.unregister(namespace, service);
     }
 
     /// Every change from now on, in the order of commitment. Dropping the receiver ends it.

@@ -6,7 +6,7 @@ use rand_chacha::{
 };
 
 /// The source of everything that a real API server draws at random.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Random(ChaCha8Rng);
 
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -38,6 +38,14 @@ impl ApiBody {
         Self(Kind::Backend(body))
     }
 
+    /// The whole of it, where it is there all at once.
+    pub(crate) fn into_full(self) -> Option<Bytes> {
+        match self.0 {
+            Kind::Full(bytes) => bytes,
+            _ => None,
+        }
+    }
+
     /// Whether more may follow after a time, so that a proxy should pass on each part as it comes.
     #[must_use]
     pub fn is_stream(&self) -> bool {

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tower::Service;
 
 use super::{
-    ApiBody, ApiServer, Call, aggregation, discovery, openapi, reply,
+    ApiBody, ApiServer, Call, admission, aggregation, discovery, openapi, reply,
     routes::{self, Form, Query, Target},
     state::State,
     status::ApiError,
@@ -58,6 +58,8 @@ pub(crate) enum Outcome {
     Done(Response<ApiBody>),
     /// It is a backend's to answer.
     Proxy(aggregation::ProxyCall),
+    /// It waits for what webhooks say.
+    Admit(Box<admission::Pending>),
 }
 
 impl ApiServer {
@@ -82,6 +84,7 @@ impl ApiServer {
             Outcome::Done(response) if parts.method == Method::HEAD => response.map(|_| ApiBody::full("")),
             Outcome::Done(response) => response,
             Outcome::Proxy(call) => aggregation::proxy(call).await,
+            Outcome::Admit(pending) => self.admit(*pending).await,
         }
     }
 
@@ -111,6 +114,9 @@ impl ApiServer {
             call.content_type = header(parts, header::CONTENT_TYPE).to_owned();
             call.manager = manager(&call.query, parts);
             call.user = user(parts);
+            if let Some(pending) = admission::pending(self, &mut state, &parts.method, &call)? {
+                return Ok(Outcome::Admit(Box::new(pending)));
+            }
             let response = verbs::serve(self, &mut state, &parts.method, &call)?;
             return Ok(Outcome::Done(reply::warn(response, &call.warnings.into_inner())));
         }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Change,
+    admission::Webhooks,
     aggregation::Backends,
     collector,
     crd::{CelRules, RuleEvaluator},
@@ -35,6 +36,7 @@ pub(crate) struct State {
     pub(crate) snapshots: Snapshots,
     pub(crate) pending: collector::Pending,
     pub(crate) backends: Backends,
+    pub(crate) webhooks: Webhooks,
     /// Whether the managers of plain updates are tracked on every object, or only on applied ones.
     pub(crate) track_updates: bool,
     /// Checks the CEL rules of custom resources.
@@ -77,6 +79,7 @@ impl State {
             snapshots: Snapshots::default(),
             pending: collector::Pending::default(),
             backends: Backends::default(),
+            webhooks: Webhooks::default(),
             track_updates: false,
             rules: Arc::new(CelRules::default()),
             dependents: BTreeMap::new(),

@@ -114,6 +114,7 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         }
         ("scheduling.k8s.io", _) => default(object, &["preemptionPolicy"], "PreemptLowerPriority"),
         ("rbac.authorization.k8s.io", _) => subjects(object),
+        (super::admission::GROUP, super::admission::CONFIGURATIONS) => super::admission::default(object),
         (crd::GROUP, _) => {
             let now = value::text(object, &["metadata", "creationTimestamp"]).to_owned();
             crd::complete(object, &now);

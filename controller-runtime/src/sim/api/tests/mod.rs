@@ -7,6 +7,7 @@ mod discovery;
 mod patches;
 mod subresources;
 mod watches;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
