@@ -1,7 +1,7 @@
 //! The controller: one turn of one object at a time.
 //!
 //! A leader's turn reconciles if the object or something that it is made of has changed, checks the triggers if it is
-//! time, and writes the status if it says something else. A [standby](super::standby)'s turn only does what is needed to
+//! time, and writes the status if it says something else. A standby's turn only does what is needed to
 //! answer for the object. Turns of different objects run side by side; what was watched only ever adds a key to the
 //! queue. While nothing changes, a turn writes nothing.
 
