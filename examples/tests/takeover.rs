@@ -407,6 +407,17 @@ async fn a_cluster_of_keda_is_taken_over_and_handed_back_without_one_replica_cha
     assert_eq!(api_service(&client).await, None);
     let said = told(&["uninstall", "--yes", "--keep-resources"], &plane);
     println!("{}", said.trim());
+    // An APIService without anybody behind it keeps namespaces from going, so this comes before KEDA's stands again.
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    until("the namespace is gone", async || {
+        namespaces
+            .get_opt("autoscaler")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
     for object in keda::registration() {
         if object["kind"] == "APIService" {
             keda::create(&client, &object).await;
@@ -423,15 +434,5 @@ async fn a_cluster_of_keda_is_taken_over_and_handed_back_without_one_replica_cha
             "{name}"
         );
     }
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    until("the namespace is gone", async || {
-        namespaces
-            .get_opt("autoscaler")
-            .await
-            .unwrap()
-            .is_none()
-            .then_some(())
-    })
-    .await;
     plane.stop().await;
 }
