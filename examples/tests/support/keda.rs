@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 pub(crate) const SHOP: &str = "shop";
 /// The release that was there.
 const RELEASE: &str = "2.17.0";
-/// How long ago the workload that cools down was last active, and how long its cooldown is.
-pub(crate) const RESTED: SignedDuration = SignedDuration::from_secs(20);
+/// How long ago the workload that cools down was last active.
+const RESTED: SignedDuration = SignedDuration::from_secs(20);
+/// How long its cooldown is.
 pub(crate) const COOLDOWN: SignedDuration = SignedDuration::from_secs(75);
 
 /// A workload, the ScaledObject about it, and what KEDA has said.
