@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "every test uses a part of it")]
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -14,6 +14,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, routing::get};
+use controller_runtime::envtest::{ControlPlane, Program};
 use serde_json::{Value, json};
 
 /// How long anything may take.
@@ -48,6 +49,8 @@ pub(crate) struct Running {
     log: Arc<Mutex<Vec<String>>>,
     health: SocketAddr,
     metrics: SocketAddr,
+    /// Where the admission webhook is served, if it is.
+    pub(crate) webhook: Option<SocketAddr>,
 }
 
 impl Running {
@@ -102,6 +105,7 @@ impl Running {
         Self {
             health: address("health"),
             metrics: address("metrics"),
+            webhook: started["webhook"].as_str().unwrap().parse().ok(),
             child,
             log,
         }
@@ -176,5 +180,57 @@ impl Queue {
 
     pub(crate) fn set(&self, jobs: u64) {
         self.jobs.store(jobs, Ordering::Relaxed);
+    }
+}
+
+/// kubectl of a control plane, as its administrator.
+#[derive(Debug)]
+pub(crate) struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// What kubectl said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) succeeded: bool,
+    pub(crate) out: String,
+    /// Refusals and warnings.
+    pub(crate) error: String,
+}
+
+impl Kubectl {
+    pub(crate) fn of(plane: &ControlPlane) -> Self {
+        let program = plane.programs().path(Program::Kubectl);
+        Self {
+            program: program.expect("kubectl belongs to the programs").to_owned(),
+            kubeconfig: plane.kubeconfig().to_owned(),
+        }
+    }
+
+    /// `kubectl apply -f -`.
+    pub(crate) fn apply(&self, manifest: &str) -> Said {
+        self.run(&["apply", "-f", "-"], manifest)
+    }
+
+    /// With `input` on its standard input.
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Said {
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            .env_clear()
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.kubeconfig.parent().unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Said {
+            succeeded: output.status.success(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 }
