@@ -4,7 +4,7 @@
 
 mod run_support;
 
-use controller_runtime::envtest;
+use controller_runtime::envtest::{self, ControlPlane};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::ValidatingWebhookConfiguration, apps::v1::Deployment, core::v1::Service,
@@ -196,83 +196,38 @@ fn manifest(name: &str, target: &str, spec: &Value) -> String {
     object.to_string()
 }
 
+/// Begins every refusal of a ScaledObject.
+const DENIED: &str = "admission webhook \"scaledobjects.keda.sh\" denied the request: ";
+
+async fn ready(running: &Running) {
+    until("it is ready", async || {
+        (running.health("readyz").await.0 == 200).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn kubectl_is_told_what_is_wrong_with_an_object_and_nobody_is_asked_afterwards() {
-    const DENIED: &str = "admission webhook \"scaledobjects.keda.sh\" denied the request: ";
     let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
         return;
     };
     let client = plane.client("default");
     install(&client).await;
     let mut running = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
-    let ready = async |running: &Running| {
-        until("it is ready", async || {
-            (running.health("readyz").await.0 == 200).then_some(())
-        })
-        .await;
-    };
     ready(&running).await;
-    assert!(
-        running
-            .health("readyz?verbose")
-            .await
-            .1
-            .contains("webhook-caches")
-    );
+    let checks = running.health("readyz?verbose").await.1;
+    assert!(checks.contains("webhook-caches"), "{checks}");
     let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     until("the webhook is registered", async || {
         configurations.get_opt(WEBHOOK).await.unwrap()
     })
     .await;
-
     let kubectl = Kubectl::of(&plane);
     let mut wrong: Value = serde_json::from_str(&manifest("wrong", "web", &json!({}))).unwrap();
     wrong["spec"]["triggers"][0]["metricType"] = "Utilization".into();
-    // The API server hears of a new configuration a moment after it is there.
-    let said = until("the object is refused", async || {
-        let said = kubectl.run(&["create", "--dry-run=server", "-f", "-"], &wrong.to_string());
-        (!said.succeeded).then_some(said)
-    })
-    .await;
-    let utilization = format!(
-        "{DENIED}spec.triggers[0].metricType: 'Utilization' metric type is unsupported for external metrics, allowed \
-         values are 'Value' or 'AverageValue'"
-    );
-    assert!(said.error.contains(&utilization), "{said:?}");
-    let said = kubectl.apply(&wrong.to_string());
-    assert!(!said.succeeded && said.error.contains(&utilization), "{said:?}");
-    assert!(scaled_objects(&client).get_opt("wrong").await.unwrap().is_none());
 
-    let said = kubectl.apply(&manifest(
-        "web",
-        "web",
-        &json!({"minReplicaCount": 1, "cooldownPeriod": 60}),
-    ));
-    assert!(said.succeeded && said.out.contains("created"), "{said:?}");
-    let warning = "Warning: spec.cooldownPeriod: has no effect: minReplicaCount is above 0";
-    assert!(said.error.contains(warning), "{said:?}");
-    let said = until("what others scale is known", async || {
-        let said = kubectl.run(
-            &["create", "--dry-run=server", "-f", "-"],
-            &manifest("other", "web", &json!({})),
-        );
-        (!said.succeeded).then_some(said)
-    })
-    .await;
-    let taken = "already scaled by the ScaledObject \"web\"";
-    assert!(
-        said.error.contains(DENIED) && said.error.contains(taken),
-        "{said:?}"
-    );
-    let identity = json!({
-        "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
-        "metadata": {"name": "wrong", "namespace": "default"},
-        "spec": {"podIdentity": {"provider": "aws", "externalID": "x"}},
-    });
-    let said = kubectl.apply(&identity.to_string());
-    let denied =
-        "admission webhook \"triggerauthentications.keda.sh\" denied the request: spec.podIdentity.roleArn: ";
-    assert!(!said.succeeded && said.error.contains(denied), "{said:?}");
+    wrong_objects_are_refused(&kubectl, &wrong.to_string()).await;
+    assert!(scaled_objects(&client).get_opt("wrong").await.unwrap().is_none());
     let page = running.metrics("metrics").await;
     for part in [
         "keda_webhook_scaled_object_validations_total{namespace=\"default\",action=\"create\"}",
@@ -281,29 +236,7 @@ async fn kubectl_is_told_what_is_wrong_with_an_object_and_nobody_is_asked_afterw
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
-
-    // A replica that does not lead has the same answer.
-    let mut standby = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
-    ready(&standby).await;
-    assert!(standby.metrics("metrics").await.contains("autoscaler_leader 0"));
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {"uid": "u", "operation": "CREATE", "namespace": "default", "object": wrong},
-    });
-    let path = "validate-keda-sh-v1alpha1-scaledobject";
-    let answer = reqwest::Client::builder()
-        .tls_danger_accept_invalid_certs(true)
-        .build()
-        .unwrap()
-        .post(format!("https://{}/{path}", standby.webhook.unwrap()))
-        .header("content-type", "application/json")
-        .body(review.to_string())
-        .send()
-        .await
-        .unwrap();
-    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    assert_eq!(answer["response"]["allowed"], false, "{answer}");
-    assert_eq!(standby.terminate().await, Some(0));
+    a_standby_answers_too(&plane, &wrong).await;
     assert!(
         configurations.get_opt(WEBHOOK).await.unwrap().is_some(),
         "it is the leader's"
@@ -328,6 +261,72 @@ async fn kubectl_is_told_what_is_wrong_with_an_object_and_nobody_is_asked_afterw
     assert!(configurations.get_opt(WEBHOOK).await.unwrap().is_none());
     drop(silent);
     plane.stop().await;
+}
+
+async fn wrong_objects_are_refused(kubectl: &Kubectl, wrong: &str) {
+    let dry_run = |manifest: &str| kubectl.run(&["create", "--dry-run=server", "-f", "-"], manifest);
+    // The API server hears of a new configuration a moment after it is there.
+    until("the object is refused", async || {
+        (!dry_run(wrong).succeeded).then_some(())
+    })
+    .await;
+    let said = kubectl.apply(wrong);
+    let utilization = format!(
+        "{DENIED}spec.triggers[0].metricType: 'Utilization' metric type is unsupported for external metrics, allowed \
+         values are 'Value' or 'AverageValue'"
+    );
+    assert!(!said.succeeded && said.error.contains(&utilization), "{said:?}");
+
+    let awake = json!({"minReplicaCount": 1, "cooldownPeriod": 60});
+    let said = kubectl.apply(&manifest("web", "web", &awake));
+    assert!(said.succeeded && said.out.contains("created"), "{said:?}");
+    let warning = "Warning: spec.cooldownPeriod: has no effect: minReplicaCount is above 0";
+    assert!(said.error.contains(warning), "{said:?}");
+
+    let other = manifest("other", "web", &json!({}));
+    let said = until("what others scale is known", async || {
+        let said = dry_run(&other);
+        (!said.succeeded).then_some(said)
+    })
+    .await;
+    let taken = "already scaled by the ScaledObject \"web\"";
+    assert!(
+        said.error.contains(DENIED) && said.error.contains(taken),
+        "{said:?}"
+    );
+    let identity = json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
+        "metadata": {"name": "wrong", "namespace": "default"},
+        "spec": {"podIdentity": {"provider": "aws", "externalID": "x"}},
+    });
+    let said = kubectl.apply(&identity.to_string());
+    let denied = "\"triggerauthentications.keda.sh\" denied the request: spec.podIdentity.roleArn: ";
+    assert!(!said.succeeded && said.error.contains(denied), "{said:?}");
+}
+
+/// Behind a Service, every replica is asked.
+async fn a_standby_answers_too(plane: &ControlPlane, wrong: &Value) {
+    let mut standby = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
+    ready(&standby).await;
+    assert!(standby.metrics("metrics").await.contains("autoscaler_leader 0"));
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "u", "operation": "CREATE", "namespace": "default", "object": wrong},
+    });
+    let path = "validate-keda-sh-v1alpha1-scaledobject";
+    let answer = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .unwrap()
+        .post(format!("https://{}/{path}", standby.webhook.unwrap()))
+        .header("content-type", "application/json")
+        .body(review.to_string())
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(answer["response"]["allowed"], false, "{answer}");
+    assert_eq!(standby.terminate().await, Some(0));
 }
 
 #[cfg(feature = "kwok")]
