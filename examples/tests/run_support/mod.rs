@@ -8,12 +8,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use controller_runtime::envtest::{ControlPlane, Program};
 use serde_json::{Value, json};
 
@@ -49,6 +49,8 @@ pub(crate) struct Running {
     log: Arc<Mutex<Vec<String>>>,
     health: SocketAddr,
     metrics: SocketAddr,
+    /// Where the metrics adapter is served, if it is.
+    pub(crate) adapter: Option<SocketAddr>,
     /// Where the admission webhook is served, if it is.
     pub(crate) webhook: Option<SocketAddr>,
 }
@@ -64,15 +66,20 @@ impl Running {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        let all = [&["--advertise-address=127.0.0.1"][..], arguments].concat();
+        Self::behind_a_service(kubeconfig, &all, environment).await
+    }
+
+    /// As in a pod, where it is the installation that makes it known; only that ports are free ones of loopback.
+    pub(crate) async fn behind_a_service(
+        kubeconfig: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         // The binary has its own; this is for the test's requests.
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut child = autoscaler()
-            .args([
-                "run",
-                "--log-format=json",
-                "--advertise-address=127.0.0.1",
-                "--kubeconfig",
-            ])
+            .args(["run", "--log-format=json", "--kubeconfig"])
             .arg(kubeconfig)
             .args([
                 "--metrics-bind-address=127.0.0.1:0",
@@ -105,6 +112,7 @@ impl Running {
         Self {
             health: address("health"),
             metrics: address("metrics"),
+            adapter: started["adapter"].as_str().unwrap().parse().ok(),
             webhook: started["webhook"].as_str().unwrap().parse().ok(),
             child,
             log,
@@ -155,23 +163,32 @@ impl Drop for Running {
 /// A source of jobs over HTTP, which a test fills.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    jobs: Arc<AtomicU64>,
+    state: Arc<QueueState>,
     address: SocketAddr,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    jobs: AtomicU64,
+    is_away: AtomicBool,
 }
 
 impl Queue {
     pub(crate) async fn start() -> Self {
-        let jobs = Arc::new(AtomicU64::new(0));
+        let state = Arc::new(QueueState::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let count = |State(jobs): State<Arc<AtomicU64>>| async move {
-            Json(json!({ "jobs": jobs.load(Ordering::Relaxed) }))
+        let count = |State(state): State<Arc<QueueState>>| async move {
+            match state.is_away.load(Ordering::Relaxed) {
+                true => Err(StatusCode::SERVICE_UNAVAILABLE),
+                false => Ok(Json(json!({ "jobs": state.jobs.load(Ordering::Relaxed) }))),
+            }
         };
         let router = Router::new()
             .route("/queue", get(count))
-            .with_state(Arc::clone(&jobs));
+            .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { jobs, address }
+        Self { state, address }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -179,7 +196,12 @@ impl Queue {
     }
 
     pub(crate) fn set(&self, jobs: u64) {
-        self.jobs.store(jobs, Ordering::Relaxed);
+        self.state.jobs.store(jobs, Ordering::Relaxed);
+    }
+
+    /// Whether it answers with an error from now on.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.state.is_away.store(is_away, Ordering::Relaxed);
     }
 }
 
