@@ -20,7 +20,7 @@ mod story;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::ListParams};
 
-use audit::{Request, Right};
+use audit::Right;
 use run_support::Queue;
 use stage::{NAMESPACE, Stage};
 use story::{Nodes, Pods};
@@ -31,7 +31,14 @@ type Spare = (&'static str, &'static str, &'static str);
 const OWNERS: &str = "the admission plugin OwnerReferencesPermissionEnforcement asks for it, and nobody else";
 
 /// Of the pod half.
-const SPARE_PODS: &[Spare] = &[("scaledobjects/finalizers", "update", OWNERS)];
+const SPARE_PODS: &[Spare] = &[
+    (
+        "horizontalpodautoscalers",
+        "get",
+        "an HPA of the name may be there that the store has not heard of yet",
+    ),
+    ("scaledobjects/finalizers", "update", OWNERS),
+];
 
 /// Of the node half.
 const SPARE_NODES: &[Spare] = &[
@@ -100,11 +107,15 @@ async fn both_halves_have_what_they_need_in_every_namespace_and_no_more() {
     nodes.set_up().await;
     pods.set_up(true).await;
     pods.out(&running).await;
-    nodes.come_and_go("shop").await;
+    nodes.come_and_go().await;
     pods.changes().await;
+    nodes.go_although_a_budget_forbids_it().await;
+    let standby = stage.run().await;
     pods.back(&running).await;
     nodes.all_gone().await;
     assert_eq!(running.terminate().await, Some(0));
+    story::takes_over(&standby).await;
+    drop(standby);
     assert_exact(&stage, &[SPARE_PODS, SPARE_NODES]).await;
 
     let (rights, requests) = stage.metrics_reader().await;
@@ -136,8 +147,11 @@ async fn the_pod_half_has_rights_in_its_namespaces_only() {
     pods.set_up(true).await;
     pods.out(&running).await;
     pods.changes().await;
+    let standby = stage.run().await;
     pods.back(&running).await;
     assert_eq!(running.terminate().await, Some(0));
+    story::takes_over(&standby).await;
+    drop(standby);
     assert_exact(&stage, &[SPARE_PODS]).await;
     secrets_of_others_are_refused(&stage.client_of_the_process().await).await;
     stage.strike().await;
@@ -172,10 +186,14 @@ async fn the_node_half_has_what_it_needs_and_reads_no_secret() {
     let nodes = Nodes::of(&stage);
     nodes.set_up().await;
     story::put(&stage.client, &story::worker(2)).await;
-    nodes.come_and_go("shop").await;
+    nodes.come_and_go().await;
+    nodes.go_although_a_budget_forbids_it().await;
+    let standby = stage.run().await;
     story::scale(&stage.client, 0).await;
     nodes.all_gone().await;
     assert_eq!(running.terminate().await, Some(0));
+    story::takes_over(&standby).await;
+    drop(standby);
     assert_exact(&stage, &[SPARE_NODES]).await;
     let granted = stage.granted().await;
     assert!(

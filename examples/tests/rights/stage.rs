@@ -74,7 +74,10 @@ impl Stage {
         for service in objects.iter_mut().filter(|object| object["kind"] == "Service") {
             service["spec"] = json!({"type": "ExternalName", "externalName": "127.0.0.1"});
         }
-        for objects in [others, &objects] {
+        for objects in [others, &objects]
+            .into_iter()
+            .filter(|objects| !objects.is_empty())
+        {
             let documents: Vec<String> = objects.iter().map(ToString::to_string).collect();
             let said = kubectl.apply(&documents.join("\n---\n"));
             assert!(said.succeeded, "{said:?}");

@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{Event, Node, Pod, Secret},
+    policy::v1::PodDisruptionBudget,
 };
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{
@@ -22,6 +23,7 @@ use super::{
 };
 
 const SHOP: &str = "shop";
+const CERTIFICATES: &str = "autoscaler-certificates";
 
 pub(crate) async fn put(client: &Client, object: &Value) {
     apply(client, std::slice::from_ref(object), &|_| ())
@@ -53,18 +55,21 @@ fn workload(kind: &str, name: &str, replicas: i32) -> Value {
         "name": "app", "image": "app", "resources": {"requests": {"cpu": "500m"}},
         "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": secret}}],
     });
-    json!({
+    let mut workload = json!({
         "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": SHOP},
         "spec": {
             "replicas": replicas,
-            "serviceName": (kind == "StatefulSet").then_some(name),
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
                 "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
             },
         },
-    })
+    });
+    if kind == "StatefulSet" {
+        workload["spec"]["serviceName"] = name.into();
+    }
+    workload
 }
 
 pub(crate) fn worker(replicas: i32) -> Value {
@@ -81,6 +86,18 @@ pub(crate) async fn scale(client: &Client, replicas: i32) {
 
 fn deployments(client: &Client) -> Api<Deployment> {
     Api::namespaced(client.clone(), SHOP)
+}
+
+/// The Lease is given back, and another replica has it.
+pub(crate) async fn takes_over(standby: &Running) {
+    until("the standby leads", async || {
+        standby
+            .metrics("metrics")
+            .await
+            .contains("autoscaler_leader 1")
+            .then_some(())
+    })
+    .await;
 }
 
 /// The pod half at work in one namespace.
@@ -102,7 +119,7 @@ impl<'a> Pods<'a> {
     /// The certificate is made, and the API server trusts it.
     pub(crate) async fn known(&self, running: &Running) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let made = secrets.get("autoscaler-certificates").await.unwrap();
+        let made = secrets.get(CERTIFICATES).await.unwrap();
         let made = made.data.unwrap().remove("ca.crt").unwrap();
         let services: Api<APIService> = Api::all(self.client.clone());
         until("the APIService is available", async || {
@@ -284,6 +301,18 @@ impl<'a> Pods<'a> {
             self.queue.set_away(false);
             tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         }
+        // A certificate that cannot be served is made anew.
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let broken = json!({"stringData": {"tls.crt": "none"}});
+        secrets
+            .patch(CERTIFICATES, &PatchParams::default(), &Patch::Merge(&broken))
+            .await
+            .unwrap();
+        until("the certificate is mended", async || {
+            let secret = secrets.get(CERTIFICATES).await.ok()?;
+            (secret.data?["tls.crt"].0 != b"none").then_some(())
+        })
+        .await;
         let events: Api<Event> = Api::namespaced(self.client.clone(), SHOP);
         let events = events.list(&ListParams::default()).await.unwrap().items;
         assert!(
@@ -349,7 +378,7 @@ impl<'a> Nodes<'a> {
             json!({
                 "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "default"},
                 "spec": {
-                    "template": {"spec": {"nodeClassRef": class, "requirements": []}},
+                    "template": {"spec": {"nodeClassRef": class, "requirements": [], "terminationGracePeriod": "10s"}},
                     "disruption": {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "0s"},
                 },
             }),
@@ -359,35 +388,26 @@ impl<'a> Nodes<'a> {
     }
 
     /// A node with pods on it goes, and another comes for them.
-    pub(crate) async fn come_and_go(&self, namespace: &str) {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+    pub(crate) async fn come_and_go(&self) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), SHOP);
         let claim = until("a node with a pod", async || {
-            let pods = pods
-                .list(&ListParams::default().labels("app=worker"))
-                .await
-                .ok()?
-                .items;
+            let list = ListParams::default().labels("app=worker");
+            let pods = pods.list(&list).await.ok()?.items;
             let node = pods.into_iter().find_map(|pod| pod.spec?.node_name)?;
             let claims = self.claims().list(&ListParams::default()).await.ok()?.items;
             claims.into_iter().find(|claim| {
-                claim
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.node_name.as_deref() == Some(&*node))
+                let status = claim.status.as_ref();
+                status.is_some_and(|status| status.node_name.as_deref() == Some(&*node))
             })
         })
         .await;
+        let name = claim.name_any();
         self.claims()
-            .delete(&claim.name_any(), &DeleteParams::default())
+            .delete(&name, &DeleteParams::default())
             .await
             .unwrap();
         until("it is drained and gone", async || {
-            self.claims()
-                .get_opt(&claim.name_any())
-                .await
-                .ok()?
-                .is_none()
-                .then_some(())
+            self.claims().get_opt(&name).await.ok()?.is_none().then_some(())
         })
         .await;
         until("everything runs again", async || {
@@ -395,6 +415,18 @@ impl<'a> Nodes<'a> {
             (deployment.status?.ready_replicas == deployment.spec?.replicas).then_some(())
         })
         .await;
+    }
+
+    /// When the grace period of the claim is over, pods are deleted that cannot be evicted.
+    pub(crate) async fn go_although_a_budget_forbids_it(&self) {
+        let budget = json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "worker", "namespace": SHOP},
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "worker"}}},
+        });
+        put(self.client, &budget).await;
+        self.come_and_go().await;
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), SHOP);
+        budgets.delete("worker", &DeleteParams::default()).await.unwrap();
     }
 
     /// Empty nodes go by themselves, and then the pool.
