@@ -17,10 +17,13 @@ mod run_support;
 mod stage;
 mod story;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::ListParams};
+use serde_json::json;
 
-use audit::Right;
+use audit::{Request, Right};
 use run_support::Queue;
 use stage::{NAMESPACE, Stage};
 use story::{Nodes, Pods};
@@ -46,15 +49,26 @@ const SPARE_NODES: &[Spare] = &[
     ("nodeclaims/finalizers", "update", OWNERS),
 ];
 
-/// Asserts that nothing was refused, and that nothing was granted in vain.
-async fn assert_exact(stage: &Stage, spare: &[&[Spare]]) {
-    let requests = stage.requests();
+/// Of the node half where the pod half does not say things twice.
+const SPARE_NODES_ALONE: &[Spare] = &[(
+    "events",
+    "patch",
+    "the same is said again only after minutes of silence",
+)];
+
+fn assert_nothing_was_refused(requests: &BTreeSet<Request>) {
     let refused: Vec<String> = requests
         .iter()
         .filter(|request| matches!(request.code, 401 | 403))
         .map(ToString::to_string)
         .collect();
     assert!(refused.is_empty(), "refused:\n{}", refused.join("\n"));
+}
+
+/// Asserts that nothing was refused, and that nothing was granted in vain.
+async fn assert_exact(stage: &Stage, spare: &[&[Spare]]) {
+    let requests = stage.requests();
+    assert_nothing_was_refused(&requests);
     let granted = stage.granted().await;
     assert!(granted.len() > 20, "{granted:?}");
     let is_used = |right: &&Right| requests.iter().any(|request| right.allows(request));
@@ -105,13 +119,13 @@ async fn both_halves_have_what_they_need_in_every_namespace_and_no_more() {
     let (pods, nodes) = (Pods::of(&stage, &queue), Nodes::of(&stage));
     pods.known(&running).await;
     nodes.set_up().await;
-    pods.set_up(true).await;
+    pods.set_up(&running).await;
     pods.out(&running).await;
     nodes.come_and_go().await;
     pods.changes().await;
     nodes.go_although_a_budget_forbids_it().await;
     let standby = stage.run().await;
-    pods.back(&running).await;
+    pods.back().await;
     nodes.all_gone().await;
     assert_eq!(running.terminate().await, Some(0));
     story::takes_over(&standby).await;
@@ -134,7 +148,7 @@ async fn the_pod_half_has_rights_in_its_namespaces_only() {
     let node = story::node();
     let Some(stage) = Stage::set(
         &["--only=pods", "--watch-namespace=shop"],
-        &[node, story::namespace()],
+        &[node, story::namespace("shop")],
     )
     .await
     else {
@@ -144,16 +158,55 @@ async fn the_pod_half_has_rights_in_its_namespaces_only() {
     let mut running = stage.run().await;
     let pods = Pods::of(&stage, &queue);
     pods.known(&running).await;
-    pods.set_up(true).await;
+    pods.set_up(&running).await;
     pods.out(&running).await;
     pods.changes().await;
     let standby = stage.run().await;
-    pods.back(&running).await;
+    pods.back().await;
     assert_eq!(running.terminate().await, Some(0));
     story::takes_over(&standby).await;
     drop(standby);
     assert_exact(&stage, &[SPARE_PODS]).await;
     secrets_of_others_are_refused(&stage.client_of_the_process().await).await;
+    stage.strike().await;
+}
+
+/// What is switched off takes no rights, and what somebody else brings is only read.
+#[tokio::test]
+async fn what_is_switched_off_or_brought_is_not_asked_for() {
+    let values = json!({
+        "only": "pods", "watchNamespaces": ["shop"], "webhook": {"enabled": false}, "certificates": {"source": "secret"},
+        "rbac": {"aggregate": false, "scaleAnyKind": false},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, values.to_string()).unwrap();
+    let flags = ["--values", file.to_str().unwrap()];
+    let others = [
+        story::node(),
+        story::namespace("shop"),
+        story::namespace(NAMESPACE),
+        story::certificate(),
+    ];
+    let Some(stage) = Stage::set(&flags, &others).await else {
+        return;
+    };
+    let queue = Queue::start().await;
+    let mut running = stage.run().await;
+    assert_eq!(running.webhook, None);
+    let pods = Pods::of(&stage, &queue);
+    pods.known(&running).await;
+    pods.set_up(&running).await;
+    pods.out(&running).await;
+    pods.back().await;
+    assert_eq!(running.terminate().await, Some(0));
+    assert_nothing_was_refused(&stage.requests());
+    let granted = stage.granted().await;
+    for foreign in ["limitranges", "validatingwebhookconfigurations", "*/scale"] {
+        assert!(granted.iter().all(|right| right.resource != foreign), "{foreign}");
+    }
+    let mut secrets = granted.iter().filter(|right| right.resource == "secrets");
+    assert!(secrets.all(|right| matches!(right.verb.as_str(), "get" | "list" | "watch")));
     stage.strike().await;
 }
 
@@ -179,7 +232,8 @@ async fn secrets_of_others_are_refused(client: &Client) {
 
 #[tokio::test]
 async fn the_node_half_has_what_it_needs_and_reads_no_secret() {
-    let Some(stage) = Stage::set(&["--only=nodes", "--provider=kwok"], &[story::namespace()]).await else {
+    let Some(stage) = Stage::set(&["--only=nodes", "--provider=kwok"], &[story::namespace("shop")]).await
+    else {
         return;
     };
     let mut running = stage.run().await;
@@ -194,7 +248,7 @@ async fn the_node_half_has_what_it_needs_and_reads_no_secret() {
     assert_eq!(running.terminate().await, Some(0));
     story::takes_over(&standby).await;
     drop(standby);
-    assert_exact(&stage, &[SPARE_NODES]).await;
+    assert_exact(&stage, &[SPARE_NODES, SPARE_NODES_ALONE]).await;
     let granted = stage.granted().await;
     assert!(
         granted.iter().all(|right| right.resource != "secrets"),

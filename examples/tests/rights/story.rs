@@ -31,8 +31,20 @@ pub(crate) async fn put(client: &Client, object: &Value) {
         .unwrap();
 }
 
-pub(crate) fn namespace() -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}})
+pub(crate) fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+/// The Secret of a serving certificate that somebody else made.
+pub(crate) fn certificate() -> Value {
+    let host = format!("autoscaler.{NAMESPACE}.svc");
+    let made = rcgen::generate_simple_self_signed([host]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": CERTIFICATES, "namespace": NAMESPACE},
+        "type": "kubernetes.io/tls",
+        "stringData": {"ca.crt": certificate, "tls.crt": certificate, "tls.key": key},
+    })
 }
 
 /// A node that is there already.
@@ -131,6 +143,10 @@ impl<'a> Pods<'a> {
             (available.status == "True" && service.spec?.ca_bundle? == made).then_some(())
         })
         .await;
+        assert!(running.metrics("metrics").await.contains("autoscaler_leader 1"));
+        if running.webhook.is_none() {
+            return;
+        }
         let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
         until("the webhook carries the authority", async || {
             let configuration = webhooks.get("autoscaler-admission").await.ok()?;
@@ -140,17 +156,24 @@ impl<'a> Pods<'a> {
                 .then_some(())
         })
         .await;
-        assert!(running.metrics("metrics").await.contains("autoscaler_leader 1"));
     }
 
     /// What is scaled, and by what.
-    pub(crate) async fn set_up(&self, cluster_wide: bool) {
+    pub(crate) async fn set_up(&self, running: &Running) {
+        self.set_up_workloads().await;
+        if running.webhook.is_some() {
+            self.wrong_objects_are_refused();
+        }
+        self.set_up_scaled_objects().await;
+    }
+
+    async fn set_up_workloads(&self) {
         let authentication = json!({
             "secretTargetRef": [{"parameter": "bearerToken", "name": "credentials", "key": "token"}],
             "configMapTargetRef": [{"parameter": "apiKey", "name": "settings", "key": "key"}],
         });
         for object in [
-            namespace(),
+            namespace(SHOP),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credentials", "namespace": SHOP}, "stringData": {"token": "t"}}),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": SHOP}, "data": {"key": "k"}}),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credentials", "namespace": NAMESPACE}, "stringData": {"token": "t"}}),
@@ -169,22 +192,21 @@ impl<'a> Pods<'a> {
         ] {
             put(self.client, &object).await;
         }
-        self.wrong_objects_are_refused();
+    }
+
+    async fn set_up_scaled_objects(&self) {
         let trigger = |reference: Value| {
             json!({
                 "type": "metrics-api", "authenticationRef": reference,
                 "metadata": {"url": self.queue.url(), "valueLocation": "jobs", "targetValue": "5", "authMode": "bearer"},
             })
         };
-        let mut triggers = vec![
-            trigger(json!({"name": "queue"})),
-            trigger(json!({"name": "container"})),
-        ];
-        if cluster_wide {
-            triggers.push(trigger(
-                json!({"name": "queue", "kind": "ClusterTriggerAuthentication"}),
-            ));
-        }
+        let triggers = [
+            json!({"name": "queue"}),
+            json!({"name": "container"}),
+            json!({"name": "queue", "kind": "ClusterTriggerAuthentication"}),
+        ]
+        .map(trigger);
         let advanced = json!({"horizontalPodAutoscalerConfig": {"behavior": {
             "scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 15}]},
             "scaleDown": {"stabilizationWindowSeconds": 0},
@@ -323,7 +345,7 @@ impl<'a> Pods<'a> {
     }
 
     /// N -> 0, and gone.
-    pub(crate) async fn back(&self, running: &Running) {
+    pub(crate) async fn back(&self) {
         self.queue.set(0);
         until("no replica", async || (self.replicas().await == 0).then_some(())).await;
         for name in ["worker", "ledger"] {
@@ -341,8 +363,6 @@ impl<'a> Pods<'a> {
             })
             .await;
         }
-        let page = running.metrics("metrics").await;
-        assert!(!page.contains("code=\"403\""), "{page}");
         let ledger = json!({"spec": {"replicas": 0}});
         let sets: Api<k8s_openapi::api::apps::v1::StatefulSet> = Api::namespaced(self.client.clone(), SHOP);
         sets.patch("ledger", &PatchParams::default(), &Patch::Merge(&ledger))
