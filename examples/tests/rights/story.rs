@@ -399,7 +399,9 @@ impl<'a> Nodes<'a> {
                 "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "default"},
                 "spec": {
                     "template": {"spec": {"nodeClassRef": class, "requirements": [], "terminationGracePeriod": "10s"}},
-                    "disruption": {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "0s"},
+                    "disruption": {
+                        "consolidationPolicy": "WhenEmpty", "consolidateAfter": "0s", "budgets": [{"nodes": "100%"}],
+                    },
                 },
             }),
         ] {
