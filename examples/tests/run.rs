@@ -4,11 +4,9 @@
 
 mod run_support;
 
-use controller_runtime::envtest::{self, ControlPlane};
+use controller_runtime::envtest;
 use k8s_openapi::{
-    api::{
-        admissionregistration::v1::ValidatingWebhookConfiguration, apps::v1::Deployment, core::v1::Service,
-    },
+    api::{apps::v1::Deployment, core::v1::Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
@@ -18,10 +16,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use run_support::{Kubectl, Queue, Running, autoscaler, until};
+use run_support::{Queue, Running, api_service_condition, autoscaler, install, until};
 
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
-const WEBHOOK: &str = "autoscaler-admission";
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once_with_exit_code_2() {
@@ -177,158 +174,6 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     plane.stop().await;
 }
 
-/// A ScaledObject that follows a schedule, with `spec` besides.
-fn manifest(name: &str, target: &str, spec: &Value) -> String {
-    let mut object = json!({
-        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "scaleTargetRef": {"name": target},
-            "triggers": [{
-                "type": "cron",
-                "metadata": {"timezone": "UTC", "start": "0 1 * * *", "end": "0 2 * * *", "desiredReplicas": "2"},
-            }],
-        },
-    });
-    for (key, value) in spec.as_object().unwrap() {
-        object["spec"][key] = value.clone();
-    }
-    object.to_string()
-}
-
-/// Begins every refusal of a ScaledObject.
-const DENIED: &str = "admission webhook \"scaledobjects.keda.sh\" denied the request: ";
-
-async fn ready(running: &Running) {
-    until("it is ready", async || {
-        (running.health("readyz").await.0 == 200).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn kubectl_is_told_what_is_wrong_with_an_object_and_nobody_is_asked_afterwards() {
-    let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
-        return;
-    };
-    let client = plane.client("default");
-    install(&client).await;
-    let mut running = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
-    ready(&running).await;
-    let checks = running.health("readyz?verbose").await.1;
-    assert!(checks.contains("webhook-caches"), "{checks}");
-    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    until("the webhook is registered", async || {
-        configurations.get_opt(WEBHOOK).await.unwrap()
-    })
-    .await;
-    let kubectl = Kubectl::of(&plane);
-    let mut wrong: Value = serde_json::from_str(&manifest("wrong", "web", &json!({}))).unwrap();
-    wrong["spec"]["triggers"][0]["metricType"] = "Utilization".into();
-
-    wrong_objects_are_refused(&kubectl, &wrong.to_string()).await;
-    assert!(scaled_objects(&client).get_opt("wrong").await.unwrap().is_none());
-    let page = running.metrics("metrics").await;
-    for part in [
-        "keda_webhook_scaled_object_validations_total{namespace=\"default\",action=\"create\"}",
-        "keda_webhook_scaled_object_validation_errors_total{namespace=\"default\",action=\"create\",reason=\"other-scaled-object\"}",
-        "autoscaler_webhook_requests_total{verb=\"create\",code=\"200\"}",
-    ] {
-        assert!(page.contains(part), "{part} is missing in\n{page}");
-    }
-    a_standby_answers_too(&plane, &wrong).await;
-    assert!(
-        configurations.get_opt(WEBHOOK).await.unwrap().is_some(),
-        "it is the leader's"
-    );
-
-    // Nobody is asked who is not there any more.
-    assert_eq!(running.terminate().await, Some(0));
-    assert!(configurations.get_opt(WEBHOOK).await.unwrap().is_none());
-    until("objects are not checked any more", async || {
-        kubectl.apply(&wrong.to_string()).succeeded.then_some(())
-    })
-    .await;
-    let silent = Running::start(plane.kubeconfig(), &["--only=pods", "--webhook=false"]).await;
-    ready(&silent).await;
-    assert_eq!(silent.webhook, None);
-    until("the APIService is available", async || {
-        api_service_condition(&client)
-            .await
-            .filter(|status| status == "True")
-    })
-    .await;
-    assert!(configurations.get_opt(WEBHOOK).await.unwrap().is_none());
-    drop(silent);
-    plane.stop().await;
-}
-
-async fn wrong_objects_are_refused(kubectl: &Kubectl, wrong: &str) {
-    let dry_run = |manifest: &str| kubectl.run(&["create", "--dry-run=server", "-f", "-"], manifest);
-    // The API server hears of a new configuration a moment after it is there.
-    until("the object is refused", async || {
-        (!dry_run(wrong).succeeded).then_some(())
-    })
-    .await;
-    let said = kubectl.apply(wrong);
-    let utilization = format!(
-        "{DENIED}spec.triggers[0].metricType: 'Utilization' metric type is unsupported for external metrics, allowed \
-         values are 'Value' or 'AverageValue'"
-    );
-    assert!(!said.succeeded && said.error.contains(&utilization), "{said:?}");
-
-    let awake = json!({"minReplicaCount": 1, "cooldownPeriod": 60});
-    let said = kubectl.apply(&manifest("web", "web", &awake));
-    assert!(said.succeeded && said.out.contains("created"), "{said:?}");
-    let warning = "Warning: spec.cooldownPeriod: has no effect: minReplicaCount is above 0";
-    assert!(said.error.contains(warning), "{said:?}");
-
-    let other = manifest("other", "web", &json!({}));
-    let said = until("what others scale is known", async || {
-        let said = dry_run(&other);
-        (!said.succeeded).then_some(said)
-    })
-    .await;
-    let taken = "already scaled by the ScaledObject \"web\"";
-    assert!(
-        said.error.contains(DENIED) && said.error.contains(taken),
-        "{said:?}"
-    );
-    let identity = json!({
-        "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
-        "metadata": {"name": "wrong", "namespace": "default"},
-        "spec": {"podIdentity": {"provider": "aws", "externalID": "x"}},
-    });
-    let said = kubectl.apply(&identity.to_string());
-    let denied = "\"triggerauthentications.keda.sh\" denied the request: spec.podIdentity.roleArn: ";
-    assert!(!said.succeeded && said.error.contains(denied), "{said:?}");
-}
-
-/// Behind a Service, every replica is asked.
-async fn a_standby_answers_too(plane: &ControlPlane, wrong: &Value) {
-    let mut standby = Running::start(plane.kubeconfig(), &["--only", "pods"]).await;
-    ready(&standby).await;
-    assert!(standby.metrics("metrics").await.contains("autoscaler_leader 0"));
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {"uid": "u", "operation": "CREATE", "namespace": "default", "object": wrong},
-    });
-    let path = "validate-keda-sh-v1alpha1-scaledobject";
-    let answer = reqwest::Client::builder()
-        .tls_danger_accept_invalid_certs(true)
-        .build()
-        .unwrap()
-        .post(format!("https://{}/{path}", standby.webhook.unwrap()))
-        .header("content-type", "application/json")
-        .body(review.to_string())
-        .send()
-        .await
-        .unwrap();
-    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    assert_eq!(answer["response"]["allowed"], false, "{answer}");
-    assert_eq!(standby.terminate().await, Some(0));
-}
-
 #[cfg(feature = "kwok")]
 const INSTANCE_TYPES: &str = r"
 - name: tiny
@@ -417,17 +262,6 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
     assert_eq!(running.terminate().await, Some(0));
 }
 
-/// What `autoscaler crds` prints.
-async fn install(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in scaler_api::keda::crds() {
-        definitions
-            .create(&PostParams::default(), &definition)
-            .await
-            .unwrap();
-    }
-}
-
 /// A node for pods, a Deployment without replicas, and a ScaledObject that follows `queue`.
 async fn workload(client: &Client, queue: &Queue) {
     let capacity = json!({"cpu": "32", "memory": "256Gi", "pods": "110"});
@@ -508,15 +342,6 @@ async fn replicas(client: &Client) -> i32 {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
     let deployment = deployments.get("worker").await.unwrap();
     deployment.spec.and_then(|spec| spec.replicas).unwrap()
-}
-
-async fn api_service_condition(client: &Client) -> Option<String> {
-    let services: Api<APIService> = Api::all(client.clone());
-    let conditions = services.get_opt(API_SERVICE).await.unwrap()?.status?.conditions?;
-    let available = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Available")?;
-    Some(available.status)
 }
 
 /// The column TARGETS of `kubectl get hpa`.

@@ -1,5 +1,6 @@
 //! A process to test, and a source for it to read.
 #![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "everything here is for tests")]
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -15,6 +16,11 @@ use std::{
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use controller_runtime::envtest::{ControlPlane, Program};
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 /// How long anything may take.
@@ -40,6 +46,31 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// KEDA's definitions, as `autoscaler crds` prints them.
+pub(crate) async fn install(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in scaler_api::keda::crds() {
+        definitions
+            .create(&PostParams::default(), &definition)
+            .await
+            .unwrap();
+    }
+}
+
+/// The condition `Available` of the APIService of external metrics.
+pub(crate) async fn api_service_condition(client: &Client) -> Option<String> {
+    let services: Api<APIService> = Api::all(client.clone());
+    let service = services
+        .get_opt("v1beta1.external.metrics.k8s.io")
+        .await
+        .unwrap()?;
+    let conditions = service.status?.conditions?;
+    let available = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Available")?;
+    Some(available.status)
 }
 
 /// `autoscaler run` outside the cluster, on free ports of loopback.
