@@ -48,7 +48,7 @@ struct Note {
 /// What the writer is told.
 #[derive(Debug)]
 enum Told {
-    Note(Note),
+    Note(Box<Note>),
     /// Answer when everything before this is written.
     Written(oneshot::Sender<()>),
 }
@@ -127,7 +127,7 @@ impl Recorder {
             message: message.into(),
         };
         // The writer is gone only at shutdown.
-        let _closed = self.sender.send(Told::Note(note));
+        let _closed = self.sender.send(Told::Note(Box::new(note)));
     }
 
     /// Waits until everything that was published is written, or was tried to be; returns at once where nobody writes

@@ -1,6 +1,12 @@
 //! A process to test, and a source for it to read.
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+pub(crate) mod door;
+mod ends;
+pub(crate) mod follow;
+#[cfg(feature = "kwok")]
+pub(crate) mod kwok;
+
 use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -125,13 +131,8 @@ impl Running {
 
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let told = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(told.success());
-        let status = until("it ends", async || self.child.try_wait().unwrap()).await;
-        status.code()
+        self.tell_to_end();
+        self.ended().await.0.code()
     }
 }
 
