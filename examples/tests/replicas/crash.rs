@@ -43,7 +43,7 @@ async fn a_scale_out_that_was_cut_short_is_finished_by_the_standby() {
     }
     growing.queue.set(40);
     growing.replicas.reach(3).await;
-    let (dead, _) = pair.crash().await;
+    let dead = pair.crash().await;
 
     for work in [&unasked, &unanswered, &growing] {
         work.replicas.reach(8).await;

@@ -156,8 +156,11 @@ impl Fleet {
     }
 }
 
+/// Which requests are held, if any, and on which side.
+type Moment = Option<(Side, Box<dyn Fn(&Write) -> bool + Send>)>;
+
 /// What is held at once in the first leader: each workload wants one machine, and is at another point of its launch.
-fn launches() -> Vec<(&'static str, Option<(Side, Box<dyn Fn(&Write) -> bool + Send>)>)> {
+fn launches() -> Vec<(&'static str, Moment)> {
     use Side::{After, Before};
     let labelled = |pool| Box::new(of(pool, &Method::PATCH, CLAIMS, false)) as Box<_>;
     let launched = |pool| Box::new(of(pool, &Method::PATCH, CLAIMS, true)) as Box<_>;

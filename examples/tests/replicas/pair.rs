@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use controller_runtime::envtest::ControlPlane;
 use examples::install::apply::apply;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -82,18 +82,31 @@ impl Pair {
         }
     }
 
-    /// Kills the leader; the standby leads, and another process stands by. The leader that was, and how long nobody led.
-    pub(crate) async fn crash(&mut self) -> (Replica, Duration) {
+    /// Kills the leader; the standby leads, not before the lease has ended and not much later, and another process stands
+    /// by. Gives the leader that was.
+    pub(crate) async fn crash(&mut self) -> Replica {
         let killed = Instant::now();
         self.leader.running.crash();
+        let before = lease(&self.client, &self.namespace).await.unwrap();
         led_by(&self.client, &self.namespace, &self.standby).await;
         let took = killed.elapsed();
-        println!("{}: led again {took:.2?} after kill -9", self.namespace);
-        assert!(took < LEASE_DURATION + SLACK, "{took:?}");
+        let after = lease(&self.client, &self.namespace).await.unwrap();
+        let (renewed, acquired) = (before.renew_time.unwrap().0, after.acquire_time.unwrap().0);
+        let held = Duration::try_from(acquired.duration_since(renewed)).unwrap();
+        println!(
+            "{}: led again {took:.2?} after kill -9, {held:.2?} after the last renewal",
+            self.namespace
+        );
+        assert!(held >= LEASE_DURATION, "{held:?}: the lease had not ended");
+        assert!(held < LEASE_DURATION + SLACK, "{held:?}");
+        assert_eq!(
+            after.lease_transitions.unwrap(),
+            before.lease_transitions.unwrap() + 1
+        );
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let fresh = Replica::start(&self.client, &self.namespace, &arguments).await;
         let next = std::mem::replace(&mut self.standby, fresh.ready().await);
-        (std::mem::replace(&mut self.leader, next), took)
+        std::mem::replace(&mut self.leader, next)
     }
 
     /// Both end in good order.
@@ -113,11 +126,14 @@ pub(crate) async fn install(client: &Client, namespace: &str) {
     apply(client, &all, &|_| {}).await.unwrap();
 }
 
+async fn lease(client: &Client, namespace: &str) -> Option<LeaseSpec> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    leases.get_opt(LEASE).await.unwrap()?.spec
+}
+
 /// Who leads by the Lease.
 pub(crate) async fn holder(client: &Client, namespace: &str) -> Option<String> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let lease = leases.get_opt(LEASE).await.unwrap();
-    lease?.spec?.holder_identity
+    lease(client, namespace).await?.holder_identity
 }
 
 pub(crate) async fn led_by(client: &Client, namespace: &str, replica: &Replica) {

@@ -141,7 +141,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("SHOWLOG").is_some() {
             for line in self.log.lock().unwrap().iter() {
                 eprintln!("{line}");
             }
