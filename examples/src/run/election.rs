@@ -6,7 +6,7 @@ use std::{
 };
 
 use controller_runtime::{
-    lease::{Elector, ElectorOptions, Leadership},
+    lease::{Elector, ElectorOptions, Leadership, Writes},
     runtime::Runtime,
 };
 
@@ -23,11 +23,11 @@ pub(super) struct Election {
 }
 
 impl Election {
-    /// Its events are published by the recorder of `runtime`, in the name of this process.
+    /// Its events are published by the recorder of `runtime`; what this process writes goes through `writes`.
     ///
     /// # Errors
     /// If the durations do not go together.
-    pub(super) fn new(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &Settings, runtime: &Runtime, writes: Writes) -> anyhow::Result<Self> {
         let identity = identity();
         let election = &settings.election;
         let make = || {
@@ -40,7 +40,11 @@ impl Election {
                 retry_period: election.retry_period,
             };
             let elector = Elector::new(runtime.client.clone(), Arc::clone(&runtime.clock), options)?;
-            anyhow::Ok(elector.with_recorder(runtime.recorder.clone()))
+            anyhow::Ok(
+                elector
+                    .with_recorder(runtime.recorder.clone())
+                    .with_writes(writes),
+            )
         };
         let elector = election.enabled.then(make).transpose()?;
         Ok(Self { elector, identity })

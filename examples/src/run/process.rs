@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use controller_runtime::{
     admin::{self, Health, Heartbeat, Metrics},
     certificates::{self, Keeper, Source},
+    lease::Writes,
     runtime::{Readiness, Runtime},
 };
 use kube::Client;
@@ -97,10 +98,11 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let (mut listeners, addresses) = Listeners::bind(&settings)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let requests = metrics.add_requests("autoscaler_api", "to the API server");
-    let (client, server) = cluster::client(&settings, &requests).await?;
+    let writes = Writes::default();
+    let (client, server) = cluster::client(&settings, &requests, &writes).await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let (runtime, events) = Runtime::new(client.clone(), clock, "autoscaler");
-    let election = Election::new(&settings, &runtime)?;
+    let election = Election::new(&settings, &runtime, writes)?;
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
     let own = own_certificate(&settings)?;
