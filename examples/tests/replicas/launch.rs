@@ -1,6 +1,6 @@
 //! kill -9 in the middle of a node launch, and of a node's end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::http::Method;
 use controller_runtime::envtest;
@@ -9,14 +9,16 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use provisioner::karpenter::{NodeClaim, condition::is_true, labels};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::{
     NODES,
     pair::{Pair, SHORT},
     run_support::{
+        PATIENCE,
         door::{Side, Write},
         follow::Census,
-        kwok, until,
+        kwok, until, until_for,
     },
     workload::deployment,
 };
@@ -193,18 +195,30 @@ async fn node_launches_that_were_cut_short_are_finished_and_none_is_done_twice()
     let file = format!("--instance-types-file={}", types.path().display());
     let arguments = [&SHORT[..], &["--only=nodes", "--provider=kwok", &file]].concat();
     let mut pair = Pair::start(plane, NAMESPACE, &arguments).await;
-    let class = |name: &str, spec: Value| json!({"apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass", "metadata": {"name": name}, "spec": spec});
-    let classes = [
-        class("fast", json!({})),
-        class("slow", json!({"nodeRegistrationDelay": "8s"})),
-    ];
-    apply(&pair.client, &classes, &|_| {}).await.unwrap();
     let fleet = Fleet {
         nodes: Census::take(Api::all(pair.client.clone())),
         claims: Census::take(Api::all(pair.client.clone())),
     };
+    let classes = [
+        ("fast", json!({})),
+        ("slow", json!({"nodeRegistrationDelay": "8s"})),
+    ];
+    let classes = classes.map(|(name, spec)| {
+        json!({
+            "apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass",
+            "metadata": {"name": name}, "spec": spec,
+        })
+    });
+    apply(&pair.client, &classes, &|_| {}).await.unwrap();
+    launching(&mut pair, &fleet).await;
+    claiming(&mut pair, &fleet).await;
+    handing_over(&mut pair, &fleet).await;
+    going(&mut pair, &fleet).await;
+    pair.end().await;
+}
 
-    // Eleven moments of a launch at once.
+/// The leader is killed at eleven moments of a launch at once.
+async fn launching(pair: &mut Pair, fleet: &Fleet) {
     let (mut traps, mut objects) = (Vec::new(), Vec::new());
     for (pool, trap) in launches() {
         let class = if trap.is_some() { "fast" } else { "slow" };
@@ -223,23 +237,40 @@ async fn node_launches_that_were_cut_short_are_finished_and_none_is_done_twice()
     .await;
     assert_eq!(fleet.ever()["waiting"], (0, 1), "its node is not there yet");
     pair.crash().await;
-    fleet.until_all_run(&pair).await;
+    fleet.until_all_run(pair).await;
     for (pool, ever) in fleet.ever() {
         assert_eq!(ever, (1, 1), "{pool}: nodes and claims that there ever were");
     }
+}
 
-    // Two machines are wanted, the first is asked for, and the answer does not come.
+/// Two machines are wanted, the first is asked for, and the answer does not come.
+async fn claiming(pair: &mut Pair, fleet: &Fleet) {
     let first = pair.leader.door.hold("a claim", Side::After, claims("double"));
     apply(&pair.client, &workload("double", "fast", 2), &|_| {})
         .await
         .unwrap();
     first.caught().await;
     pair.crash().await;
-    fleet.until_all_run(&pair).await;
+    fleet.until_all_run(pair).await;
     assert_eq!(fleet.ever()["double"], (2, 2));
+}
 
-    going(&mut pair, &fleet).await;
-    pair.end().await;
+/// The leader is told to end while the API server takes its time over a claim.
+async fn handing_over(pair: &mut Pair, fleet: &Fleet) {
+    let claim = pair.leader.door.hold("a claim", Side::Before, claims("late"));
+    apply(&pair.client, &workload("late", "fast", 1), &|_| {})
+        .await
+        .unwrap();
+    let held = claim.caught().await;
+    let hand_over = pair.hand_over();
+    let arrives = async {
+        // Longer than a new leader needs to see what is missing.
+        sleep(Duration::from_millis(1500)).await;
+        held.let_go();
+    };
+    tokio::join!(hand_over, arrives);
+    fleet.until_all_run(pair).await;
+    assert_eq!(fleet.ever()["late"], (1, 1));
 }
 
 /// The pods go, and the leader is killed while the nodes are about to.
@@ -266,7 +297,8 @@ async fn going(pair: &mut Pair, fleet: &Fleet) {
     }
     let before = fleet.ever();
     pair.crash().await;
-    until("no machine is left", async || {
+    // What was bought last is nominated for a while, and then looked at twice.
+    until_for(PATIENCE * 2, "no machine is left", async || {
         let (nodes, claims) = fleet.provider_ids();
         (nodes.is_empty() && claims.is_empty()).then_some(())
     })

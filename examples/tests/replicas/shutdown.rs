@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use controller_runtime::envtest;
-use kube::Client;
+use controller_runtime::envtest::{self, ControlPlane};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -38,6 +42,21 @@ async fn told(replica: &Replica) -> Held {
     release.caught().await
 }
 
+/// What the metrics adapter answers when it is asked at its own address.
+async fn asked(plane: &ControlPlane, replica: &Replica) -> Value {
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).unwrap();
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .unwrap();
+    let address = replica.running.started("adapter");
+    config.cluster_url = format!("https://{address}").parse().unwrap();
+    config.accept_invalid_certs = true;
+    let client = Client::try_from(config).unwrap();
+    let request = http::Request::get("/apis/external.metrics.k8s.io/v1beta1").body(Vec::new());
+    client.request(request.unwrap()).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_process_that_ends_is_unready_first_and_answers_to_the_last() {
     let _only = PODS.lock().await;
@@ -59,6 +78,10 @@ async fn a_process_that_ends_is_unready_first_and_answers_to_the_last() {
             .await
             .contains("autoscaler_leader 0"),
         "it does not write any more"
+    );
+    assert_eq!(
+        asked(plane, &orderly).await["groupVersion"],
+        "external.metrics.k8s.io/v1beta1"
     );
     assert!(!orderly.running.has_ended());
     held.let_go();

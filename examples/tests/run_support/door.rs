@@ -1,7 +1,8 @@
 //! A door between a process and the API server, which a test can shut at a request.
 //!
 //! A crash is worst between a write and its answer, or just before a write. From outside these moments last for
-//! microseconds; a door makes them last for as long as the test needs.
+//! microseconds; a door makes them last for as long as the test needs. A request that is let go arrives, even if the process
+//! that sent it has ended meanwhile.
 
 use std::{
     fmt,
@@ -45,9 +46,9 @@ impl Write {
 /// Where a request is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// It never reaches the API server.
+    /// It does not reach the API server.
     Before,
-    /// It has been answered; the answer never reaches the process.
+    /// It has been answered; the answer does not reach the process.
     After,
 }
 
@@ -176,7 +177,12 @@ async fn hold(trap: Set, write: &Write) {
     }
 }
 
+/// What has arrived is done, as by any server, even if nobody waits for the answer any more.
 async fn pass(State((client, shared)): State<(Client, Arc<Shared>)>, request: Request<Body>) -> Response {
+    tokio::spawn(carry(client, shared, request)).await.unwrap()
+}
+
+async fn carry(client: Client, shared: Arc<Shared>, request: Request<Body>) -> Response {
     let (mut parts, body) = request.into_parts();
     let bytes = to_bytes(body, LARGEST).await.unwrap();
     let path = parts.uri.path().to_owned();

@@ -13,9 +13,14 @@ use super::{Running, until};
 impl Running {
     /// In whose name it stands for election.
     pub(crate) fn identity(&self) -> String {
+        self.started("identity")
+    }
+
+    /// What it said about itself when it started.
+    pub(crate) fn started(&self, field: &str) -> String {
         let lines = self.lines();
         let started = lines.iter().find(|line| line["message"] == "autoscaler starts");
-        started.unwrap()["identity"].as_str().unwrap().to_owned()
+        started.unwrap()[field].as_str().unwrap().to_owned()
     }
 
     /// What it has logged.

@@ -23,7 +23,7 @@ use axum::{Json, Router, extract::State, routing::get};
 use serde_json::{Value, json};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary, with an environment in which nothing is said.
 pub(crate) fn autoscaler() -> Command {
@@ -33,15 +33,24 @@ pub(crate) fn autoscaler() -> Command {
 }
 
 /// Asks again and again until there is an answer.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    until_for(PATIENCE, what, ask).await
+}
+
+/// With more patience, or less.
+pub(crate) async fn until_for<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "{what}: not within {PATIENCE:?}"
+            "{what}: not within {patience:?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -141,7 +150,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
-        if std::thread::panicking() || std::env::var_os("SHOWLOG").is_some() {
+        if std::thread::panicking() {
             for line in self.log.lock().unwrap().iter() {
                 eprintln!("{line}");
             }
