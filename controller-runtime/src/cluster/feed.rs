@@ -16,7 +16,7 @@ use super::{Cluster, may_buy, pod};
 use crate::{
     provisioning::Batcher,
     queue::{Backoff, WorkQueue},
-    store::{Change, Informer, ObjectKey},
+    store::{Change, Informer, ObjectKey, Store},
 };
 
 /// Keys that wait for their controllers. Clones share them.
@@ -117,6 +117,11 @@ impl Feed {
             budgets: budgets(client, cluster),
             namespaces: namespaces(client, cluster),
         }
+    }
+
+    /// The claims as they are watched.
+    pub(crate) fn claims(&self) -> Store<NodeClaim> {
+        self.claims.store()
     }
 
     /// Resolves once every first list has arrived.
