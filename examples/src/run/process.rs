@@ -98,6 +98,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let (runtime, events) = Runtime::new(client.clone(), clock, "autoscaler");
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
+    metrics.add_work(&runtime.work);
     let own = own_certificate(&settings)?;
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {
