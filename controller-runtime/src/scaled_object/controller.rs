@@ -124,6 +124,7 @@ impl Controller {
             ..runtime
         };
         let (queue, entries) = (WorkQueue::new(), Entries::default());
+        runtime.work.add("scaled-object", &queue);
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),

@@ -105,6 +105,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let election = Election::new(&settings, &runtime, writes)?;
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
+    metrics.add_work(&runtime.work);
     let own = own_certificate(&settings)?;
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {
