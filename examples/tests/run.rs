@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use run_support::{Queue, Running, autoscaler, until};
+use run_support::{Queue, Running, api_service_condition, autoscaler, install, until};
 
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
@@ -246,17 +246,6 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
     assert_eq!(running.terminate().await, Some(0));
 }
 
-/// What `autoscaler crds` prints.
-async fn install(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in scaler_api::keda::crds() {
-        definitions
-            .create(&PostParams::default(), &definition)
-            .await
-            .unwrap();
-    }
-}
-
 /// A node for pods, a Deployment without replicas, and a ScaledObject that follows `queue`.
 async fn workload(client: &Client, queue: &Queue) {
     let capacity = json!({"cpu": "32", "memory": "256Gi", "pods": "110"});
@@ -337,15 +326,6 @@ async fn replicas(client: &Client) -> i32 {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
     let deployment = deployments.get("worker").await.unwrap();
     deployment.spec.and_then(|spec| spec.replicas).unwrap()
-}
-
-async fn api_service_condition(client: &Client) -> Option<String> {
-    let services: Api<APIService> = Api::all(client.clone());
-    let conditions = services.get_opt(API_SERVICE).await.unwrap()?.status?.conditions?;
-    let available = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Available")?;
-    Some(available.status)
 }
 
 /// The column TARGETS of `kubectl get hpa`.

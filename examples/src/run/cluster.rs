@@ -14,6 +14,7 @@ use kube::{
 };
 
 use super::config::{Provider, Settings};
+use crate::names;
 
 /// How often the cluster is asked whether it is there, and whether it has what is missing.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -188,6 +189,8 @@ pub(super) async fn ensure_namespace(client: &Client, name: &str) -> kube::Resul
     let namespace = Namespace {
         metadata: kube::api::ObjectMeta {
             name: Some(name.to_owned()),
+            // What `autoscaler uninstall` may take away again, if nothing else is in it by then.
+            labels: Some([("app.kubernetes.io/name".to_owned(), names::NAME.to_owned())].into()),
             ..kube::api::ObjectMeta::default()
         },
         ..Namespace::default()

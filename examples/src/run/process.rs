@@ -106,6 +106,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let election = Election::new(&settings, &runtime, writes)?;
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
+    metrics.add_work(&runtime.work);
     let own = own_certificate(&settings)?;
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {
@@ -227,10 +228,10 @@ impl Process {
         };
         prepared?;
         if self.settings.pods {
-            let metrics = halves::start_pods(self, lives);
+            let answers = halves::start_pods(self, lives);
             let kept = self.keep_certificate(lives);
             let certificate = kept.unwrap_or_else(|| self.certificate.clone());
-            serving::start(self, lives, listeners, certificate, metrics);
+            serving::start(self, lives, listeners, certificate, answers);
         }
         if let Some(provider) = self.settings.nodes {
             halves::start_nodes(self, provider, lives)?;
@@ -318,7 +319,10 @@ impl Process {
             certificates::Options {
                 cluster_domain: settings.cluster_domain.clone(),
                 api_services: told(settings.patch_api_service, names::API_SERVICE),
-                validating_webhooks: told(settings.patch_webhook, names::WEBHOOK_CONFIGURATION),
+                validating_webhooks: told(
+                    settings.patch_webhook && self.addresses.webhook.is_some(),
+                    names::WEBHOOK_CONFIGURATION,
+                ),
                 ..certificates::Options::new(source, &settings.pod_namespace, &settings.service)
             },
         );

@@ -103,10 +103,13 @@ impl Registration {
     pub(super) async fn remove(&self) {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
         let removed = async {
-            self.remove_own(&self.api_services(), names::API_SERVICE).await?;
-            self.remove_own(&self.webhooks(), names::WEBHOOK_CONFIGURATION)
+            self.remove_own(&self.api_services(), names::API_SERVICE, |found| {
+                self.is_behind(found)
+            })
+            .await?;
+            self.remove_own(&self.webhooks(), names::WEBHOOK_CONFIGURATION, |_| true)
                 .await?;
-            self.remove_own(&services, &self.service).await
+            self.remove_own(&services, &self.service, |_| true).await
         };
         match removed.await {
             Ok(()) => tracing::info!("the registration with the API server is taken back"),
@@ -119,7 +122,12 @@ impl Registration {
     }
 
     /// Takes an object away if this process was the last to apply it, and nobody does so meanwhile.
-    async fn remove_own<K>(&self, api: &Api<K>, name: &str) -> kube::Result<()>
+    async fn remove_own<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        leads_here: impl Fn(&K) -> bool,
+    ) -> kube::Result<()>
     where
         K: Resource + Clone + DeserializeOwned + fmt::Debug,
     {
@@ -128,7 +136,8 @@ impl Registration {
                 return Ok(());
             };
             let is_own = found.labels().get(MARK).map(String::as_str) == Some(MANAGER)
-                && found.annotations().get(PROCESS) == Some(&self.identity);
+                && found.annotations().get(PROCESS) == Some(&self.identity)
+                && leads_here(&found);
             if !is_own {
                 return Ok(());
             }
@@ -146,6 +155,16 @@ impl Registration {
             }
         }
         Ok(())
+    }
+
+    /// Whether an APIService leads here; another may have been put over it, with the label left in place.
+    fn is_behind(&self, found: &APIService) -> bool {
+        let service = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+        service.is_some_and(|service| {
+            service.name.as_ref() == Some(&self.service)
+                && service.namespace.as_ref() == Some(&self.namespace)
+                && service.port == Some(i32::from(self.adapter_port))
+        })
     }
 
     /// The metadata of an object of this process.
@@ -281,6 +300,18 @@ mod tests {
         );
         let selector = &webhook["webhooks"][3]["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(selector["values"], json!(["shop"]));
+    }
+
+    #[tokio::test]
+    async fn an_api_service_that_leads_elsewhere_by_now_is_not_taken_back() {
+        let registration = registration(None);
+        let mut found = registration.api_service();
+        let is_behind =
+            |found: &Value| registration.is_behind(&serde_json::from_value(found.clone()).unwrap());
+        assert!(is_behind(&found));
+        found["spec"]["service"] =
+            json!({"namespace": "keda", "name": "keda-operator-metrics-apiserver", "port": 443});
+        assert!(!is_behind(&found));
     }
 
     #[tokio::test]
