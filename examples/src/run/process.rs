@@ -35,7 +35,8 @@ const STANDSTILL: Duration = Duration::from_secs(60);
 const TAKE_BACK: Duration = Duration::from_secs(5);
 /// How long the last events may take.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
-/// How long requests are still accepted after readiness is over: as long as a Service takes to look elsewhere.
+/// How long requests are still accepted after readiness is over: as long as a Service takes to look elsewhere, or the next
+/// leader to register.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// What every part of the process is given.
@@ -110,6 +111,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {
             client: client.clone(),
+            identity: election.identity().to_owned(),
             namespace: settings.pod_namespace.clone(),
             service: settings.service.clone(),
             address: settings.advertise_address?,
@@ -346,7 +348,8 @@ impl Process {
         });
     }
 
-    /// Ends in order: no new requests, no more writes, the registration and the Lease, the listeners.
+    /// Ends in order: no more writes, the Lease, then, when others have had time to look elsewhere, what is left of the
+    /// registration, and the listeners.
     async fn end(&self, lives: Lives) -> anyhow::Result<()> {
         self.ending.begin();
         let Lives {
@@ -358,15 +361,6 @@ impl Process {
         let in_order = async {
             let led = self.runtime.leadership.leads();
             working.stop().await;
-            if let Some(registration) = self.registration.as_ref().filter(|_| led) {
-                // An API server that is away must not keep the rest from ending.
-                if tokio::time::timeout(TAKE_BACK, registration.remove())
-                    .await
-                    .is_err()
-                {
-                    tracing::error!("the registration with the API server was not taken back in time");
-                }
-            }
             self.releasing.begin();
             electing.finish().await?;
             // The last events are about the Lease. They are worth a moment, but no failure.
@@ -374,8 +368,18 @@ impl Process {
                 .await
                 .ok();
             telling.stop().await;
-            if self.is_behind_service() {
+            let registration = self.registration.as_ref().filter(|_| led);
+            if self.is_behind_service() || registration.is_some() {
                 tokio::time::sleep(LAST_REQUESTS).await;
+            }
+            if let Some(registration) = registration {
+                // An API server that is away must not keep the rest from ending.
+                if tokio::time::timeout(TAKE_BACK, registration.remove())
+                    .await
+                    .is_err()
+                {
+                    tracing::error!("the registration with the API server was not taken back in time");
+                }
             }
             self.draining.begin();
             serving.finish().await

@@ -19,9 +19,10 @@ use crate::{
 };
 
 const NAMESPACE: &str = "hand-over";
-/// How long the API server may know of nobody who has the metrics: one process takes back its registration, the next
-/// registers. Inside a cluster, where both stand behind a Service, there is no such gap.
-const UNREADABLE: Duration = Duration::from_secs(5);
+/// How soon a standby leads when the lease is released.
+const SOON: Duration = Duration::from_secs(3);
+/// How long a reader of metrics may wait: the process that ends answers until the next one has registered.
+const UNREADABLE: Duration = Duration::from_secs(3);
 
 /// How long the metrics of a ScaledObject cannot be read through the API server, at most.
 #[derive(Clone, Default)]
@@ -92,7 +93,13 @@ async fn a_leader_that_is_told_to_end_hands_over_within_3_seconds() {
     work.queue.set(40);
     work.replicas.reach(3).await;
 
-    let (last, _) = pair.hand_over().await;
+    let (last, took) = pair.hand_over().await;
+    assert!(took < SOON, "{took:?}");
+    until("it knows that it leads", async || {
+        let page = pair.leader.running.metrics("metrics").await;
+        page.contains("autoscaler_leader 1").then_some(())
+    })
+    .await;
     work.replicas.reach(8).await;
     println!(
         "{NAMESPACE}: metrics could not be read for {:.2?} at most",

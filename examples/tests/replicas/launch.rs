@@ -201,7 +201,7 @@ async fn node_launches_that_were_cut_short_are_finished_and_none_is_done_twice()
     };
     let classes = [
         ("fast", json!({})),
-        ("slow", json!({"nodeRegistrationDelay": "8s"})),
+        ("slow", json!({"nodeRegistrationDelay": "15s"})),
     ];
     let classes = classes.map(|(name, spec)| {
         json!({

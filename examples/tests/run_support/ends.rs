@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -21,6 +22,13 @@ impl Running {
         let lines = self.lines();
         let started = lines.iter().find(|line| line["message"] == "autoscaler starts");
         started.unwrap()[field].as_str().unwrap().to_owned()
+    }
+
+    /// When it logged this message, by its own clock.
+    pub(crate) fn said_at(&self, message: &str) -> Option<Timestamp> {
+        let lines = self.lines();
+        let line = lines.iter().find(|line| line["message"] == message)?;
+        line["timestamp"].as_str()?.parse().ok()
     }
 
     /// What it has logged.
