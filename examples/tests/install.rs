@@ -256,6 +256,21 @@ async fn somebody_elses_things_stay(client: &Client) {
     )
     .await;
 
+    // Installing again does not make theirs ours.
+    let before = definitions
+        .get("scaledobjects.keda.sh")
+        .await
+        .expect("it is there");
+    let objects = manifests(&values, "autoscaler").expect("manifests can be written down");
+    let theirs = |object: &&Value| object["kind"] == "CustomResourceDefinition";
+    let objects: Vec<Value> = objects.iter().filter(theirs).cloned().collect();
+    put(client, &objects).await;
+    let after = definitions
+        .get("scaledobjects.keda.sh")
+        .await
+        .expect("it is there");
+    assert_eq!(after.resource_version(), before.resource_version());
+
     remove(client, false, Options::default()).await;
     let left = remains(client).await;
     assert_eq!(left, ["scaledobjects.keda.sh", "v1beta1.external.metrics.k8s.io"]);

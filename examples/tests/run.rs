@@ -175,20 +175,6 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
 }
 
 #[cfg(feature = "kwok")]
-const INSTANCE_TYPES: &str = r"
-- name: tiny
-  requirements:
-    - {key: kubernetes.io/arch, operator: In, values: [amd64]}
-    - {key: kubernetes.io/os, operator: In, values: [linux]}
-  capacity: {cpu: 1, memory: 1Gi, pods: 10}
-  offerings:
-    - price: 0.01
-      requirements:
-        - {key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}
-        - {key: topology.kubernetes.io/zone, operator: In, values: [here]}
-";
-
-#[cfg(feature = "kwok")]
 #[tokio::test]
 async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
     use k8s_openapi::api::core::v1::Node;
@@ -205,11 +191,9 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
             .await
             .unwrap();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("types.yaml");
-    std::fs::write(&file, INSTANCE_TYPES).unwrap();
+    let types = run_support::kwok::tiny();
     let arguments = ["--only=nodes", "--provider=kwok", "--instance-types-file"];
-    let arguments = [&arguments[..], &[file.to_str().unwrap()]].concat();
+    let arguments = [&arguments[..], &[types.path().to_str().unwrap()]].concat();
     let mut running = Running::start(plane.kubeconfig(), &arguments).await;
     until("it is ready", async || {
         (running.health("readyz").await.0 == 200).then_some(())

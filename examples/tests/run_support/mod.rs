@@ -2,6 +2,12 @@
 #![allow(dead_code, reason = "every test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "everything here is for tests")]
 
+pub(crate) mod door;
+mod ends;
+pub(crate) mod follow;
+#[cfg(feature = "kwok")]
+pub(crate) mod kwok;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
@@ -24,7 +30,7 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary, with an environment in which nothing is said.
 pub(crate) fn autoscaler() -> Command {
@@ -34,15 +40,24 @@ pub(crate) fn autoscaler() -> Command {
 }
 
 /// Asks again and again until there is an answer.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    until_for(PATIENCE, what, ask).await
+}
+
+/// With more patience, or less.
+pub(crate) async fn until_for<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "{what}: not within {PATIENCE:?}"
+            "{what}: not within {patience:?}"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -168,13 +183,8 @@ impl Running {
 
     /// SIGTERM; the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let told = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(told.success());
-        let status = until("it ends", async || self.child.try_wait().unwrap()).await;
-        status.code()
+        self.tell_to_end();
+        self.ended().await.0.code()
     }
 }
 

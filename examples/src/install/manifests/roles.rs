@@ -172,6 +172,8 @@ pub(super) fn own_namespace(cx: &Context<'_>) -> Vec<Value> {
     if !cx.values.watch_namespaces.is_empty() {
         // Of ClusterTriggerAuthentications, which refer to this namespace.
         rules.push(rule(CORE, &["secrets", "configmaps"], &["get"]));
+        // About the Lease.
+        rules.push(events());
     }
     rules
 }
