@@ -97,6 +97,12 @@ async fn assert_exact(stage: &Stage, spare: &[&[Spare]]) {
     assert!(vain.is_empty(), "granted and not used:\n{vain}");
     let used = in_words(ours().filter(|right| is_used(right) && is_spare(right)).collect());
     assert!(used.is_empty(), "used, but listed as not used:\n{used}");
+    println!(
+        "{} of {} rights were used, in {} different requests",
+        ours().filter(is_used).count(),
+        ours().count(),
+        requests.len()
+    );
     for role in [
         "system:auth-delegator",
         "extension-apiserver-authentication-reader",
