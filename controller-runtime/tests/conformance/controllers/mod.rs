@@ -1,5 +1,6 @@
 //! Controllers, scheduler, nodes.
 
+mod disruption;
 mod nodes;
 mod scene;
 mod scheduler;
@@ -9,4 +10,5 @@ use crate::harness::Topic;
 pub(crate) const TOPICS: &[Topic] = &[
     ("controllers::nodes", nodes::CASES),
     ("controllers::scheduler", scheduler::CASES),
+    ("controllers::disruption", disruption::CASES),
 ];

@@ -34,7 +34,12 @@ pub(crate) async fn add_pod(c: &Cluster, mut pod: Value) -> anyhow::Result<Value
 }
 
 /// A node of this case with labels of its own; its name.
-pub(crate) async fn add_labelled(c: &Cluster, name: &str, cpu: &str, labels: Value) -> anyhow::Result<String> {
+pub(crate) async fn add_labelled(
+    c: &Cluster,
+    name: &str,
+    cpu: &str,
+    labels: Value,
+) -> anyhow::Result<String> {
     let mut node = c.node(name, cpu, "8Gi");
     for (key, value) in labels.as_object().into_iter().flatten() {
         node["metadata"]["labels"][key] = value.clone();
@@ -132,4 +137,21 @@ fn own_reasons<'a>(message: &'a str, wanted: &[&str]) -> Vec<&'a str> {
         .collect();
     reasons.sort_unstable();
     reasons
+}
+
+/// A workload of the application `name` on the nodes of this case: a Deployment, ReplicaSet or StatefulSet.
+pub(crate) fn workload(c: &Cluster, kind: &str, name: &str, replicas: i32) -> Value {
+    let mut template = pod(name);
+    template["metadata"] = json!({"labels": {"app": name}});
+    template["spec"] = c.place(template["spec"].take());
+    let mut object = json!({
+        "apiVersion": "apps/v1", "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template},
+    });
+    if kind == "StatefulSet" {
+        object["spec"]["serviceName"] = json!("none");
+        object["spec"]["podManagementPolicy"] = json!("Parallel");
+    }
+    object
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::scene::{
-    LIMIT, QUIET, add_labelled, add_pod, asking, bound, condition, event, events, pause, pod, refused, running,
+    LIMIT, QUIET, add_labelled, add_pod, asking, bound, condition, event, events, pause, pod, refused,
+    running,
 };
 use crate::harness::{Cluster, cases, contains, same, text};
 
@@ -53,29 +54,38 @@ async fn nodes_are_counted_by_the_reason_that_refuses_them(c: &Cluster) -> anyho
     )
     .await?;
     let event = event(c, "Pod", "a", "FailedScheduling").await?;
-    contains(&event, json!({"type": "Warning", "involvedObject": {"kind": "Pod", "name": "a"}}))?;
+    contains(
+        &event,
+        json!({"type": "Warning", "involvedObject": {"kind": "Pod", "name": "a"}}),
+    )?;
     let (all, _) = message.split_once(" nodes are available: ").unwrap_or_default();
     let preemption = format!(" no new claims to deallocate, preemption: {all} nodes are available: ");
     same(message.contains(&preemption), true)?;
-    same(message.ends_with("Preemption is not helpful for scheduling."), true)
+    same(
+        message.ends_with("Preemption is not helpful for scheduling."),
+        true,
+    )
 }
 
 async fn every_resource_that_is_short_is_named(c: &Cluster) -> anyhow::Result<()> {
     c.add_nodes(1, "1", "1Gi").await?;
     let mut asked = pod("a");
     let requests = json!({"cpu": "1100m", "memory": "2Gi", "example.com/gpu": "1"});
-    asked["spec"]["containers"][0]["resources"] = json!({"requests": requests, "limits": {"example.com/gpu": "1"}});
+    asked["spec"]["containers"][0]["resources"] =
+        json!({"requests": requests, "limits": {"example.com/gpu": "1"}});
     add_pod(c, asked).await?;
-    let short = ["1 Insufficient cpu", "1 Insufficient memory", "1 Insufficient example.com/gpu"];
+    let short = [
+        "1 Insufficient cpu",
+        "1 Insufficient memory",
+        "1 Insufficient example.com/gpu",
+    ];
     refused(c, "a", &short).await?;
     Ok(())
 }
 
 async fn the_largest_init_container_counts_and_not_their_sum(c: &Cluster) -> anyhow::Result<()> {
     c.add_nodes(1, "1", "1Gi").await?;
-    let container = |name: &str, cpu: &str| {
-        json!({"name": name, "image": "busybox:1", "resources": {"requests": {"cpu": cpu}}})
-    };
+    let container = |name: &str, cpu: &str| json!({"name": name, "image": "busybox:1", "resources": {"requests": {"cpu": cpu}}});
     let mut fits = asking("fits", "300m");
     fits["spec"]["initContainers"] = json!([container("one", "900m"), container("two", "800m")]);
     add_pod(c, fits).await?;
@@ -124,8 +134,16 @@ async fn required_node_affinity_is_alternatives_of_conjunctions(c: &Cluster) -> 
     let first = add_labelled(c, "a", "4", json!({"cores": "4", "zone": "one"})).await?;
     let second = add_labelled(c, "b", "4", json!({"cores": "16", "zone": "two"})).await?;
     for (name, terms, node) in [
-        ("gt", json!([{"matchExpressions": [expression("cores", "Gt", &["8"])]}]), &second),
-        ("lt", json!([{"matchExpressions": [expression("cores", "Lt", &["8"])]}]), &first),
+        (
+            "gt",
+            json!([{"matchExpressions": [expression("cores", "Gt", &["8"])]}]),
+            &second,
+        ),
+        (
+            "lt",
+            json!([{"matchExpressions": [expression("cores", "Lt", &["8"])]}]),
+            &first,
+        ),
         (
             "conjunction",
             json!([{"matchExpressions": [expression("cores", "Exists", &[]), expression("zone", "NotIn", &["one"])]}]),
@@ -153,7 +171,12 @@ async fn required_node_affinity_is_alternatives_of_conjunctions(c: &Cluster) -> 
     let mut pod = pod("nowhere");
     pod["spec"]["affinity"] = required(json!([{"matchExpressions": [expression("gpu", "Exists", &[])]}]));
     add_pod(c, pod).await?;
-    refused(c, "nowhere", &["2 node(s) didn't match Pod's node affinity/selector"]).await?;
+    refused(
+        c,
+        "nowhere",
+        &["2 node(s) didn't match Pod's node affinity/selector"],
+    )
+    .await?;
     Ok(())
 }
 
@@ -211,7 +234,12 @@ async fn a_pod_stays_away_from_a_pod_that_does_not_want_it(c: &Cluster) -> anyho
     add_pod(c, hermit).await?;
     bound(c, "hermit").await?;
     add_pod(c, pod("guest")).await?;
-    refused(c, "guest", &["1 node(s) didn't satisfy existing pods anti-affinity rules"]).await?;
+    refused(
+        c,
+        "guest",
+        &["1 node(s) didn't satisfy existing pods anti-affinity rules"],
+    )
+    .await?;
     add_pod(c, pod("stranger")).await?;
     bound(c, "stranger").await?;
     Ok(())
@@ -270,7 +298,10 @@ async fn hard_spread_keeps_zones_even(c: &Cluster) -> anyhow::Result<()> {
     same(homes[0] != homes[1], true)?;
     same(homes.iter().filter(|home| **home == c.unique("roomy")).count(), 2)?;
     add_pod(c, spread("four", "DoNotSchedule")).await?;
-    let reasons = ["1 Too many pods", "1 node(s) didn't match pod topology spread constraints"];
+    let reasons = [
+        "1 Too many pods",
+        "1 node(s) didn't match pod topology spread constraints",
+    ];
     refused(c, "four", &reasons).await?;
     Ok(())
 }
@@ -307,7 +338,12 @@ async fn a_host_port_is_taken_once(c: &Cluster) -> anyhow::Result<()> {
     add_pod(c, with_port("a", "TCP")).await?;
     bound(c, "a").await?;
     add_pod(c, with_port("b", "TCP")).await?;
-    refused(c, "b", &["1 node(s) didn't have free ports for the requested pod ports"]).await?;
+    refused(
+        c,
+        "b",
+        &["1 node(s) didn't have free ports for the requested pod ports"],
+    )
+    .await?;
     add_pod(c, with_port("c", "UDP")).await?;
     bound(c, "c").await?;
     Ok(())
@@ -321,7 +357,10 @@ fn only(node: &str) -> Value {
 async fn a_taint_refuses_who_does_not_tolerate_it(c: &Cluster) -> anyhow::Result<()> {
     let mut node = c.node("tainted", "4", "8Gi");
     let taint = json!({"key": "dedicated", "value": "db", "effect": "NoSchedule"});
-    node["spec"]["taints"].as_array_mut().into_iter().for_each(|taints| taints.push(taint.clone()));
+    node["spec"]["taints"]
+        .as_array_mut()
+        .into_iter()
+        .for_each(|taints| taints.push(taint.clone()));
     let name = c.add_node(&node).await?;
     let with = |pod_name: &str, tolerations: Value| {
         let mut pod = pod(pod_name);
@@ -332,7 +371,10 @@ async fn a_taint_refuses_who_does_not_tolerate_it(c: &Cluster) -> anyhow::Result
     add_pod(c, with("without", json!([]))).await?;
     add_pod(
         c,
-        with("wrong", json!([{"key": "dedicated", "operator": "Equal", "value": "web", "effect": "NoSchedule"}])),
+        with(
+            "wrong",
+            json!([{"key": "dedicated", "operator": "Equal", "value": "web", "effect": "NoSchedule"}]),
+        ),
     )
     .await?;
     let other = |name: &str| format!("1 node(s) had untolerated taint(s){name}");
@@ -340,10 +382,17 @@ async fn a_taint_refuses_who_does_not_tolerate_it(c: &Cluster) -> anyhow::Result
         let message = refused_by_taint(c, pod).await?;
         same(message.contains(&other("")), true)?;
     }
-    add_pod(c, with("exists", json!([{"key": "dedicated", "operator": "Exists"}]))).await?;
     add_pod(
         c,
-        with("equal", json!([{"key": "dedicated", "value": "db", "effect": "NoSchedule"}])),
+        with("exists", json!([{"key": "dedicated", "operator": "Exists"}])),
+    )
+    .await?;
+    add_pod(
+        c,
+        with(
+            "equal",
+            json!([{"key": "dedicated", "value": "db", "effect": "NoSchedule"}]),
+        ),
     )
     .await?;
     for pod in ["exists", "equal"] {
@@ -366,7 +415,10 @@ async fn refused_by_taint(c: &Cluster, name: &str) -> anyhow::Result<String> {
 async fn a_preferred_taint_is_avoided_but_not_refused(c: &Cluster) -> anyhow::Result<()> {
     let mut node = c.node("avoided", "8", "16Gi");
     let taint = json!({"key": "spot", "effect": "PreferNoSchedule"});
-    node["spec"]["taints"].as_array_mut().into_iter().for_each(|taints| taints.push(taint.clone()));
+    node["spec"]["taints"]
+        .as_array_mut()
+        .into_iter()
+        .for_each(|taints| taints.push(taint.clone()));
     let avoided = c.add_node(&node).await?;
     let plain = c.add_node(&c.node("plain", "2", "4Gi")).await?;
     add_pod(c, asking("a", "1500m")).await?;
@@ -378,29 +430,46 @@ async fn a_preferred_taint_is_avoided_but_not_refused(c: &Cluster) -> anyhow::Re
 async fn a_cordoned_node_takes_no_pods(c: &Cluster) -> anyhow::Result<()> {
     let node = c.add_node(&c.node("cordoned", "4", "8Gi")).await?;
     let path = format!("/api/v1/nodes/{node}");
-    c.merge(&path, &json!({"spec": {"unschedulable": true}})).await?.ok()?;
+    c.merge(&path, &json!({"spec": {"unschedulable": true}}))
+        .await?
+        .ok()?;
     let tainted = |node: &Value| {
         let taints = node["spec"]["taints"].as_array();
-        taints.into_iter().flatten().any(|taint| taint["key"] == "node.kubernetes.io/unschedulable")
+        taints
+            .into_iter()
+            .flatten()
+            .any(|taint| taint["key"] == "node.kubernetes.io/unschedulable")
     };
-    c.wait_object("the node has its taint", LIMIT, &path, tainted).await?;
+    c.wait_object("the node has its taint", LIMIT, &path, tainted)
+        .await?;
     let mut waits = pod("waits");
     waits["spec"]["affinity"] = only(&node);
     add_pod(c, waits).await?;
     let message = refused_by_taint(c, "waits").await?;
-    same(message.contains(": 1 node(s) were unschedulable") || message.contains(", 1 node(s) were unschedulable"), true)?;
+    same(
+        message.contains(": 1 node(s) were unschedulable")
+            || message.contains(", 1 node(s) were unschedulable"),
+        true,
+    )?;
     let mut goes = pod("goes");
     goes["spec"]["affinity"] = only(&node);
     goes["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]);
     add_pod(c, goes).await?;
     same(&bound(c, "goes").await?, &node)?;
-    c.merge(&path, &json!({"spec": {"unschedulable": null}})).await?.ok()?;
+    c.merge(&path, &json!({"spec": {"unschedulable": null}}))
+        .await?
+        .ok()?;
     same(bound(c, "waits").await?, node)
 }
 
 async fn a_preset_node_needs_no_scheduler(c: &Cluster) -> anyhow::Result<()> {
     let node = c.add_node(&c.node("cordoned", "4", "8Gi")).await?;
-    c.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": true}})).await?.ok()?;
+    c.merge(
+        &format!("/api/v1/nodes/{node}"),
+        &json!({"spec": {"unschedulable": true}}),
+    )
+    .await?
+    .ok()?;
     let mut preset = pod("preset");
     preset["spec"]["nodeName"] = json!(node);
     c.post(&c.at("v1", "pods"), &preset).await?.with_code(201)?;
@@ -417,7 +486,10 @@ async fn a_pod_of_another_scheduler_is_left_alone(c: &Cluster) -> anyhow::Result
     add_pod(c, other).await?;
     pause(c, QUIET).await?;
     let pod = c.get(&c.at("v1", "pods/other")).await?.ok()?;
-    contains(&pod, json!({"spec": {"nodeName": null}, "status": {"phase": "Pending", "conditions": null}}))?;
+    contains(
+        &pod,
+        json!({"spec": {"nodeName": null}, "status": {"phase": "Pending", "conditions": null}}),
+    )?;
     same(events(c, "Pod", "other").await?.len(), 0)
 }
 
@@ -428,7 +500,9 @@ async fn a_gated_pod_waits_until_its_gates_are_gone(c: &Cluster) -> anyhow::Resu
     add_pod(c, gated).await?;
     let path = c.at("v1", "pods/gated");
     let pod = c
-        .wait_object("the pod is gated", LIMIT, &path, |pod| !condition(pod, "PodScheduled").is_null())
+        .wait_object("the pod is gated", LIMIT, &path, |pod| {
+            !condition(pod, "PodScheduled").is_null()
+        })
         .await?;
     contains(
         condition(&pod, "PodScheduled"),
@@ -436,7 +510,9 @@ async fn a_gated_pod_waits_until_its_gates_are_gone(c: &Cluster) -> anyhow::Resu
     )?;
     pause(c, QUIET).await?;
     same(events(c, "Pod", "gated").await?.len(), 0)?;
-    c.merge(&path, &json!({"spec": {"schedulingGates": null}})).await?.ok()?;
+    c.merge(&path, &json!({"spec": {"schedulingGates": null}}))
+        .await?
+        .ok()?;
     bound(c, "gated").await?;
     Ok(())
 }
@@ -467,7 +543,9 @@ async fn a_refused_pod_goes_where_another_leaves(c: &Cluster) -> anyhow::Result<
 async fn priority(c: &Cluster, name: &str, value: i32, policy: &str) -> anyhow::Result<String> {
     let name = c.unique(name);
     let class = json!({"metadata": {"name": name}, "value": value, "preemptionPolicy": policy});
-    c.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?.with_code(201)?;
+    c.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
+        .await?
+        .with_code(201)?;
     c.delete_at_end(format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"));
     Ok(name)
 }
@@ -480,7 +558,10 @@ async fn the_important_pod_goes_first(c: &Cluster) -> anyhow::Result<()> {
     let mut important = asking("important", "800m");
     important["spec"]["priorityClassName"] = json!(class);
     let made = add_pod(c, important).await?;
-    contains(&made, json!({"spec": {"priority": 1000, "preemptionPolicy": "Never"}}))?;
+    contains(
+        &made,
+        json!({"spec": {"priority": 1000, "preemptionPolicy": "Never"}}),
+    )?;
     for name in ["plain0", "plain1", "important"] {
         let path = c.at("v1", &format!("pods/{name}"));
         c.wait_object("the pod is refused", LIMIT, &path, |pod| {
@@ -502,8 +583,14 @@ async fn a_scheduled_pod_says_so(c: &Cluster) -> anyhow::Result<()> {
     let nodes = c.add_nodes(1, "4", "8Gi").await?;
     add_pod(c, pod("a")).await?;
     let pod = running(c, "a").await?;
-    contains(condition(&pod, "PodScheduled"), json!({"status": "True", "reason": null, "message": null}))?;
+    contains(
+        condition(&pod, "PodScheduled"),
+        json!({"status": "True", "reason": null, "message": null}),
+    )?;
     let event = event(c, "Pod", "a", "Scheduled").await?;
     let message = format!("Successfully assigned {}/a to {}", c.namespace(), nodes[0]);
-    contains(&event, json!({"type": "Normal", "message": message, "reportingComponent": "default-scheduler"}))
+    contains(
+        &event,
+        json!({"type": "Normal", "message": message, "reportingComponent": "default-scheduler"}),
+    )
 }
