@@ -1,6 +1,7 @@
 //! Controllers, scheduler, nodes.
 
 mod disruption;
+mod hpa;
 mod nodes;
 mod scene;
 mod scheduler;
@@ -11,4 +12,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("controllers::nodes", nodes::CASES),
     ("controllers::scheduler", scheduler::CASES),
     ("controllers::disruption", disruption::CASES),
+    ("controllers::hpa::metrics", hpa::metrics::CASES),
+    ("controllers::hpa::failures", hpa::failures::CASES),
+    ("controllers::hpa::targets", hpa::targets::CASES),
 ];
