@@ -41,7 +41,7 @@ fn snapshot(nodes: &[Value], placed: &[(&str, Value)]) -> Snapshot {
 }
 
 fn try_place(pod: &Value, snapshot: &Snapshot) -> Result<String, String> {
-    place(&info(pod), &[], snapshot, 0, 7)
+    place(&info(pod), &[], snapshot, &[], 0, 7)
         .map(|(node, _)| node)
         .map_err(|refused| refused.message)
 }

@@ -155,3 +155,14 @@ pub(crate) fn workload(c: &Cluster, kind: &str, name: &str, replicas: i32) -> Va
     }
     object
 }
+
+/// A priority class of this case; its name.
+pub(crate) async fn priority(c: &Cluster, name: &str, value: i32, policy: &str) -> anyhow::Result<String> {
+    let name = c.unique(name);
+    let class = json!({"metadata": {"name": name}, "value": value, "preemptionPolicy": policy});
+    c.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
+        .await?
+        .with_code(201)?;
+    c.delete_at_end(format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"));
+    Ok(name)
+}

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::scene::{
-    LIMIT, QUIET, add_labelled, add_pod, asking, bound, condition, event, events, pause, pod, refused,
-    running,
+    LIMIT, QUIET, add_labelled, add_pod, asking, bound, condition, event, events, pause, pod, priority,
+    refused, running,
 };
 use crate::harness::{Cluster, cases, contains, same, text};
 
@@ -537,17 +537,6 @@ async fn a_refused_pod_goes_where_another_leaves(c: &Cluster) -> anyhow::Result<
     c.delete(&c.at("v1", "pods/first")).await?.ok()?;
     running(c, "second").await?;
     Ok(())
-}
-
-/// A priority class of this case; its name.
-async fn priority(c: &Cluster, name: &str, value: i32, policy: &str) -> anyhow::Result<String> {
-    let name = c.unique(name);
-    let class = json!({"metadata": {"name": name}, "value": value, "preemptionPolicy": policy});
-    c.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
-        .await?
-        .with_code(201)?;
-    c.delete_at_end(format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}"));
-    Ok(name)
 }
 
 async fn the_important_pod_goes_first(c: &Cluster) -> anyhow::Result<()> {

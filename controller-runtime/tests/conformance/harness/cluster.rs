@@ -356,21 +356,34 @@ impl Cluster {
                 self.node_ready(&name).await?;
                 Ok(name)
             }
-            Surroundings::Real { .. } => self.add_node(node).await,
+            Surroundings::Real { .. } => {
+                let mut node = node.clone();
+                // Nobody plays it: it has been silent from the start, which counts only after a while.
+                node["metadata"]["annotations"] = Value::Null;
+                node["status"]["conditions"] =
+                    json!([{"type": "Ready", "status": "True", "reason": "KubeletReady"}]);
+                self.add_node(&node).await
+            }
         }
     }
 
-    /// Ends a [mortal](Self::add_mortal_node) node's kubelet without a word to anybody.
-    pub(crate) async fn silence(&self, name: &str) -> anyhow::Result<()> {
-        match &self.surroundings {
-            Surroundings::Embedded { machines, .. } => machines.end(name),
-            // kwok lets go of a node that does not say that it is fake.
-            Surroundings::Real { .. } => {
-                let patch = json!({"metadata": {"annotations": {"kwok.x-k8s.io/node": null}}});
-                self.merge(&format!("/api/v1/nodes/{name}"), &patch).await?.ok()?;
-            }
+    /// Lets the kubelet of a [mortal](Self::add_mortal_node) node run a pod.
+    pub(crate) async fn play(&self, pod: &str) -> anyhow::Result<()> {
+        if let Surroundings::Real { .. } = &self.surroundings {
+            let ready = json!([{"type": "Ready", "status": "True"}]);
+            let status = json!({"status": {"phase": "Running", "conditions": ready}});
+            self.merge(&self.at("v1", &format!("pods/{pod}/status")), &status)
+                .await?
+                .ok()?;
         }
         Ok(())
+    }
+
+    /// Ends a [mortal](Self::add_mortal_node) node's kubelet without a word to anybody.
+    pub(crate) fn silence(&self, name: &str) {
+        if let Surroundings::Embedded { machines, .. } = &self.surroundings {
+            machines.end(name);
+        }
     }
 
     /// Creates a Node and waits until it is ready and takes pods; its name.

@@ -11,6 +11,7 @@ use crate::{
 };
 
 cases![
+    scaling_up_at_most_doubles_without_policies,
     scaling_up_is_as_fast_as_the_default_policies_allow,
     no_more_than_the_maximum,
     no_fewer_than_the_minimum,
@@ -26,25 +27,56 @@ cases![
     the_status_says_what_was_observed,
 ];
 
+async fn scaling_up_at_most_doubles_without_policies(c: &Cluster) -> anyhow::Result<()> {
+    let _held = c.with_metrics().await?;
+    c.set_metric("orders", Ok(&[100]));
+    deploy(c, 1).await?;
+    let path = c.at("apps/v1", "deployments?fieldSelector=metadata.name%3Dweb");
+    let mut watch = c.watch(&path).await?;
+    add(c, &autoscaler(1, 30, json!([external("orders", average("5"))]))).await?;
+    let mut sizes = vec![json!(1)];
+    while sizes.last() != Some(&json!(20)) {
+        let (_, object) = watch.next().await?.unwrap_or_default();
+        let size = object["spec"]["replicas"].clone();
+        if sizes.last() != Some(&size) {
+            sizes.push(size);
+        }
+    }
+    same(sizes, vec![json!(1), json!(4), json!(8), json!(16), json!(20)])?;
+    let event = event(c, "HorizontalPodAutoscaler", "web", "SuccessfulRescale").await?;
+    contains(
+        &event,
+        json!({
+            "type": "Normal", "message": "New size: 4; reason: external metric orders(nil) above target",
+            "source": {"component": "horizontal-pod-autoscaler"}, "reportingComponent": "horizontal-pod-autoscaler",
+            "count": 1, "involvedObject": {"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "name": "web"},
+        }),
+    )
+}
+
 async fn scaling_up_is_as_fast_as_the_default_policies_allow(c: &Cluster) -> anyhow::Result<()> {
     let _held = c.with_metrics().await?;
     c.set_metric("orders", Ok(&[100]));
     deploy(c, 1).await?;
-    add(c, &autoscaler(1, 30, json!([external("orders", average("5"))]))).await?;
+    let mut object = autoscaler(1, 30, json!([external("orders", average("5"))]));
+    object["spec"]["behavior"] = json!({"scaleUp": {}});
+    let made = add(c, &object).await?;
+    contains(
+        &made["spec"]["behavior"],
+        json!({
+            "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
+                {"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15},
+            ]},
+            "scaleDown": {"stabilizationWindowSeconds": null, "selectPolicy": "Max", "policies": [
+                {"type": "Percent", "value": 100, "periodSeconds": 15},
+            ]},
+        }),
+    )?;
     replicas(c, 5).await?;
     let message = told(c, "ScalingLimited", "True", "ScaleUpLimit").await?;
     same(
         message.as_str(),
         "the desired replica count is increasing faster than the maximum scale rate",
-    )?;
-    let event = event(c, "HorizontalPodAutoscaler", "web", "SuccessfulRescale").await?;
-    contains(
-        &event,
-        json!({
-            "type": "Normal", "message": "New size: 5; reason: external metric orders(nil) above target",
-            "source": {"component": "horizontal-pod-autoscaler"}, "reportingComponent": "horizontal-pod-autoscaler",
-            "count": 1, "involvedObject": {"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "name": "web"},
-        }),
     )?;
     replicas(c, 10).await
 }
