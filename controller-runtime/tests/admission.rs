@@ -1,6 +1,7 @@
 //! The admission webhook and its certificates on a real control plane. Skipped, with a line that says so, where its
 //! programs are not to be had.
 #![cfg(all(feature = "envtest", feature = "server", unix))]
+#![allow(clippy::unwrap_used, reason = "this is a test")]
 
 use std::{sync::Arc, time::Duration};
 
