@@ -320,6 +320,8 @@ async fn a_new_node_is_not_ready_until_it_says_so(c: &Cluster) -> anyhow::Result
 }
 
 async fn a_silent_node_is_unreachable(c: &Cluster) -> anyhow::Result<()> {
+    // Where every node is lost it is the control plane that is cut off, and nobody is evicted.
+    c.add_nodes(1, "4", "8Gi").await?;
     let name = c.add_mortal_node(&c.node("mortal", "4", "8Gi")).await?;
     let mut lost = pod("a");
     lost["spec"]["nodeName"] = json!(name);
