@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -43,6 +43,8 @@ struct Note {
     event_type: EventType,
     reason: String,
     message: String,
+    /// What was done or tried; only events of the new kind (`events.k8s.io`) say so.
+    action: Option<&'static str>,
 }
 
 /// What the writer is told.
@@ -103,12 +105,7 @@ impl Recorder {
         K: Resource,
         K::DynamicType: Default,
     {
-        self.publish_about(
-            object.object_ref(&K::DynamicType::default()),
-            event_type,
-            reason,
-            message,
-        );
+        self.publish_about(reference(object), event_type, reason, message);
     }
 
     /// Publishes an event about a referenced object.
@@ -125,7 +122,36 @@ impl Recorder {
             event_type,
             reason: reason.into(),
             message: message.into(),
+            action: None,
         };
+        self.send(note);
+    }
+
+    /// Publishes an event of the new kind about `object`, as kube-scheduler does: with what was done or tried, a time to
+    /// the microsecond, and repeats as a series instead of a count.
+    #[cfg(feature = "sim")]
+    pub(crate) fn publish_action<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &str,
+        action: &'static str,
+        message: impl Into<String>,
+    ) where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        self.send(Note {
+            component: self.component,
+            regarding: reference(object),
+            event_type,
+            reason: reason.to_owned(),
+            message: message.into(),
+            action: Some(action),
+        });
+    }
+
+    fn send(&self, note: Note) {
         // The writer is gone only at shutdown.
         let _closed = self.sender.send(Told::Note(Box::new(note)));
     }
@@ -138,6 +164,18 @@ impl Recorder {
             // Without an answer the writer is gone.
             written.await.ok();
         }
+    }
+}
+
+/// What an event says of its object: which one it is, and how new.
+fn reference<K>(object: &K) -> ObjectReference
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    ObjectReference {
+        resource_version: object.meta().resource_version.clone(),
+        ..object.object_ref(&K::DynamicType::default())
     }
 }
 
@@ -187,12 +225,21 @@ impl Writer {
             note.regarding.uid.clone().unwrap_or_default(),
             note.event_type,
             note.reason.clone(),
-            note.message.clone(),
+            // A series goes on whatever it says, as long as its object does not change.
+            note.action.map_or_else(
+                || note.message.clone(),
+                |action| format!("{action}/{:?}", note.regarding.resource_version),
+            ),
         );
         let now = Time(self.clock.now());
         if let Some((name, count)) = self.known.get_mut(&fingerprint) {
             *count += 1;
-            let patch = serde_json::json!({"count": *count, "lastTimestamp": now});
+            let patch = match note.action {
+                None => serde_json::json!({"count": *count, "lastTimestamp": now}),
+                // The rest of a series is told only after half an hour.
+                Some(_) if *count > 2 => return Ok(()),
+                Some(_) => serde_json::json!({"series": {"count": 2, "lastObservedTime": MicroTime(now.0)}}),
+            };
             match events
                 .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await
@@ -215,7 +262,13 @@ impl Writer {
         let nanos = now.0.as_nanosecond() as u64;
         let suffix = nanos.wrapping_add(self.sequence);
         let object = note.regarding.name.clone().unwrap_or_default();
+        let is_new = note.action.is_some();
+        let since = (!is_new).then(|| now.clone());
         Event {
+            action: note.action.map(str::to_owned),
+            event_time: is_new.then(|| MicroTime(now.0)),
+            // Where it runs is a part of the name.
+            reporting_instance: is_new.then(|| format!("{}-embedded", note.component)),
             metadata: ObjectMeta {
                 name: Some(format!("{object}.{suffix:x}")),
                 namespace: Some(namespace.to_owned()),
@@ -226,13 +279,13 @@ impl Writer {
             reason: Some(note.reason.clone()),
             message: Some(note.message.clone()),
             source: Some(EventSource {
-                component: Some(note.component.to_owned()),
+                component: (!is_new).then(|| note.component.to_owned()),
                 host: None,
             }),
             reporting_component: Some(note.component.to_owned()),
-            first_timestamp: Some(now.clone()),
-            last_timestamp: Some(now.clone()),
-            count: Some(1),
+            first_timestamp: since.clone(),
+            last_timestamp: since,
+            count: (!is_new).then_some(1),
             ..Event::default()
         }
     }
