@@ -2,7 +2,7 @@
 #![cfg(feature = "sim")]
 
 use std::{
-    io::Write,
+    io::{BufRead as _, BufReader, Write},
     net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
@@ -357,9 +357,25 @@ fn kubectl_watches_as_virtual_time_passes() {
         kubectl.run("label pod lonely seen=yes", "");
         kubectl.run("delete pod lonely", "");
         kubectl.run("run later --image=nginx:1", "");
+        let (send, seen) = std::sync::mpsc::channel();
+        let output = watching.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let _ = send.send(line.unwrap());
+            }
+        });
+        let mut lines = Vec::new();
+        // The watch tells of the last one when it comes to it.
+        while let Ok(line) = seen.recv_timeout(Duration::from_secs(30)) {
+            let is_last = line.starts_with("later");
+            lines.push(line);
+            if is_last {
+                break;
+            }
+        }
         watching.kill().unwrap();
-        let seen = watching.wait_with_output().unwrap();
-        let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+        watching.wait().unwrap();
+        let seen = lines.join("\n");
         println!("{seen}");
         assert_has(&seen, &["NAME", "lonely", "Pending", "later"]);
     });

@@ -11,6 +11,7 @@ use super::{
     Findings, Severity,
     triggers::{self, TRIGGERS},
 };
+use crate::scaled_object::modifiers::Modifiers;
 
 /// Longest name that fits into a label.
 const LONGEST_NAME: usize = 63;
@@ -52,6 +53,7 @@ pub const SCALE_TO_ZERO: &str = "scale-to-zero-requirements-not-met";
 const REPLICAS: &str = "incorrect-replicas";
 const FALLBACK: &str = "incorrect-fallback";
 const MODIFIERS: &str = "scaling-modifiers";
+const MODIFIERS_FALLBACK: &str = "scaling-modifiers-fallback";
 
 fn names(object: &ScaledObject, findings: &mut Findings) {
     let (name, hpa_name) = (object.name_any(), object.hpa_name());
@@ -194,12 +196,11 @@ fn fallback(object: &ScaledObject, findings: &mut Findings) {
                 error.message(),
             );
         }
-        Ok(FallbackBehavior::ScalingModifiers) => {
-            let message = "scalingModifiers is not supported yet, expected static or one of currentReplicas, \
-                           currentReplicasIfHigher, currentReplicasIfLower";
+        Ok(FallbackBehavior::ScalingModifiers) if object.spec.scaling_modifiers().is_none() => {
+            let message = "is scalingModifiers, which needs spec.advanced.scalingModifiers.formula";
             findings.add(
                 Severity::Error,
-                FALLBACK,
+                MODIFIERS_FALLBACK,
                 "spec.fallback.behavior",
                 &fallback.behavior,
                 message,
@@ -213,24 +214,26 @@ fn fallback(object: &ScaledObject, findings: &mut Findings) {
     }
 }
 
+/// The formula, its numbers, and the names of the triggers that it is about.
 fn modifiers(object: &ScaledObject, findings: &mut Findings) {
-    let modifiers = object
-        .spec
-        .advanced
-        .as_ref()
-        .and_then(|advanced| advanced.scaling_modifiers.as_ref());
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let formula =
-        modifiers.and_then(|modifiers| given(&modifiers.formula).or_else(|| given(&modifiers.target)));
-    if let Some(formula) = formula {
-        let message = "formulas are not supported yet, expected none";
-        findings.add(
-            Severity::Error,
-            MODIFIERS,
-            "spec.advanced.scalingModifiers",
-            formula,
-            message,
-        );
+    const FIELD: &str = "spec.advanced.scalingModifiers";
+    if object.spec.scaling_modifiers().is_none() {
+        return;
+    }
+    for problem in Modifiers::of(&object.spec).err().unwrap_or_default() {
+        let field = format!("{FIELD}.{}", problem.field);
+        findings.add(Severity::Error, MODIFIERS, field, problem.value, problem.message);
+    }
+    for (index, trigger) in object.spec.triggers.iter().enumerate() {
+        let field = format!("spec.triggers[{index}].name");
+        if !is_resource(trigger) && trigger.name.as_deref().unwrap_or_default().is_empty() {
+            let message = "is empty, expected a name by which scalingModifiers.formula can call the trigger";
+            findings.add(Severity::Error, MODIFIERS, field, "", message);
+        } else if is_resource(trigger) && trigger.metadata.contains_key("containerName") {
+            let message = "names a container, whose metric is dropped while scalingModifiers are used";
+            let field = format!("spec.triggers[{index}].metadata.containerName");
+            findings.add(Severity::Warning, MODIFIERS, field, "", message);
+        }
     }
 }
 
@@ -391,8 +394,26 @@ mod tests {
                 vec![],
             ),
             (
-                json!({"advanced": {"scalingModifiers": {"formula": "a + b", "target": "2"}}}),
-                vec![("spec.advanced.scalingModifiers", Error)],
+                json!({"advanced": {"scalingModifiers": {"formula": "a + b", "target": "0"}}}),
+                vec![
+                    ("spec.advanced.scalingModifiers.formula", Error),
+                    ("spec.advanced.scalingModifiers.target", Error),
+                    ("spec.triggers[0].name", Error),
+                ],
+            ),
+            (
+                json!({
+                    "advanced": {"scalingModifiers": {"formula": "a", "target": "2"}},
+                    "triggers": [
+                        {"type": "known", "name": "a", "metadata": {}},
+                        {"type": "cpu", "metadata": {"containerName": "app"}},
+                    ],
+                }),
+                vec![("spec.triggers[1].metadata.containerName", Warning)],
+            ),
+            (
+                json!({"fallback": {"failureThreshold": 1, "replicas": 1, "behavior": "scalingModifiers"}}),
+                vec![("spec.fallback.behavior", Error)],
             ),
             (
                 json!({"minReplicaCount": 1, "pollingInterval": 5, "cooldownPeriod": 5}),

@@ -15,6 +15,7 @@ use super::{
     decision::{self, Bounds, Cooldown, Decision, Observation, Switches, TriggerState, TriggerView},
     fallback,
     hpa::NamedMetric,
+    modifiers::Composite,
     plan::{Plan, PlannedTrigger},
     samples::Taken,
     state::{Entry, Standing, Turn},
@@ -41,13 +42,15 @@ impl Core {
             .replicas(&plan.target)
             .await
             .map_err(|error| error.to_string());
-        let views = self.views(
-            plan,
-            entry,
-            turn,
-            &samples,
-            replicas.as_ref().copied().unwrap_or(0),
-        );
+        let standings = self.standings(plan, entry, turn, &samples);
+        let current = replicas.as_ref().copied().unwrap_or(0);
+        let views: Vec<_> = plan
+            .triggers
+            .iter()
+            .zip(&standings)
+            .map(|(trigger, standing)| view(plan, trigger, standing.as_ref(), current))
+            .collect();
+        let composite = composite(plan, &standings, current);
         let target = plan.target.to_string();
         let mut seen = Observation {
             now: self.runtime.clock.now(),
@@ -66,6 +69,7 @@ impl Core {
             },
             fallback_replicas: plan.fallback.map(|fallback| fallback.replicas),
             triggers: &views,
+            composite: composite.as_ref(),
         };
         let mut decision = decision::decide(&seen);
         let mut stepped = true;
@@ -76,34 +80,24 @@ impl Core {
         self.note(key, &seen, &decision, stepped, turn);
     }
 
-    /// How every trigger stands; those that have just begun to fail are announced.
-    fn views(
+    /// How every trigger with a source stands; those that have just begun to fail are announced.
+    fn standings(
         &self,
         plan: &Plan,
         entry: &Entry,
         turn: &mut Turn,
         samples: &[Option<Arc<Taken>>],
-        replicas: i32,
-    ) -> Vec<TriggerView> {
-        let mut views = Vec::with_capacity(samples.len());
-        for (trigger, taken) in plan.triggers.iter().zip(samples) {
-            let Some(taken) = taken else {
-                let (state, detail) = (TriggerState::Resource, String::new());
-                views.push(TriggerView {
-                    name: trigger.label(),
-                    state,
-                    detail,
-                });
-                continue;
-            };
+    ) -> Vec<Option<Standing>> {
+        let standings = plan.triggers.iter().zip(samples).map(|(trigger, taken)| {
+            let taken = taken.as_ref()?;
             let standing = entry.live(|live| {
                 live.keep_polled(trigger, taken);
                 live.account(plan, trigger, taken).0
             });
             self.announce_failure(plan, trigger, &standing, turn);
-            views.push(view(plan, trigger, standing, replicas));
-        }
-        views
+            Some(standing)
+        });
+        standings.collect()
     }
 
     fn announce_failure(&self, plan: &Plan, trigger: &PlannedTrigger, standing: &Standing, turn: &mut Turn) {
@@ -325,9 +319,10 @@ fn activity(plan: &Plan, views: &[TriggerView]) -> Option<BTreeMap<String, Trigg
     (!activity.is_empty()).then_some(activity)
 }
 
-fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Standing, replicas: i32) -> TriggerView {
+fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Option<&Standing>, replicas: i32) -> TriggerView {
     let (state, detail) = match standing {
-        Standing::Sampled(sample) => {
+        None => (TriggerState::Resource, String::new()),
+        Some(Standing::Sampled(sample)) => {
             let values = trigger.external().zip(&sample.values);
             let words = values.map(|(metric, value)| {
                 format!(
@@ -343,17 +338,10 @@ fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Standing, replicas: i32
             };
             (state, words.collect::<Vec<_>>().join(", "))
         }
-        Standing::Failed(error) => (TriggerState::Failed(error.to_string()), String::new()),
-        Standing::FallenBack(error) => {
-            let to = plan.fallback.map_or(0, |fallback| fallback.replicas(replicas));
-            let value = trigger
-                .external()
-                .find_map(|metric| fallback::metric_value(metric.spec.target(), to, 1));
-            let value = value.map_or_else(String::new, |value| format!(", value {value}"));
-            (
-                TriggerState::FallenBack(error.to_string()),
-                format!("{to} replicas{value}"),
-            )
+        Some(Standing::Failed(error)) => (TriggerState::Failed(error.to_string()), String::new()),
+        Some(Standing::FallenBack(error)) => {
+            let detail = fallback_in_words(plan, trigger.external(), replicas);
+            (TriggerState::FallenBack(error.to_string()), detail)
         }
     };
     TriggerView {
@@ -361,6 +349,43 @@ fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Standing, replicas: i32
         state,
         detail,
     }
+}
+
+/// What the formula of a plan that has one makes of its triggers.
+fn composite(plan: &Plan, standings: &[Option<Standing>], replicas: i32) -> Option<TriggerView> {
+    let modifiers = plan.modifiers.as_ref()?;
+    let metric = modifiers.metric();
+    let (state, detail) = match plan.compose(modifiers, standings) {
+        Composite::Value(value) => {
+            let detail = format!("{}, {}", modifiers.in_words(value), target(metric));
+            match modifiers.is_active(value) {
+                true => (TriggerState::Active, detail),
+                false => (TriggerState::Inactive, detail),
+            }
+        }
+        Composite::Failed(problem) => (TriggerState::Failed(problem), String::new()),
+        Composite::FallenBack(problem) => {
+            let detail = fallback_in_words(plan, std::iter::once(metric), replicas);
+            (TriggerState::FallenBack(problem), detail)
+        }
+    };
+    Some(TriggerView {
+        name: metric.name.clone(),
+        state,
+        detail,
+    })
+}
+
+fn fallback_in_words<'a>(
+    plan: &Plan,
+    metrics: impl IntoIterator<Item = &'a NamedMetric>,
+    replicas: i32,
+) -> String {
+    let to = plan.fallback.map_or(0, |fallback| fallback.replicas(replicas));
+    let mut metrics = metrics.into_iter();
+    let value = metrics.find_map(|metric| fallback::metric_value(metric.spec.target(), to, 1));
+    let value = value.map_or_else(String::new, |value| format!(", value {value}"));
+    format!("{to} replicas{value}")
 }
 
 fn target(metric: &NamedMetric) -> String {

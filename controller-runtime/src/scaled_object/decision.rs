@@ -29,6 +29,8 @@ pub struct Observation<'a> {
     pub fallback_replicas: Option<i32>,
     /// Every trigger, in order.
     pub triggers: &'a [TriggerView],
+    /// What a formula makes of them, which then decides alone.
+    pub composite: Option<&'a TriggerView>,
 }
 
 /// `minReplicaCount` and `idleReplicaCount`.
@@ -87,6 +89,13 @@ pub struct TriggerView {
     pub state: TriggerState,
     /// Its value and target in words.
     pub detail: String,
+}
+
+impl TriggerView {
+    /// Whether it wants replicas.
+    fn is_awake(&self) -> bool {
+        matches!(self.state, TriggerState::Active | TriggerState::FallenBack(_))
+    }
 }
 
 /// How a trigger stands.
@@ -203,27 +212,33 @@ impl Observation<'_> {
     /// Whether the triggers want replicas: any active or fallen back, or nothing but `cpu` and `memory`.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        let awake = |trigger: &TriggerView| {
-            matches!(trigger.state, TriggerState::Active | TriggerState::FallenBack(_))
-        };
-        self.triggers.iter().any(awake)
+        self.deciding().any(TriggerView::is_awake)
             || self
                 .triggers
                 .iter()
                 .all(|trigger| trigger.state == TriggerState::Resource)
     }
 
+    /// What wakes the target: the formula's result, or any trigger.
+    fn deciding(&self) -> impl Iterator<Item = &TriggerView> {
+        let triggers = match self.composite {
+            Some(_) => &[],
+            None => self.triggers,
+        };
+        triggers.iter().chain(self.composite)
+    }
+
     fn has_failed(&self) -> bool {
         self.triggers
             .iter()
+            .chain(self.composite)
             .any(|trigger| matches!(trigger.state, TriggerState::Failed(_)))
     }
 
     fn active_names(&self) -> String {
         let names: Vec<_> = self
-            .triggers
-            .iter()
-            .filter(|trigger| matches!(trigger.state, TriggerState::Active | TriggerState::FallenBack(_)))
+            .deciding()
+            .filter(|trigger| trigger.is_awake())
             .map(|trigger| trigger.name.as_str())
             .collect();
         names.join(";")
@@ -232,7 +247,7 @@ impl Observation<'_> {
     /// Each trigger with its value, target and state.
     #[must_use]
     pub fn triggers_in_words(&self) -> String {
-        in_words(self.triggers)
+        in_words(self.triggers.iter().chain(self.composite))
     }
 }
 

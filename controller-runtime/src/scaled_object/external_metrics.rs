@@ -7,11 +7,15 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use metrics_adapter::{ExternalMetricValue, ExternalMetrics, MetricError, MetricErrorKind, MetricRequest};
-use scaler_api::{Error, Quantity, keda::SCALED_OBJECT_NAME_LABEL};
+use scaler_api::{
+    Error, Quantity,
+    keda::{self, SCALED_OBJECT_NAME_LABEL},
+};
 
 use super::{
     fallback::{self, Fallback},
     hpa::NamedMetric,
+    modifiers::{self, Composite, Modifiers},
     plan::{Plan, PlannedTrigger},
     samples::{Source, Taken},
     state::{Entries, Entry, Standing},
@@ -55,6 +59,9 @@ impl ExternalMetrics for ScaledObjectMetrics {
                 let message = format!("ScaledObject {key} is not running: {problem}");
                 MetricError::new(MetricErrorKind::ServiceUnavailable, message)
             })?;
+        if let Some(modifiers) = plan.modifiers.as_ref().filter(|_| is_composite(&plan, request)) {
+            return self.composite(key, &entry, &plan, modifiers).await;
+        }
         let (trigger, source, position, metric) = find(&plan, request).ok_or_else(|| {
             let message = format!(
                 "no matching metrics found for {} in ScaledObject {key}",
@@ -81,6 +88,47 @@ impl ExternalMetrics for ScaledObjectMetrics {
 }
 
 impl ScaledObjectMetrics {
+    /// What the formula makes of all triggers.
+    async fn composite(
+        &self,
+        key: ObjectKey,
+        entry: &Entry,
+        plan: &Plan,
+        modifiers: &Modifiers,
+    ) -> Result<Vec<ExternalMetricValue>, MetricError> {
+        let samples = plan.triggers.iter().map(|trigger| async move {
+            let source = trigger.source.as_deref()?;
+            Some(self.sample(entry, trigger, source).await)
+        });
+        let samples = futures::future::join_all(samples).await;
+        let (mut standings, mut has_changed) = (Vec::new(), false);
+        for (trigger, taken) in plan.triggers.iter().zip(&samples) {
+            standings.push(taken.as_ref().map(|taken| {
+                let (standing, changed) = entry.live(|live| live.account(plan, trigger, taken));
+                has_changed |= changed;
+                standing
+            }));
+        }
+        if has_changed {
+            // The controller writes the status.
+            self.queue.add(key);
+        }
+        let metric = modifiers.metric();
+        let unavailable = |problem: String| failure(&metric.name, &Error::unavailable(problem));
+        let value = match plan.compose(modifiers, &standings) {
+            Composite::Value(value) => modifiers::thousandths(value),
+            Composite::Failed(problem) => return Err(unavailable(problem)),
+            Composite::FallenBack(problem) => self
+                .fallback_value(plan, metric)
+                .await
+                .map_err(|reason| unavailable(format!("{problem}: fallback: {reason}")))?,
+        };
+        // As old as the oldest of them.
+        let time = samples.iter().flatten().map(|taken| taken.time).min();
+        let time = time.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Ok(vec![ExternalMetricValue::new(&metric.name, value, time)])
+    }
+
     async fn sample(&self, entry: &Entry, trigger: &PlannedTrigger, source: &Source) -> Arc<Taken> {
         let polled = trigger
             .use_cached_metrics
@@ -118,6 +166,15 @@ impl ScaledObjectMetrics {
             .map_err(|error| error.to_string())?;
         Ok(fallback.replicas(current))
     }
+}
+
+/// Whether the formula's result is asked for: by its own name, or, as in KEDA, by that of any trigger.
+fn is_composite(plan: &Plan, request: &MetricRequest) -> bool {
+    let names = plan.triggers.iter().flat_map(PlannedTrigger::external);
+    let names = names.map(|metric| metric.name.as_str());
+    names
+        .chain([keda::COMPOSITE_METRIC_NAME])
+        .any(|name| request.is_for(name))
 }
 
 fn find<'a>(

@@ -14,7 +14,9 @@ use scaler_api::{
 use super::{
     fallback::Fallback,
     hpa::NamedMetric,
+    modifiers::{Composite, Modifiers},
     samples::{Source, Sources},
+    state::Standing,
     target::{Target, TargetError, Targets},
 };
 use crate::{
@@ -33,6 +35,8 @@ pub struct Plan {
     pub triggers: Vec<PlannedTrigger>,
     /// What stands in for failing sources.
     pub fallback: Option<Fallback>,
+    /// The formula that makes one metric of all triggers.
+    pub modifiers: Option<Modifiers>,
 }
 
 /// One trigger of a plan.
@@ -40,6 +44,8 @@ pub struct Plan {
 pub struct PlannedTrigger {
     /// Its place in the object.
     pub index: usize,
+    /// Its name, by which a formula calls it.
+    pub name: Option<String>,
     /// Its type.
     pub trigger_type: String,
     /// Whether readers get the last poll's sample.
@@ -71,13 +77,31 @@ impl PlannedTrigger {
 }
 
 impl Plan {
-    /// Every metric, in order.
+    /// Every metric that the HPA reads, in order. A formula's metric takes the place of those that it is made of, and,
+    /// as in KEDA, of those of single containers.
     #[must_use]
     pub fn metrics(&self) -> Vec<NamedMetric> {
-        self.triggers
+        let metrics = self.triggers.iter().flat_map(|trigger| &trigger.metrics);
+        match &self.modifiers {
+            None => metrics.cloned().collect(),
+            Some(modifiers) => metrics
+                .filter(|metric| matches!(metric.spec, MetricSpec::Resource { .. }))
+                .chain([modifiers.metric()])
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// What `modifiers` make of the triggers, which stand like this, in order.
+    pub(super) fn compose(&self, modifiers: &Modifiers, standings: &[Option<Standing>]) -> Composite {
+        let inputs = self
+            .triggers
             .iter()
-            .flat_map(|trigger| trigger.metrics.iter().cloned())
-            .collect()
+            .zip(standings)
+            .filter_map(|(trigger, standing)| {
+                Some((trigger.name.as_deref()?, standing.as_ref()?.to_input()))
+            });
+        modifiers.compose(inputs, self.fallback.as_ref())
     }
 
     /// The names of the external metrics.
@@ -178,7 +202,7 @@ impl Builder {
                     pod_identity: resolution.pod_identity,
                     namespace: namespace.to_owned(),
                     name: object.name_any(),
-                    as_metric_source: false,
+                    as_metric_source: object.spec.scaling_modifiers().is_some(),
                 },
             };
             let planned = self.plan(index, trigger, &input, &mut built.findings);
@@ -248,6 +272,7 @@ impl Builder {
         });
         Some(PlannedTrigger {
             index,
+            name: trigger.name.clone(),
             trigger_type: trigger.trigger_type.clone(),
             use_cached_metrics: trigger.use_cached_metrics(),
             metrics,

@@ -7,6 +7,7 @@ use scaler_api::keda::ScaledObject;
 use super::{
     controller::Core,
     fallback::Fallback,
+    modifiers::Modifiers,
     plan::{BuildError, Built, Plan},
     state::Entry,
     target::{Scale, Target, TargetError},
@@ -96,6 +97,8 @@ impl Core {
                 target: target.clone(),
                 triggers: built.triggers,
                 fallback: Fallback::of(&object.spec),
+                // What is wrong with them is among the findings.
+                modifiers: Modifiers::of(&object.spec).ok().flatten(),
             })),
             None => Err(refusal(&findings, &built.findings, problems.join("; "))),
         };

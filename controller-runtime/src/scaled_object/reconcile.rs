@@ -151,6 +151,10 @@ impl Core {
         let is_running = entry.live(|live| live.plan.is_some());
         turn.status.external_metric_names = Some(plan.external_names()).filter(|names| !names.is_empty());
         turn.status.resource_metric_names = Some(plan.resource_names()).filter(|names| !names.is_empty());
+        turn.status.composite_scaler_name = plan
+            .modifiers
+            .as_ref()
+            .map(|modifiers| modifiers.metric().name.clone());
         entry.live(|live| live.run(Arc::clone(plan)));
         if restart || !is_running {
             turn.next_check = Some(Instant::now());

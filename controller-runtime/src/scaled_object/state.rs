@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     fallback::HealthLedger,
+    modifiers::Input,
     plan::{Plan, PlannedTrigger},
     samples::Taken,
     status,
@@ -87,6 +88,20 @@ pub(crate) enum Standing {
     Failed(Error),
     /// There are none, and the fallback stands in.
     FallenBack(Error),
+}
+
+impl Standing {
+    /// As a formula sees it.
+    pub(crate) fn to_input(&self) -> Input {
+        match self {
+            Self::Sampled(sample) => match sample.values.last() {
+                Some(last) => Input::Value(last.value),
+                None => Input::Failed("the source gave no value".to_owned()),
+            },
+            Self::Failed(error) => Input::Failed(error.to_string()),
+            Self::FallenBack(error) => Input::FallenBack(error.to_string()),
+        }
+    }
 }
 
 /// What a turn remembers for the next one.

@@ -1,6 +1,7 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
 mod failures;
+mod modifiers;
 mod objects;
 mod replicas;
 mod story;

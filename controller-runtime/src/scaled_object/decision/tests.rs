@@ -32,6 +32,7 @@ fn seen(replicas: i32, bounds: Bounds, triggers: &[TriggerView]) -> Observation<
         switches: Switches::default(),
         fallback_replicas: None,
         triggers,
+        composite: None,
     }
 }
 
@@ -479,4 +480,37 @@ fn filling_up_to_the_minimum_is_silent_3_3_2d() {
         decide(&seen(1, Bounds { min: 2, idle: None }, &triggers)).event,
         None
     );
+}
+
+#[test]
+fn with_modifiers_the_formula_alone_decides_as_section_3_2_says() {
+    let composite = |state| TriggerView {
+        name: "composite-metric".into(),
+        state,
+        detail: "a + b = 8".into(),
+    };
+    let cases = [
+        (TriggerState::Active, TriggerState::Inactive, false, "False"),
+        (TriggerState::Inactive, TriggerState::Active, true, "True"),
+        (failed(), failed(), false, "False"),
+        (failed(), TriggerState::FallenBack("x".into()), true, "True"),
+        (TriggerState::Resource, TriggerState::Inactive, true, "True"),
+    ];
+    for (state, made, expected, condition) in cases {
+        let (triggers, composite) = ([trigger(state)], composite(made));
+        let mut seen = seen(0, Bounds::default(), &triggers);
+        seen.composite = Some(&composite);
+        let decision = decide(&seen);
+        assert_eq!(seen.is_active(), expected, "{triggers:?} {composite:?}");
+        assert_eq!(
+            decision.active.unwrap().status,
+            condition,
+            "{triggers:?} {composite:?}"
+        );
+        assert!(
+            decision.reason.contains("composite-metric"),
+            "{}",
+            decision.reason
+        );
+    }
 }
