@@ -10,13 +10,16 @@ use scaler_api::{Context, Registry};
 pub use crate::scaled_object::controller::Config;
 use crate::{
     runtime::{Readiness, Runtime},
+    scaled_job,
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
 };
 
 /// Scales pods by events.
 pub struct PodAutoscaler {
     scaled_objects: Controller,
+    scaled_jobs: scaled_job::controller::Controller,
     metrics: Arc<ScaledObjectMetrics>,
+    ready: Readiness,
 }
 
 impl fmt::Debug for PodAutoscaler {
@@ -31,11 +34,22 @@ impl PodAutoscaler {
     /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
-        let scaled_objects = Controller::new(runtime, registry, scaler_context, config);
+        let signals = scaled_job::controller::Signals::default();
+        let scaled_objects = Controller::with_listener(
+            runtime.clone(),
+            registry,
+            scaler_context,
+            config.clone(),
+            signals.listener(),
+        );
+        let (builder, synced) = (scaled_objects.builder(), scaled_objects.synced());
+        let scaled_jobs = scaled_job::controller::Controller::new(runtime, config, builder, synced, signals);
         let metrics = Arc::new(scaled_objects.external_metrics());
         Self {
             scaled_objects,
+            scaled_jobs,
             metrics,
+            ready: Readiness::default(),
         }
     }
 
@@ -55,12 +69,19 @@ impl PodAutoscaler {
     /// Whether its caches are filled and it can answer for the objects in them, to be asked while it runs.
     #[must_use]
     pub fn ready(&self) -> Readiness {
-        self.scaled_objects.ready()
+        self.ready.clone()
     }
 
     /// Watches and answers, and scales whenever this process leads, until dropped.
     pub async fn run(self) {
-        self.scaled_objects.run().await;
+        let parts = [self.scaled_objects.ready(), self.scaled_jobs.ready()];
+        let tell = async move {
+            for part in parts {
+                part.wait().await;
+            }
+            self.ready.set();
+        };
+        futures::join!(self.scaled_objects.run(), self.scaled_jobs.run(), tell);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use kube::{Api, Client, Resource, core::NamespaceResourceScope};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope, runtime::watcher};
 use serde::de::DeserializeOwned;
 
 use crate::store::{Change, Informer, ObjectKey, Store};
@@ -97,6 +97,25 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
+        self.selected(&watcher::Config::default(), subscriber)
+    }
+
+    /// Watches those of a namespaced kind that `config` selects and calls `subscriber` for every change.
+    pub fn selected<K>(
+        &mut self,
+        config: &watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
         let apis: Vec<Api<K>> = if self.namespaces.is_empty() {
             vec![Api::all(self.client.clone())]
         } else {
@@ -107,7 +126,7 @@ impl<'a> Watches<'a> {
         };
         let stores = apis
             .into_iter()
-            .map(|api| self.watch(api, subscriber.clone()))
+            .map(|api| self.watch(api, config.clone(), subscriber.clone()))
             .collect();
         Watched { stores }
     }
@@ -118,16 +137,22 @@ impl<'a> Watches<'a> {
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let store = self.watch(Api::all(self.client.clone()), subscriber);
+        let api = Api::all(self.client.clone());
+        let store = self.watch(api, watcher::Config::default(), subscriber);
         Watched { stores: vec![store] }
     }
 
-    fn watch<K>(&mut self, api: Api<K>, subscriber: impl FnMut(&Change<K>) + Send + 'static) -> Store<K>
+    fn watch<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Send + 'static,
+    ) -> Store<K>
     where
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let mut informer = Informer::new(api);
+        let mut informer = Informer::with_config(api, config);
         informer.subscribe(subscriber);
         let store = informer.store();
         self.running.push(Box::pin(informer.run()));

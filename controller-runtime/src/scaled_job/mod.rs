@@ -7,9 +7,15 @@
 //! What is decided is decided by pure functions on values ([`combine`], [`strategy`], [`decision`], [`cleanup`],
 //! [`template`]). **Jobs that cannot be counted never count as zero**: then nothing is made.
 
+mod check;
 pub mod cleanup;
 pub mod combine;
+pub(crate) mod controller;
 pub mod decision;
 pub mod jobs;
+mod ledger;
+mod reconcile;
+mod state;
 pub mod strategy;
 pub mod template;
+mod work;
