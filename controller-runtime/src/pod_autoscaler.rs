@@ -4,6 +4,7 @@ pub mod watched;
 
 use std::{fmt, sync::Arc};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use metrics_adapter::ExternalMetrics;
 use scaler_api::{Context, Registry};
 
@@ -74,14 +75,21 @@ impl PodAutoscaler {
 
     /// Watches and answers, and scales whenever this process leads, until dropped.
     pub async fn run(self) {
-        let parts = [self.scaled_objects.ready(), self.scaled_jobs.ready()];
+        futures::future::join_all(self.into_parts()).await;
+    }
+
+    fn into_parts(self) -> [BoxFuture<'static, ()>; 3] {
+        let (objects, jobs) = (self.scaled_objects.ready(), self.scaled_jobs.ready());
         let tell = async move {
-            for part in parts {
-                part.wait().await;
-            }
+            objects.wait().await;
+            jobs.wait().await;
             self.ready.set();
         };
-        futures::join!(self.scaled_objects.run(), self.scaled_jobs.run(), tell);
+        [
+            self.scaled_objects.run().boxed(),
+            self.scaled_jobs.run().boxed(),
+            tell.boxed(),
+        ]
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{BoxFuture, join_all};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
@@ -186,8 +189,8 @@ impl Controller {
         };
         let work = async move {
             join_all(synced).await;
-            builds.wait().await;
-            leader.runtime.leadership.while_leading(|| leader.lead()).await;
+            builds.wait().boxed().await;
+            leader.work().boxed().await;
         };
         futures::join!(join_all(watches), counted, work);
     }
@@ -196,13 +199,19 @@ impl Controller {
 const UNLISTED: &str = "they were not listed yet";
 
 impl Core {
+    async fn work(&self) {
+        let lead = || -> BoxFuture<'_, ()> { Box::pin(self.lead()) };
+        let leadership = &self.runtime.leadership;
+        leadership.while_leading(lead).boxed().await;
+    }
+
     /// Everything that a leader does in its term.
     async fn lead(&self) {
-        let _late = tokio::time::timeout(PATIENCE, self.ready.wait()).await;
+        let _late = tokio::time::timeout(PATIENCE, self.ready.wait().boxed()).await;
         self.set_unread(Some(UNLISTED.to_owned()));
         self.entries.clear();
         let objects = loop {
-            match self.list::<ScaledJob>(&ListParams::default()).await {
+            match self.list::<ScaledJob>(ListParams::default()).boxed().await {
                 Ok(objects) => break objects,
                 Err(error) => tracing::warn!(%error, "the objects were not listed, trying again"),
             }
@@ -216,20 +225,25 @@ impl Core {
         let known = self.objects.list();
         self.queue
             .restart(known.iter().map(|object| ObjectKey::of(&**object)));
-        let list_again = async {
-            while self.unread().is_some() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                self.list_jobs().await;
-            }
-        };
+        futures::join!(self.list_again().boxed(), self.take_turns().boxed());
+    }
+
+    async fn list_again(&self) {
+        while self.unread().is_some() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.list_jobs().await;
+        }
+    }
+
+    async fn take_turns(&self) {
         let turn = |key: ObjectKey| async move { Ok::<_, Infallible>(Box::pin(self.turn(&key)).await) };
-        futures::join!(list_again, self.queue.run(self.config.concurrency, turn));
+        self.queue.run(self.config.concurrency, turn).await;
     }
 
     /// Learns which Jobs there are, whoever made them.
     async fn list_jobs(&self) {
         let labelled = ListParams::default().labels(SCALED_JOB_NAME_LABEL);
-        match self.list::<SlimJob>(&labelled).await {
+        match self.list::<SlimJob>(labelled).boxed().await {
             Ok(jobs) => {
                 self.ledger.settle_all(jobs, Instant::now());
                 self.set_unread(None);
@@ -241,7 +255,7 @@ impl Core {
         }
     }
 
-    async fn list<K>(&self, parameters: &ListParams) -> kube::Result<Vec<K>>
+    async fn list<K>(&self, parameters: ListParams) -> kube::Result<Vec<K>>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
         K::DynamicType: Default,
@@ -256,7 +270,7 @@ impl Core {
         };
         let mut objects = Vec::new();
         for api in apis {
-            objects.extend(api.list(parameters).await?);
+            objects.extend(api.list(&parameters).await?);
         }
         Ok(objects)
     }

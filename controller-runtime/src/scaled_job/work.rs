@@ -137,35 +137,41 @@ impl Core {
         jobs: &[Arc<SlimJob>],
         policy: &PropagationPolicy,
     ) -> Vec<kube::Error> {
-        let api = self.job_api(key);
-        let requests = jobs.iter().map(|job| {
-            let (api, name, uid) = (api.clone(), job.name_any(), job.uid());
-            let parameters = DeleteParams {
-                propagation_policy: Some(policy.clone()),
-                // Never another one by that name.
-                preconditions: Some(Preconditions {
-                    uid: uid.clone(),
-                    resource_version: None,
-                }),
-                ..DeleteParams::default()
-            };
-            async move {
-                let is_gone = match api.delete(&name, &parameters).await {
-                    // What waits for a finalizer is answered as an object.
-                    Ok(answer) => answer
-                        .left()
-                        .is_none_or(|job| job.metadata.deletion_timestamp.is_none()),
-                    Err(kube::Error::Api(status)) if status.is_not_found() => true,
-                    Err(error) => return Some(error),
-                };
-                if is_gone {
-                    self.ledger.gone(key, &uid.unwrap_or_default());
-                }
-                None
-            }
-        });
+        let requests = jobs
+            .iter()
+            .cloned()
+            .map(|job| self.delete_one(key, job, policy.clone()));
         let answers = stream::iter(requests).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        answers.into_iter().flatten().collect()
+        answers.into_iter().filter_map(Result::err).collect()
+    }
+
+    async fn delete_one(
+        &self,
+        key: &ObjectKey,
+        job: Arc<SlimJob>,
+        policy: PropagationPolicy,
+    ) -> Result<(), kube::Error> {
+        let parameters = DeleteParams {
+            propagation_policy: Some(policy),
+            // Never another one by that name.
+            preconditions: Some(Preconditions {
+                uid: job.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let is_gone = match self.job_api(key).delete(&job.name_any(), &parameters).await {
+            // What waits for a finalizer is answered as an object.
+            Ok(answer) => answer
+                .left()
+                .is_none_or(|job| job.metadata.deletion_timestamp.is_none()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => true,
+            Err(error) => return Err(error),
+        };
+        if is_gone {
+            self.ledger.gone(key, &job.uid().unwrap_or_default());
+        }
+        Ok(())
     }
 }
 
