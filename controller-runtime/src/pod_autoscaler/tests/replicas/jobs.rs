@@ -32,7 +32,7 @@ async fn made(disturbance: Option<(End, Duration)>) -> (usize, usize) {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_ends_while_it_makes_jobs_leaves_neither_too_many_nor_too_few() {
     assert_eq!(made(None).await, (8, 8));
-    for after in moments(1_980, 2_300, 80).chain(moments(12_000, 12_600, 20)) {
+    for after in moments(1_980, 2_300, 160).chain(moments(12_000, 12_600, 40)) {
         for end in [End::Crash, End::Stop] {
             assert_eq!(made(Some((end, after))).await, (8, 8), "{end:?} after {after:?}");
         }
