@@ -35,16 +35,17 @@ impl PodAutoscaler {
     /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
-        let signals = scaled_job::controller::Signals::default();
+        let (for_jobs, signals) = (runtime.clone(), scaled_job::controller::Signals::default());
         let scaled_objects = Controller::with_listener(
-            runtime.clone(),
+            runtime,
             registry,
             scaler_context,
             config.clone(),
             signals.listener(),
         );
         let (builder, synced) = (scaled_objects.builder(), scaled_objects.synced());
-        let scaled_jobs = scaled_job::controller::Controller::new(runtime, config, builder, synced, signals);
+        let scaled_jobs =
+            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced, signals);
         let metrics = Arc::new(scaled_objects.external_metrics());
         Self {
             scaled_objects,

@@ -266,7 +266,8 @@ mod tests {
         let same = [metric("a", average("2")), metric("a", average("2"))];
         let total = [metric("a", MetricTarget::Value("2".parse().unwrap()))];
         let mixed = [metric("a", average("4")), total[0].clone()];
-        let cases: [(&str, &[MetricSpec], &[f64], (f64, f64)); 7] = [
+        type Case<'a> = (&'a str, &'a [MetricSpec], &'a [f64], (f64, f64));
+        let cases: [Case<'_>; 7] = [
             ("queueLength / target", &one, &[5.0], (5.0, 2.5)),
             ("at most Max()", &one, &[500.0], (500.0, 100.0)),
             (

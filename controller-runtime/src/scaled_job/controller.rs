@@ -119,7 +119,7 @@ impl Signals {
 impl Controller {
     /// A controller that is told of changes by `signals` and builds triggers by `builder` once that is there.
     pub(crate) fn new(
-        runtime: Runtime,
+        runtime: &Runtime,
         config: Config,
         builder: Builder,
         builds: Readiness,

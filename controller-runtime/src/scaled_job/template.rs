@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn made(metadata: Value, template: Value) -> Value {
+    fn made(metadata: &Value, template: &Value) -> Value {
         let mut object = json!({
             "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob",
             "metadata": {"name": "work", "namespace": "shop", "uid": "u", "generation": 3},
@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn a_job_says_where_it_comes_from() {
         let job = made(
-            json!({"labels": {"team": "a", "secret": "b"}, "annotations": {"note": "x"}}),
-            json!({"metadata": {"labels": {"app": "w"}}, "spec": {"containers": []}}),
+            &json!({"labels": {"team": "a", "secret": "b"}, "annotations": {"note": "x"}}),
+            &json!({"metadata": {"labels": {"app": "w"}}, "spec": {"containers": []}}),
         );
         assert_eq!(job["metadata"]["name"], Value::Null);
         assert_eq!(job["metadata"]["generateName"], "work-");
@@ -133,8 +133,8 @@ mod tests {
     fn a_restart_policy_stays() {
         for (given, expected) in [("Never", "Never"), ("", "OnFailure")] {
             let job = made(
-                json!({}),
-                json!({"spec": {"containers": [], "restartPolicy": given}}),
+                &json!({}),
+                &json!({"spec": {"containers": [], "restartPolicy": given}}),
             );
             assert_eq!(job["spec"]["template"]["spec"]["restartPolicy"], expected);
         }
@@ -143,14 +143,14 @@ mod tests {
     #[test]
     fn excluded_labels_are_not_inherited_and_its_own_is_never_overridden() {
         let job = made(
-            json!({
+            &json!({
                 "labels": {
                     "team": "a", "secret": "b", "other": "c",
                     "scaledjob.keda.sh/name": "mine", "app.kubernetes.io/part-of": "shop",
                 },
                 "annotations": {"scaledjob.keda.sh/job-excluded-labels": "secret, other"},
             }),
-            json!({"spec": {"containers": []}}),
+            &json!({"spec": {"containers": []}}),
         );
         let labels = &job["metadata"]["labels"];
         assert_eq!(

@@ -2,6 +2,8 @@
 
 mod doubt;
 mod objects;
+#[cfg(all(feature = "envtest", unix))]
+mod real;
 mod strategies;
 
 use super::*;
