@@ -59,7 +59,7 @@ annotations:
 {{- define "autoscaler.podRules" -}}
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [keda.sh]
   resources: [scaledobjects/status]
   verbs: [patch]
@@ -68,7 +68,7 @@ annotations:
   verbs: [update]
 - apiGroups: [keda.sh]
   resources: [scaledjobs]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [keda.sh]
   resources: [scaledjobs/status]
   verbs: [patch]
@@ -80,7 +80,7 @@ annotations:
   verbs: [list, watch, create, delete]
 - apiGroups: [keda.sh]
   resources: [triggerauthentications]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, update, delete]
@@ -118,4 +118,9 @@ annotations:
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- if include "autoscaler.webhook" . }}
+- apiGroups: [""]
+  resources: [limitranges]
+  verbs: [list]
+{{- end }}
 {{- end }}

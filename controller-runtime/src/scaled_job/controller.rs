@@ -22,7 +22,6 @@ use kube::{
     runtime::watcher,
 };
 use scaler_api::keda::{SCALED_JOB_NAME_LABEL, ScaledJob};
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{
@@ -31,6 +30,7 @@ use super::{
     state::{Entries, Turn},
 };
 use crate::{
+    events::Recorder,
     pod_autoscaler::{
         Config,
         watched::{Watched, Watches},
@@ -38,12 +38,12 @@ use crate::{
     queue::{Action, WorkQueue},
     runtime::{Readiness, Runtime},
     scaled_object::{
-        controller::{is_due, wake_at},
+        controller::{announce_unreadable, is_due, wake_at},
         plan::Builder,
         state::Fingerprint,
         status,
     },
-    store::{Change, ObjectKey},
+    store::{Change, ObjectKey, Unreadable, list_readable},
     trigger_auth::{Dependency, dependents::Listener},
 };
 
@@ -82,6 +82,10 @@ pub(super) struct Core {
     /// Why the Jobs of this term were not listed; none once they were.
     unread: Mutex<Option<String>>,
     ready: Readiness,
+}
+
+fn announce(recorder: &Recorder, unreadable: &Unreadable) {
+    announce_unreadable::<ScaledJob>(recorder, unreadable, "ScaledJobCheckFailed");
 }
 
 /// Turns what was watched into keys. Clones share them.
@@ -126,13 +130,24 @@ impl Controller {
         signals: Signals,
     ) -> Self {
         let runtime = runtime.named(scaler_api::keda::MANAGED_BY);
+        runtime.work.add("scaled-job", &signals.queue);
         let (client, namespaces) = (runtime.client.clone(), config.namespaces.clone());
         let ledger = Ledger::default();
         let mut watches = Watches::new(client.clone(), &namespaces);
-        let objects = watches.namespaced({
-            let signals = signals.clone();
-            move |change| signals.object(change)
-        });
+        let objects = watches.namespaced_reporting(
+            {
+                let signals = signals.clone();
+                move |change| signals.object(change)
+            },
+            {
+                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
+                move |unreadable| {
+                    if leadership.leads() {
+                        announce(&recorder, unreadable);
+                    }
+                }
+            },
+        );
         let labelled = watcher::Config::default().labels(SCALED_JOB_NAME_LABEL);
         let mut work = Watches::new(client, &namespaces);
         let jobs = work.selected(&labelled, {
@@ -210,8 +225,11 @@ impl Core {
         let _late = tokio::time::timeout(PATIENCE, self.ready.wait().boxed()).await;
         self.set_unread(Some(UNLISTED.to_owned()));
         self.entries.clear();
+        for unreadable in self.objects.unreadable() {
+            announce(&self.runtime.recorder, &unreadable);
+        }
         let objects = loop {
-            match self.list::<ScaledJob>(ListParams::default()).boxed().await {
+            match self.list_objects().boxed().await {
                 Ok(objects) => break objects,
                 Err(error) => tracing::warn!(%error, "the objects were not listed, trying again"),
             }
@@ -243,7 +261,7 @@ impl Core {
     /// Learns which Jobs there are, whoever made them.
     async fn list_jobs(&self) {
         let labelled = ListParams::default().labels(SCALED_JOB_NAME_LABEL);
-        match self.list::<SlimJob>(labelled).boxed().await {
+        match self.list_of_jobs(labelled).boxed().await {
             Ok(jobs) => {
                 self.ledger.settle_all(jobs, Instant::now());
                 self.set_unread(None);
@@ -255,24 +273,35 @@ impl Core {
         }
     }
 
-    async fn list<K>(&self, parameters: ListParams) -> kube::Result<Vec<K>>
+    fn apis<K>(&self) -> Vec<Api<K>>
     where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + fmt::Debug,
+        K: Resource<Scope = NamespaceResourceScope>,
         K::DynamicType: Default,
     {
         let client = || self.runtime.client.clone();
         let namespaces = &self.config.namespaces;
-        let apis: Vec<Api<K>> = if namespaces.is_empty() {
-            vec![Api::all(client())]
-        } else {
-            let api = |namespace: &String| Api::namespaced(client(), namespace);
-            namespaces.iter().map(api).collect()
-        };
+        if namespaces.is_empty() {
+            return vec![Api::all(client())];
+        }
+        let api = |namespace: &String| Api::namespaced(client(), namespace);
+        namespaces.iter().map(api).collect()
+    }
+
+    async fn list_objects(&self) -> kube::Result<Vec<ScaledJob>> {
         let mut objects = Vec::new();
-        for api in apis {
-            objects.extend(api.list(&parameters).await?);
+        for api in self.apis() {
+            objects.extend(list_readable(&api).await?.0);
         }
         Ok(objects)
+    }
+
+    /// One that cannot be read is none that can be left out.
+    async fn list_of_jobs(&self, parameters: ListParams) -> kube::Result<Vec<SlimJob>> {
+        let mut jobs = Vec::new();
+        for api in self.apis() {
+            jobs.extend(api.list(&parameters).await?);
+        }
+        Ok(jobs)
     }
 
     fn unread(&self) -> Option<String> {
@@ -290,6 +319,14 @@ impl Core {
         }
         if !self.jobs.is_synced() || !self.pods.is_synced() {
             return Err(UNLISTED.to_owned());
+        }
+        let is_of_object = |job: &&Unreadable| {
+            let labels = job.metadata.labels.as_ref();
+            job.key().namespace == key.namespace
+                && labels.and_then(|labels| labels.get(SCALED_JOB_NAME_LABEL)) == Some(&key.name)
+        };
+        if let Some(job) = self.jobs.unreadable().iter().find(is_of_object) {
+            return Err(format!("Job {} cannot be read: {}", job.key(), job.problem));
         }
         if !self.ledger.is_in_doubt(key, Instant::now()) {
             return Ok(());

@@ -76,7 +76,7 @@ impl Core {
         self.unpause(key, &object, turn);
         let (types, authentications) = status::summarize(&object.spec.triggers);
         turn.status.triggers_types = Some(types);
-        turn.status.authentications_types = Some(authentications);
+        turn.status.authentications_types = Some(authentications).filter(|names| !names.is_empty());
         let (plan, findings) = self.prepare(key, &object).await?;
         self.inform(&object, turn, &findings);
         self.start(key, plan, turn, is_new);

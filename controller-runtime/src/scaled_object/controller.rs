@@ -17,8 +17,8 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{api::ListParams, core::PartialObjectMeta};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
+use kube::{Resource, core::PartialObjectMeta};
 use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
@@ -36,10 +36,11 @@ use super::{
     target::{SlimDeployment, SlimStatefulSet, Targets},
 };
 use crate::{
+    events::{EventType, Recorder},
     pod_autoscaler::watched::{Watched, Watches},
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
-    store::ObjectKey,
+    store::{ObjectKey, Unreadable, list_readable},
     trigger_auth::{DependencyKind, Resolver, dependents::Listener},
 };
 
@@ -135,6 +136,7 @@ impl Controller {
             ..runtime
         };
         let (queue, entries) = (WorkQueue::new(), Entries::default());
+        runtime.work.add("scaled-object", &queue);
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
@@ -142,10 +144,20 @@ impl Controller {
             listener,
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watches.namespaced({
-            let signals = signals.clone();
-            move |change| signals.object(change)
-        });
+        let objects = watches.namespaced_reporting(
+            {
+                let signals = signals.clone();
+                move |change| signals.object(change)
+            },
+            {
+                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
+                move |unreadable| {
+                    if leadership.leads() {
+                        announce(&recorder, unreadable);
+                    }
+                }
+            },
+        );
         let hpas = watches.namespaced({
             let signals = signals.clone();
             move |change| signals.autoscaler(change)
@@ -261,6 +273,9 @@ impl Core {
         let lead = || {
             let is_listed = is_listed.swap(false, Ordering::Relaxed);
             async move {
+                for unreadable in self.objects.unreadable() {
+                    announce(&self.runtime.recorder, &unreadable);
+                }
                 if !is_listed {
                     self.take_up().await;
                 }
@@ -319,7 +334,7 @@ impl Core {
         };
         let mut objects = Vec::new();
         for api in apis {
-            objects.extend(api.list(&ListParams::default()).await?);
+            objects.extend(list_readable(&api).await?.0);
         }
         Ok(objects)
     }
@@ -431,6 +446,29 @@ impl Core {
             .decisions
             .record("scaled-object", format!("ScaledObject/{key}"), from, to, reason);
     }
+}
+
+/// Says on the object that it cannot be read.
+fn announce(recorder: &Recorder, unreadable: &Unreadable) {
+    announce_unreadable::<ScaledObject>(recorder, unreadable, "ScaledObjectCheckFailed");
+}
+
+/// Says on an object of some kind that it cannot be read.
+pub(crate) fn announce_unreadable<K: Resource<DynamicType = ()>>(
+    recorder: &Recorder,
+    unreadable: &Unreadable,
+    reason: &str,
+) {
+    let about = ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: unreadable.metadata.namespace.clone(),
+        name: unreadable.metadata.name.clone(),
+        uid: unreadable.metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    let message = format!("the object cannot be read: {}", unreadable.problem);
+    recorder.publish_about(about, EventType::Warning, reason, message);
 }
 
 pub(super) fn retry_delay(turn: &mut Turn) -> Duration {

@@ -57,12 +57,16 @@ pub struct Cooldown {
 
 impl Cooldown {
     /// When it is over: scaling in is allowed strictly after this instant.
+    ///
+    /// The last activity counts to the second, as `status.lastActiveTime` keeps it: a restart changes nothing, and a poll
+    /// that comes `cooldownPeriod` after the last active one is not put off to the next by milliseconds.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         let (start, period) = match self.last_active {
             Some(last_active) => (last_active, self.period),
             None => (self.created, self.initial),
         };
+        let start = Timestamp::from_second(start.as_second()).unwrap_or(start);
         start.saturating_add(period).unwrap_or(Timestamp::MAX)
     }
 }

@@ -85,7 +85,7 @@ impl Core {
         }
         let (types, authentications) = status::summarize(&object.spec.triggers);
         turn.status.triggers_types = Some(types);
-        turn.status.authentications_types = Some(authentications);
+        turn.status.authentications_types = Some(authentications).filter(|names| !names.is_empty());
         let plan = prepared.plan?;
         self.inform(&object, turn, &prepared.findings, &prepared.built);
         let made = self.ensure_autoscaler(key, &plan, turn).await?;

@@ -96,9 +96,12 @@ impl Registration {
     pub(super) async fn remove(&self) {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
         let removed = async {
-            remove(&self.api_services(), names::API_SERVICE).await?;
-            remove(&self.webhooks(), names::WEBHOOK_CONFIGURATION).await?;
-            remove(&services, &self.service).await
+            remove(&self.api_services(), names::API_SERVICE, |found| {
+                self.is_behind(found)
+            })
+            .await?;
+            remove(&self.webhooks(), names::WEBHOOK_CONFIGURATION, |_| true).await?;
+            remove(&services, &self.service, |_| true).await
         };
         match removed.await {
             Ok(()) => tracing::info!("the registration with the API server is taken back"),
@@ -108,6 +111,16 @@ impl Registration {
                 names::API_SERVICE
             ),
         }
+    }
+
+    /// Whether an APIService leads here; another may have been put over it, with the label left in place.
+    fn is_behind(&self, found: &APIService) -> bool {
+        let service = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+        service.is_some_and(|service| {
+            service.name.as_ref() == Some(&self.service)
+                && service.namespace.as_ref() == Some(&self.namespace)
+                && service.port == Some(i32::from(self.adapter_port))
+        })
     }
 
     fn api_services(&self) -> Api<APIService> {
@@ -197,14 +210,14 @@ where
     api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ())
 }
 
-async fn remove<K>(api: &Api<K>, name: &str) -> kube::Result<()>
+async fn remove<K>(api: &Api<K>, name: &str, is_ours: impl Fn(&K) -> bool) -> kube::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug,
 {
     let Some(found) = api.get_opt(name).await? else {
         return Ok(());
     };
-    if found.labels().get(MARK).map(String::as_str) != Some(MANAGER) {
+    if found.labels().get(MARK).map(String::as_str) != Some(MANAGER) || !is_ours(&found) {
         return Ok(());
     }
     let params = DeleteParams {
@@ -254,6 +267,18 @@ mod tests {
         );
         let selector = &webhook["webhooks"][3]["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(selector["values"], json!(["shop"]));
+    }
+
+    #[tokio::test]
+    async fn an_api_service_that_leads_elsewhere_by_now_is_not_taken_back() {
+        let registration = registration(None);
+        let mut found = registration.api_service();
+        let is_behind =
+            |found: &Value| registration.is_behind(&serde_json::from_value(found.clone()).unwrap());
+        assert!(is_behind(&found));
+        found["spec"]["service"] =
+            json!({"namespace": "keda", "name": "keda-operator-metrics-apiserver", "port": 443});
+        assert!(!is_behind(&found));
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ async fn a_new_object_gets_its_finalizer_and_status_and_says_what_it_does() {
         status,
         json!({
             "lastActiveTime": "2026-01-01T00:00:05Z",
-            "triggersTypes": "test", "authenticationsTypes": "",
+            "triggersTypes": "test",
             "triggersActivity": {"s0-test-orders": {"isActive": true}},
         })
     );
