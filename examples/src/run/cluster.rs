@@ -109,6 +109,7 @@ fn needs(settings: &Settings) -> Vec<Needed> {
     if settings.pods {
         needs.extend([
             needed("keda.sh", "v1alpha1", "scaledobjects"),
+            needed("keda.sh", "v1alpha1", "scaledjobs"),
             needed("keda.sh", "v1alpha1", "triggerauthentications"),
             needed("keda.sh", "v1alpha1", "clustertriggerauthentications"),
         ]);

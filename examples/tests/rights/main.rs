@@ -41,6 +41,7 @@ const SPARE_PODS: &[Spare] = &[
         "an HPA of the name may be there that the store has not heard of yet",
     ),
     ("scaledobjects/finalizers", "update", OWNERS),
+    ("scaledjobs/finalizers", "update", OWNERS),
 ];
 
 /// Of the node half.

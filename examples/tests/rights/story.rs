@@ -5,6 +5,7 @@ use k8s_openapi::api::{
     admissionregistration::v1::ValidatingWebhookConfiguration,
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
+    batch::v1::Job,
     core::v1::{Event, Node, Pod, Secret},
     policy::v1::PodDisruptionBudget,
 };
@@ -14,7 +15,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use provisioner::karpenter::{KwokNodeClass, NodeClaim, NodePool};
-use scaler_api::keda::ScaledObject;
+use scaler_api::keda::{ScaledJob, ScaledObject};
 use serde_json::{Value, json};
 
 use super::{
@@ -165,6 +166,7 @@ impl<'a> Pods<'a> {
             self.wrong_objects_are_refused();
         }
         self.set_up_scaled_objects().await;
+        self.jobs_come_and_go().await;
     }
 
     async fn set_up_workloads(&self) {
@@ -237,6 +239,39 @@ impl<'a> Pods<'a> {
             })
             .await;
         }
+    }
+
+    /// A ScaledJob makes a Job, replaces it when it changes, and goes.
+    async fn jobs_come_and_go(&self) {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), SHOP);
+        let objects: Api<ScaledJob> = Api::namespaced(self.client.clone(), SHOP);
+        let job = async || {
+            let jobs = jobs.list(&ListParams::default()).await.ok()?;
+            jobs.items.first()?.metadata.uid.clone()
+        };
+        let container = json!({"name": "batch", "image": "batch"});
+        let object = json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob", "metadata": {"name": "batch", "namespace": SHOP},
+            "spec": {
+                "minReplicaCount": 1, "pollingInterval": 1,
+                // No pod comes of it.
+                "jobTargetRef": {"suspend": true, "template": {"spec": {"containers": [container]}}},
+                "triggers": [{"type": "kubernetes-workload", "metadata": {"podSelector": "app=none", "value": "1"}}],
+            },
+        });
+        put(self.client, &object).await;
+        let first = until("a Job", async || job().await).await;
+        let change = Patch::Merge(json!({"spec": {"maxReplicaCount": 2}}));
+        objects
+            .patch("batch", &PatchParams::default(), &change)
+            .await
+            .unwrap();
+        until("another Job", async || job().await.filter(|now| *now != first)).await;
+        objects.delete("batch", &DeleteParams::default()).await.unwrap();
+        until("the ScaledJob is gone", async || {
+            objects.get_opt("batch").await.ok()?.is_none().then_some(())
+        })
+        .await;
     }
 
     /// Whether the webhook looks at the containers of targets and at LimitRanges.

@@ -1,5 +1,7 @@
 //! Two replicas, of which one leads: every one answers, what one leaves the other takes up, and nothing is done twice.
 
+mod jobs;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,

@@ -27,12 +27,16 @@ fn rule_for(group: &str, resources: &[&str], names: &[&str], verbs: &[&str]) -> 
     json!({ "apiGroups": [group], "resources": resources, "resourceNames": names, "verbs": verbs })
 }
 
-/// Where ScaledObjects are acted on: in every namespace, or in each watched one.
+/// Where ScaledObjects and ScaledJobs are acted on: in every namespace, or in each watched one.
 pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
         rule(KEDA, &["scaledobjects"], &["list", "watch", "patch"]),
         rule(KEDA, &["scaledobjects/status"], &["patch"]),
         rule(KEDA, &["scaledobjects/finalizers"], OWNS),
+        rule(KEDA, &["scaledjobs"], &["list", "watch", "patch"]),
+        rule(KEDA, &["scaledjobs/status"], &["patch"]),
+        rule(KEDA, &["scaledjobs/finalizers"], OWNS),
+        rule("batch", &["jobs"], &["list", "watch", "create", "delete"]),
         rule(KEDA, &["triggerauthentications"], FOLLOW),
         rule(
             "autoscaling",
@@ -43,7 +47,7 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     ];
     rules.extend(scale(cx));
     rules.extend([
-        rule(CORE, &["pods"], &["list"]),
+        rule(CORE, &["pods"], FOLLOW),
         // Contents are read when a trigger refers to them. Following takes metadata only, so that a change is heard of,
         // but RBAC has no right to metadata alone.
         rule(CORE, &["secrets", "configmaps"], READ),
