@@ -252,7 +252,7 @@ where
     async fn follow<T>(
         &mut self,
         stream: impl Stream<Item = watcher::Result<watcher::Event<T>>> + Send,
-        read: fn(T) -> Result<K, Unreadable>,
+        read: fn(T) -> Result<K, Box<Unreadable>>,
         gives_up: bool,
     ) where
         T: Send,
@@ -269,7 +269,7 @@ where
                 }
                 Ok(watcher::Event::Apply(object)) => match read(object) {
                     Ok(object) => self.apply(object),
-                    Err(unreadable) => self.note(unreadable),
+                    Err(unreadable) => self.note(&unreadable),
                 },
                 Ok(watcher::Event::Delete(object)) => {
                     let key = match read(object) {
@@ -322,7 +322,7 @@ where
     }
 
     /// Keeps an object as it was when it could be read, unless it is another one by now, and says so.
-    fn note(&mut self, unreadable: Unreadable) {
+    fn note(&mut self, unreadable: &Unreadable) {
         let key = unreadable.key();
         let known = self.store.get(&key);
         if known.is_some_and(|known| known.meta().uid != unreadable.metadata.uid) {
@@ -330,7 +330,7 @@ where
         }
         let version = |unreadable: &Unreadable| unreadable.metadata.resource_version.clone();
         let said = self.write_unreadable(|all| all.insert(key.clone(), unreadable.clone()));
-        if said.is_some_and(|said| version(&said) == version(&unreadable)) {
+        if said.is_some_and(|said| version(&said) == version(unreadable)) {
             return;
         }
         tracing::warn!(
@@ -340,7 +340,7 @@ where
             "an object cannot be read and is left alone"
         );
         for reporter in &mut self.reporters {
-            reporter(&unreadable);
+            reporter(unreadable);
         }
     }
 
@@ -366,7 +366,7 @@ where
             }
         }
         for problem in unreadable.into_values() {
-            self.note(problem);
+            self.note(&problem);
         }
     }
 }
@@ -387,13 +387,13 @@ impl<K> Default for Listed<K> {
 }
 
 impl<K: Resource> Listed<K> {
-    fn add(&mut self, read: Result<K, Unreadable>) {
+    fn add(&mut self, read: Result<K, Box<Unreadable>>) {
         match read {
             Ok(object) => {
                 self.objects.insert(ObjectKey::of(&object), object);
             }
             Err(unreadable) => {
-                self.unreadable.insert(unreadable.key(), unreadable);
+                self.unreadable.insert(unreadable.key(), *unreadable);
             }
         }
     }

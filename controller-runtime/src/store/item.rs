@@ -33,7 +33,7 @@ impl Unreadable {
 
 /// An object, or why it cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Item<K>(pub(super) Result<K, Unreadable>);
+pub(super) struct Item<K>(pub(super) Result<K, Box<Unreadable>>);
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Item<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -48,7 +48,7 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Item<K> {
             "" => error,
             field => format!("{field}: {error}"),
         };
-        Ok(Self(Err(Unreadable { metadata, problem })))
+        Ok(Self(Err(Box::new(Unreadable { metadata, problem }))))
     }
 }
 
@@ -118,7 +118,7 @@ where
     for item in list.items {
         match item.0 {
             Ok(object) => readable.push(object),
-            Err(problem) => unreadable.push(problem),
+            Err(problem) => unreadable.push(*problem),
         }
     }
     Ok((readable, unreadable))
@@ -164,7 +164,9 @@ fn culprit(value: &Value, path: &[String], fails_so: &impl Fn(&Value) -> bool) -
     let names = steps(below(&mut whole, path)?);
     names.into_iter().find(|name| {
         let mut without = value.clone();
-        remove(below(&mut without, path), name);
+        if let Some(part) = below(&mut without, path) {
+            remove(part, name);
+        }
         !fails_so(&without)
     })
 }
@@ -208,12 +210,12 @@ fn below<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     })
 }
 
-fn remove(from: Option<&mut Value>, name: &str) {
+fn remove(from: &mut Value, name: &str) {
     match from {
-        Some(Value::Object(fields)) => {
+        Value::Object(fields) => {
             fields.remove(name);
         }
-        Some(Value::Array(items)) => {
+        Value::Array(items) => {
             if let Ok(index) = name.parse::<usize>() {
                 items.remove(index);
             }
