@@ -155,9 +155,12 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
         "autoscaler_decisions_total{controller=\"scaled-object\"}",
         "autoscaler_adapter_requests_total{verb=\"get\",code=\"200\"}",
         "autoscaler_api_requests_total{verb=\"watch\",code=\"200\"}",
+        "autoscaler_queue_delayed{controller=\"scaled-object\"} 1",
+        "autoscaler_turn_duration_seconds_count{controller=\"scaled-object\",result=\"ok\"}",
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
+    every_metric_is_documented(&page);
     let decisions: Value =
         serde_json::from_str(&running.metrics("decisions?object=default/worker").await).unwrap();
     assert!(
@@ -244,6 +247,26 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
         assert_eq!(node.labels()["node.kubernetes.io/instance-type"], "tiny");
     }
     assert_eq!(running.terminate().await, Some(0));
+}
+
+/// `page` is what `/metrics` says.
+fn every_metric_is_documented(page: &str) {
+    let documentation = include_str!("../../docs/metrics.md");
+    for line in page.lines() {
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|said| said.split_once(' ')) else {
+            continue;
+        };
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let name = format!("`{name}{suffix}`");
+        assert!(
+            documentation.contains(&name),
+            "docs/metrics.md does not name {name}"
+        );
+    }
 }
 
 /// A node for pods, a Deployment without replicas, and a ScaledObject that follows `queue`.
