@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
 use scaler_api::SharedClock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Normal or Warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,13 +43,23 @@ struct Note {
     event_type: EventType,
     reason: String,
     message: String,
+    /// What was done or tried; only events of the new kind (`events.k8s.io`) say so.
+    action: Option<&'static str>,
+}
+
+/// What the writer is told.
+#[derive(Debug)]
+enum Told {
+    Note(Box<Note>),
+    /// Answer when everything before this is written.
+    Written(oneshot::Sender<()>),
 }
 
 /// Publishes events in the name of a component. Clones share the channel.
 #[derive(Clone)]
 pub struct Recorder {
     component: &'static str,
-    sender: mpsc::UnboundedSender<Note>,
+    sender: mpsc::UnboundedSender<Told>,
 }
 
 impl fmt::Debug for Recorder {
@@ -95,12 +105,7 @@ impl Recorder {
         K: Resource,
         K::DynamicType: Default,
     {
-        self.publish_about(
-            object.object_ref(&K::DynamicType::default()),
-            event_type,
-            reason,
-            message,
-        );
+        self.publish_about(reference(object), event_type, reason, message);
     }
 
     /// Publishes an event about a referenced object.
@@ -117,9 +122,60 @@ impl Recorder {
             event_type,
             reason: reason.into(),
             message: message.into(),
+            action: None,
         };
+        self.send(note);
+    }
+
+    /// Publishes an event of the new kind about `object`, as kube-scheduler does: with what was done or tried, a time to
+    /// the microsecond, and repeats as a series instead of a count.
+    #[cfg(feature = "sim")]
+    pub(crate) fn publish_action<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &str,
+        action: &'static str,
+        message: impl Into<String>,
+    ) where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        self.send(Note {
+            component: self.component,
+            regarding: reference(object),
+            event_type,
+            reason: reason.to_owned(),
+            message: message.into(),
+            action: Some(action),
+        });
+    }
+
+    fn send(&self, note: Note) {
         // The writer is gone only at shutdown.
-        let _closed = self.sender.send(note);
+        let _closed = self.sender.send(Told::Note(Box::new(note)));
+    }
+
+    /// Waits until everything that was published is written, or was tried to be; returns at once where nobody writes
+    /// any more.
+    pub async fn written(&self) {
+        let (answer, written) = oneshot::channel();
+        if self.sender.send(Told::Written(answer)).is_ok() {
+            // Without an answer the writer is gone.
+            written.await.ok();
+        }
+    }
+}
+
+/// What an event says of its object: which one it is, and how new.
+fn reference<K>(object: &K) -> ObjectReference
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    ObjectReference {
+        resource_version: object.meta().resource_version.clone(),
+        ..object.object_ref(&K::DynamicType::default())
     }
 }
 
@@ -137,8 +193,16 @@ impl Writer {
     /// Beyond this many the memory of what was said starts over.
     const MEMORY: usize = 4096;
 
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Note>) {
-        while let Some(note) = receiver.recv().await {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Told>) {
+        while let Some(told) = receiver.recv().await {
+            let note = match told {
+                Told::Note(note) => note,
+                Told::Written(answer) => {
+                    // Whoever asked may not be there any more.
+                    answer.send(()).ok();
+                    continue;
+                }
+            };
             if let Err(error) = self.write(&note).await {
                 tracing::warn!(%error, reason = note.reason, "event was not written");
             }
@@ -161,12 +225,21 @@ impl Writer {
             note.regarding.uid.clone().unwrap_or_default(),
             note.event_type,
             note.reason.clone(),
-            note.message.clone(),
+            // A series goes on whatever it says, as long as its object does not change.
+            note.action.map_or_else(
+                || note.message.clone(),
+                |action| format!("{action}/{:?}", note.regarding.resource_version),
+            ),
         );
         let now = Time(self.clock.now());
         if let Some((name, count)) = self.known.get_mut(&fingerprint) {
             *count += 1;
-            let patch = serde_json::json!({"count": *count, "lastTimestamp": now});
+            let patch = match note.action {
+                None => serde_json::json!({"count": *count, "lastTimestamp": now}),
+                // The rest of a series is told only after half an hour.
+                Some(_) if *count > 2 => return Ok(()),
+                Some(_) => serde_json::json!({"series": {"count": 2, "lastObservedTime": MicroTime(now.0)}}),
+            };
             match events
                 .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await
@@ -189,7 +262,13 @@ impl Writer {
         let nanos = now.0.as_nanosecond() as u64;
         let suffix = nanos.wrapping_add(self.sequence);
         let object = note.regarding.name.clone().unwrap_or_default();
+        let is_new = note.action.is_some();
+        let since = (!is_new).then(|| now.clone());
         Event {
+            action: note.action.map(str::to_owned),
+            event_time: is_new.then(|| MicroTime(now.0)),
+            // Where it runs is a part of the name.
+            reporting_instance: is_new.then(|| format!("{}-embedded", note.component)),
             metadata: ObjectMeta {
                 name: Some(format!("{object}.{suffix:x}")),
                 namespace: Some(namespace.to_owned()),
@@ -200,14 +279,67 @@ impl Writer {
             reason: Some(note.reason.clone()),
             message: Some(note.message.clone()),
             source: Some(EventSource {
-                component: Some(note.component.to_owned()),
+                component: (!is_new).then(|| note.component.to_owned()),
                 host: None,
             }),
             reporting_component: Some(note.component.to_owned()),
-            first_timestamp: Some(now.clone()),
-            last_timestamp: Some(now.clone()),
-            count: Some(1),
+            first_timestamp: since.clone(),
+            last_timestamp: since,
+            count: (!is_new).then_some(1),
             ..Event::default()
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use std::sync::Arc;
+
+    use scaler_api::TokioClock;
+
+    use super::*;
+    use crate::sim::api::{ApiServer, Options};
+
+    fn world() -> (ApiServer, Recorder, impl Future<Output = ()> + Send) {
+        let clock: SharedClock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let server = ApiServer::new(Options {
+            clock: Arc::clone(&clock),
+            seed: 1,
+        });
+        let client = Client::new(server.service(), "default");
+        let (recorder, writer) = Recorder::new(client, clock, "test");
+        (server, recorder, writer)
+    }
+
+    fn publish(recorder: &Recorder, message: &str) {
+        let about = ObjectReference {
+            kind: Some("Lease".to_owned()),
+            name: Some("it".to_owned()),
+            ..ObjectReference::default()
+        };
+        recorder.publish_about(about, EventType::Normal, "Said", message);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_published_before_is_written_when_that_is_waited_for() {
+        let (server, recorder, writer) = world();
+        publish(&recorder, "one");
+        publish(&recorder, "two");
+        let ask = recorder.named("another");
+        tokio::select! {
+            biased;
+            () = ask.written() => {}
+            () = writer => unreachable!("there are recorders"),
+        }
+        assert_eq!(server.objects("", "events", Some("default")).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_where_nobody_writes() {
+        let (_server, recorder, writer) = world();
+        drop(writer);
+        publish(&recorder, "one");
+        recorder.written().await;
     }
 }

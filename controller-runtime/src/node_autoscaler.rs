@@ -248,6 +248,7 @@ impl<P: Provisioner> NodeAutoscaler<P> {
         };
         let cluster = Cluster::default();
         let queues = Queues::new(Batcher::new(config.batch_idle, config.batch_longest));
+        queues.measure(&runtime.work);
         let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues);
         let classes = classes::<P>(&runtime, &cluster, &queues);
         let context = Context {

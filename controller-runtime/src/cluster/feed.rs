@@ -17,6 +17,7 @@ use crate::{
     provisioning::Batcher,
     queue::{Backoff, WorkQueue},
     store::{Change, Informer, ObjectKey, Store},
+    work::WorkMetrics,
 };
 
 /// Keys that wait for their controllers. Clones share them.
@@ -50,6 +51,15 @@ impl Queues {
             nodes: WorkQueue::with_backoff(backoff),
             batcher,
         }
+    }
+
+    /// Counts what is in them.
+    pub(crate) fn measure(&self, work: &WorkMetrics) {
+        work.add("node-claim", &self.claims);
+        work.add("drift", &self.drift);
+        work.add("node-pool", &self.pools);
+        work.add("node-class", &self.classes);
+        work.add("node", &self.nodes);
     }
 
     /// Starts over with everything that is known.

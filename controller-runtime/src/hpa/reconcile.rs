@@ -388,7 +388,7 @@ fn check_selector(input: &Input<'_>) -> Result<(), SelectorProblem> {
         let keys = input
             .controllers
             .iter()
-            .map(|key| format!("{{{} {}}}", key.name, key.namespace));
+            .map(|key| format!("{}/{}", key.namespace, key.name));
         let keys = keys.collect::<Vec<_>>().join(" ");
         let error = format!("pods by selector {selector} are controlled by multiple HPAs: [{keys}]");
         return Err(problem("AmbiguousSelector", error));

@@ -16,6 +16,7 @@ use super::{
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     /// The replicas of the target, as last seen.
+    #[serde(skip_serializing_if = "is_zero")]
     pub current_replicas: i32,
     /// The replicas that were last decided.
     pub desired_replicas: i32,
@@ -28,6 +29,11 @@ pub struct Status {
     /// Whether and why it can scale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Vec<Condition>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(replicas: &i32) -> bool {
+    *replicas == 0
 }
 
 /// What a condition is about.

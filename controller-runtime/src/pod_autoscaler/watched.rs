@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use kube::{Api, Client, Resource, core::NamespaceResourceScope};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope, runtime::watcher};
 use serde::de::DeserializeOwned;
 
 use crate::store::{Change, Informer, ObjectKey, Store, Unreadable};
@@ -103,12 +103,50 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
-        self.namespaced_reporting(subscriber, |_| ())
+        self.reporting(&watcher::Config::default(), subscriber, |_| ())
     }
 
     /// The same, and calls `reporter` for every object that cannot be read.
     pub fn namespaced_reporting<K>(
         &mut self,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+        reporter: impl FnMut(&Unreadable) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
+        self.reporting(&watcher::Config::default(), subscriber, reporter)
+    }
+
+    /// Watches those of a namespaced kind that `config` selects and calls `subscriber` for every change.
+    pub fn selected<K>(
+        &mut self,
+        config: &watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
+        self.reporting(config, subscriber, |_| ())
+    }
+
+    fn reporting<K>(
+        &mut self,
+        config: &watcher::Config,
         subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
         reporter: impl FnMut(&Unreadable) + Clone + Send + 'static,
     ) -> Watched<K>
@@ -132,7 +170,7 @@ impl<'a> Watches<'a> {
         };
         let stores = apis
             .into_iter()
-            .map(|api| self.watch(api, subscriber.clone(), reporter.clone()))
+            .map(|api| self.watch(api, config.clone(), subscriber.clone(), reporter.clone()))
             .collect();
         Watched { stores }
     }
@@ -143,13 +181,15 @@ impl<'a> Watches<'a> {
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let store = self.watch(Api::all(self.client.clone()), subscriber, |_| ());
+        let api = Api::all(self.client.clone());
+        let store = self.watch(api, watcher::Config::default(), subscriber, |_| ());
         Watched { stores: vec![store] }
     }
 
     fn watch<K>(
         &mut self,
         api: Api<K>,
+        config: watcher::Config,
         subscriber: impl FnMut(&Change<K>) + Send + 'static,
         reporter: impl FnMut(&Unreadable) + Send + 'static,
     ) -> Store<K>
@@ -157,7 +197,7 @@ impl<'a> Watches<'a> {
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let mut informer = Informer::new(api);
+        let mut informer = Informer::with_config(api, config);
         informer.subscribe(subscriber).subscribe_unreadable(reporter);
         let store = informer.store();
         self.running.push(Box::pin(informer.run()));

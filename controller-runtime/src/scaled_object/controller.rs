@@ -41,7 +41,7 @@ use crate::{
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
     store::{ObjectKey, Unreadable, list_readable},
-    trigger_auth::{DependencyKind, Resolver},
+    trigger_auth::{DependencyKind, Resolver, dependents::Listener},
 };
 
 /// How the KEDA half runs.
@@ -74,7 +74,7 @@ impl Default for Config {
 
 /// How soon what failed is tried again: at first at once, as objects are often made just after those that refer to
 /// them, and never later than a poll would be.
-const RETRY: Backoff = Backoff {
+pub(crate) const RETRY: Backoff = Backoff {
     first: Duration::from_millis(100),
     last: Duration::from_secs(30),
 };
@@ -105,6 +105,7 @@ pub(crate) struct Core {
     queue: WorkQueue<ObjectKey>,
     /// The objects of the first list that had no turn yet.
     first_turns: Mutex<BTreeSet<ObjectKey>>,
+    synced: Readiness,
     ready: Readiness,
 }
 
@@ -119,15 +120,28 @@ impl Controller {
     /// A controller in the name of `keda-operator`. Nothing is asked of the API server before it [runs](Self::run).
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, context: Context, config: Config) -> Self {
+        Self::with_listener(runtime, registry, context, config, Listener::new(|_| {}))
+    }
+
+    /// The same, which tells `listener` of what triggers are built from when it changes.
+    pub(crate) fn with_listener(
+        runtime: Runtime,
+        registry: Arc<Registry>,
+        context: Context,
+        config: Config,
+        listener: Listener,
+    ) -> Self {
         let runtime = Runtime {
             recorder: runtime.recorder.named(scaler_api::keda::MANAGED_BY),
             ..runtime
         };
         let (queue, entries) = (WorkQueue::new(), Entries::default());
+        runtime.work.add("scaled-object", &queue);
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
             leadership: runtime.leadership.clone(),
+            listener,
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
         let objects = watches.namespaced_reporting(
@@ -179,6 +193,7 @@ impl Controller {
             entries,
             queue,
             first_turns: Mutex::default(),
+            synced: Readiness::default(),
             ready: Readiness::default(),
         };
         Self {
@@ -186,6 +201,16 @@ impl Controller {
             watches,
             synced,
         }
+    }
+
+    /// Builds triggers from what it watches, once that is [synced](Self::synced).
+    pub(crate) fn builder(&self) -> Builder {
+        self.core.builder.clone()
+    }
+
+    /// Whether its caches are filled.
+    pub(crate) fn synced(&self) -> Readiness {
+        self.core.synced.clone()
     }
 
     /// The external metrics of the objects that it runs.
@@ -223,6 +248,7 @@ impl Controller {
         } = self;
         let work = async move {
             join_all(synced).await;
+            core.synced.set();
             core.work().await;
         };
         futures::join!(join_all(watches), work);
@@ -424,16 +450,25 @@ impl Core {
 
 /// Says on the object that it cannot be read.
 fn announce(recorder: &Recorder, unreadable: &Unreadable) {
+    announce_unreadable::<ScaledObject>(recorder, unreadable, "ScaledObjectCheckFailed");
+}
+
+/// Says on an object of some kind that it cannot be read.
+pub(crate) fn announce_unreadable<K: Resource<DynamicType = ()>>(
+    recorder: &Recorder,
+    unreadable: &Unreadable,
+    reason: &str,
+) {
     let about = ObjectReference {
-        api_version: Some(ScaledObject::api_version(&()).into_owned()),
-        kind: Some(ScaledObject::kind(&()).into_owned()),
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
         namespace: unreadable.metadata.namespace.clone(),
         name: unreadable.metadata.name.clone(),
         uid: unreadable.metadata.uid.clone(),
         ..ObjectReference::default()
     };
     let message = format!("the object cannot be read: {}", unreadable.problem);
-    recorder.publish_about(about, EventType::Warning, "ScaledObjectCheckFailed", message);
+    recorder.publish_about(about, EventType::Warning, reason, message);
 }
 
 pub(super) fn retry_delay(turn: &mut Turn) -> Duration {
@@ -442,17 +477,18 @@ pub(super) fn retry_delay(turn: &mut Turn) -> Duration {
 }
 
 /// Whether a time has come.
-pub(super) fn is_due(at: Option<Instant>) -> bool {
+pub(crate) fn is_due(at: Option<Instant>) -> bool {
     at.is_some_and(|at| at <= Instant::now())
 }
 
 pub(super) fn next_action(turn: &Turn, published: bool) -> Action {
     let unpublished = (!published).then(|| Instant::now() + Duration::from_secs(1));
-    match [turn.next_check, turn.retry_at, unpublished]
-        .into_iter()
-        .flatten()
-        .min()
-    {
+    wake_at([turn.next_check, turn.retry_at, unpublished])
+}
+
+/// Comes back at the first of these times.
+pub(crate) fn wake_at(times: impl IntoIterator<Item = Option<Instant>>) -> Action {
+    match times.into_iter().flatten().min() {
         // A key that is due already waits a moment for its turn like any other.
         Some(at) => Action::RequeueAfter(
             at.saturating_duration_since(Instant::now())

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How often the API server may fail to answer before that is said.
-pub(super) const PATIENCE: u32 = 5;
+pub(crate) const PATIENCE: u32 = 5;
 /// What readers of the metrics of a paused object are told.
 pub(super) const PAUSED: &str = "it is paused by an annotation";
 
@@ -65,7 +65,7 @@ impl Core {
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
         let object = self.ensure_metadata(key, object).await?;
-        let seen = Fingerprint::of(&object);
+        let seen = Fingerprint::of(&*object);
         let is_new = turn
             .seen
             .as_ref()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller_runtime::admin::RequestMetrics;
+use controller_runtime::{admin::RequestMetrics, lease::Writes};
 use http::{HeaderValue, header};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -19,13 +19,14 @@ use crate::names;
 /// How often the cluster is asked whether it is there, and whether it has what is missing.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// A client without a throttle on this side.
+/// A client without a throttle on this side. Its requests are counted, and its writes seen through.
 ///
 /// # Errors
 /// If there is no configuration of a cluster, or it cannot be used.
 pub(super) async fn client(
     settings: &Settings,
     requests: &RequestMetrics,
+    writes: &Writes,
 ) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions {
         context: settings.context.clone(),
@@ -54,6 +55,7 @@ pub(super) async fn client(
     let client = ClientBuilder::try_from(config)
         .context("the API server cannot be spoken to")?
         .with_layer(requests)
+        .with_layer(writes)
         .build();
     Ok((client, server))
 }
@@ -107,6 +109,7 @@ fn needs(settings: &Settings) -> Vec<Needed> {
     if settings.pods {
         needs.extend([
             needed("keda.sh", "v1alpha1", "scaledobjects"),
+            needed("keda.sh", "v1alpha1", "scaledjobs"),
             needed("keda.sh", "v1alpha1", "triggerauthentications"),
             needed("keda.sh", "v1alpha1", "clustertriggerauthentications"),
         ]);

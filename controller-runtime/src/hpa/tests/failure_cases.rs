@@ -96,7 +96,7 @@ fn a_selector_that_is_missing_wrong_or_shared_holds_the_replicas() {
                 ..busy()
             },
             "AmbiguousSelector",
-            "pods by selector name=test-pod are controlled by multiple HPAs: [{other shop} {web shop}]",
+            "pods by selector name=test-pod are controlled by multiple HPAs: [shop/other shop/web]",
             "Warning AmbiguousSelector pods by selector name=test-pod are controlled by multiple HPAs",
         ),
     ] {

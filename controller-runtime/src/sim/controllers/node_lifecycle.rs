@@ -105,6 +105,8 @@ async fn mark_not_ready(cx: &Runtime, pod: &Pod) -> kube::Result<()> {
     if !pods::is_ready(pod) {
         return Ok(());
     }
+    cx.recorder
+        .publish(pod, EventType::Warning, "NodeNotReady", "Node is not ready");
     let mut conditions = pod
         .status
         .clone()
@@ -254,10 +256,18 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
             let uid = pod.uid().unwrap_or_default();
             let since = staying.get(&uid).copied().unwrap_or(now);
             let due = eviction_time(pod, &no_execute(&node), now, since);
-            match due {
-                Some(due) if due > now => staying.insert(uid, since),
-                _ => staying.remove(&uid),
+            let waited = match due {
+                Some(due) if due > now => {
+                    staying.insert(uid, since);
+                    false
+                }
+                _ => staying.remove(&uid).is_some(),
             };
+            if waited && due.is_none() {
+                let message = format!("Cancelling deletion of Pod {key}");
+                cx.recorder
+                    .publish(&**pod, EventType::Normal, "TaintManagerEviction", message);
+            }
             due
         });
         async move {

@@ -6,28 +6,35 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
     filter::{Filters, Plugin},
-    node_affinity, score,
+    node_affinity,
+    preempt::{self, Budget, Preemption},
+    score,
     snapshot::{NodeInfo, PodInfo, Snapshot},
 };
 
 /// Why a pod goes nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unschedulable {
     /// As the condition and the event have it.
     pub(crate) message: String,
     /// Whose change may help.
     pub(crate) plugins: BTreeSet<Plugin>,
+    /// Where pods of lesser priority make room.
+    pub(crate) preemption: Option<Preemption>,
+    /// Whether room may still be made for it where it was being made.
+    pub(crate) keeps_nomination: bool,
 }
 
 /// Below this many nodes all are looked at.
 const MIN_NODES: usize = 100;
 
-/// The best node for a pod. `workload` selects the pods of its service or workload, which are spread by default; `start`
-/// is where to begin among many nodes; `seed` breaks ties.
+/// The best node for a pod. `workload` selects the pods of its service or workload, which are spread by default;
+/// `budgets` protect pods; `start` is where to begin among many nodes; `seed` breaks ties.
 pub(crate) fn place(
     pod: &PodInfo,
     workload: &[LabelSelector],
     snapshot: &Snapshot,
+    budgets: &[Budget],
     start: usize,
     seed: u64,
 ) -> Result<(String, usize), Unschedulable> {
@@ -35,10 +42,20 @@ pub(crate) fn place(
         return Err(Unschedulable {
             message: "no nodes available to schedule pods".to_owned(),
             plugins: BTreeSet::new(),
+            preemption: None,
+            keeps_nomination: false,
         });
     }
     let named = pod.spec().and_then(node_affinity::named_nodes);
     let filters = Filters::new(pod, snapshot);
+    // Where room was made is looked at first.
+    if let Some(node) = snapshot
+        .nominated_node(&pod.uid)
+        .and_then(|node| snapshot.nodes.get(node))
+        && filters.check_with_nominated(node, snapshot).is_ok()
+    {
+        return Ok((node.name().to_owned(), start));
+    }
     let all: Vec<&NodeInfo> = snapshot
         .nodes
         .values()
@@ -51,9 +68,14 @@ pub(crate) fn place(
     for index in 0..all.len() {
         let node = all[(start + index) % all.len()];
         looked_at += 1;
-        match filters.check(node) {
+        match filters.check_with_nominated(node, snapshot) {
             Ok(()) => feasible.push(node),
-            Err(refusal) => refusals.add(refusal.plugin, &refusal.reasons, refusal.resolvable),
+            Err(refusal) => {
+                if refusal.resolvable {
+                    refusals.resolvable.push(node.name().to_owned());
+                }
+                refusals.add(refusal.plugin, &refusal.reasons);
+            }
         }
         if feasible.len() == enough {
             break;
@@ -70,13 +92,9 @@ pub(crate) fn place(
                 refusals.add(
                     Plugin::NodeAffinity,
                     &["node(s) didn't satisfy plugin(s) [NodeAffinity]".to_owned()],
-                    false,
                 );
             }
-            let never = pod
-                .spec()
-                .is_some_and(|spec| spec.preemption_policy.as_deref() == Some("Never"));
-            Err(refusals.explain(never))
+            Err(refusals.explain(pod, snapshot, budgets))
         }
         [only] => Ok((only.name().to_owned(), next)),
         _ => {
@@ -88,7 +106,7 @@ pub(crate) fn place(
                 .max_by_key(|(node, score)| (*score, lot(seed, &pod.uid, node.name())))
                 .map(|(node, _)| node.name().to_owned());
             best.map(|name| (name, next))
-                .ok_or_else(|| refusals.explain(false))
+                .ok_or_else(|| refusals.explain(pod, snapshot, budgets))
         }
     }
 }
@@ -116,8 +134,8 @@ struct Refusals {
     nodes: usize,
     by_reason: BTreeMap<String, usize>,
     plugins: BTreeSet<Plugin>,
-    resolvable: usize,
-    hopeless: usize,
+    /// Where fewer pods might help.
+    resolvable: Vec<String>,
 }
 
 impl Refusals {
@@ -126,47 +144,42 @@ impl Refusals {
             nodes,
             by_reason: BTreeMap::new(),
             plugins: BTreeSet::new(),
-            resolvable: 0,
-            hopeless: 0,
+            resolvable: Vec::new(),
         }
     }
 
-    fn add(&mut self, plugin: Plugin, reasons: &[String], resolvable: bool) {
+    fn add(&mut self, plugin: Plugin, reasons: &[String]) {
         self.plugins.insert(plugin);
         for reason in reasons {
             *self.by_reason.entry(reason.clone()).or_default() += 1;
         }
-        if resolvable {
-            self.resolvable += 1
-        } else {
-            self.hopeless += 1
-        }
     }
 
-    /// The real scheduler's words: why not, and why making room by force does not help either.
-    fn explain(self, never_preempts: bool) -> Unschedulable {
-        let preemption = if never_preempts {
-            "not eligible due to preemptionPolicy=Never.".to_owned()
-        } else {
-            let counts = [
-                (
-                    "No preemption victims found for incoming pod".to_owned(),
-                    self.resolvable,
-                ),
-                (
-                    "Preemption is not helpful for scheduling".to_owned(),
-                    self.hopeless,
-                ),
-            ];
-            format!("0/{} nodes are available: {}", self.nodes, histogram(counts))
+    /// The real scheduler's words: why not, and what making room by force does about it.
+    fn explain(self, pod: &PodInfo, snapshot: &Snapshot, budgets: &[Budget]) -> Unschedulable {
+        let nodes = self.nodes;
+        let reasons = format!("0/{nodes} nodes are available: {}", histogram(self.by_reason));
+        let objection = preempt::objection(pod, snapshot);
+        let outcome = match objection {
+            Some(objection) => Err(objection.to_owned()),
+            None => preempt::find(pod, snapshot, &self.resolvable, budgets).map_err(|mut counts| {
+                let hopeless = nodes - self.resolvable.len();
+                counts.insert("Preemption is not helpful for scheduling".to_owned(), hopeless);
+                format!("0/{nodes} nodes are available: {}", histogram(counts))
+            }),
         };
-        let reasons = histogram(self.by_reason);
-        Unschedulable {
-            message: format!(
-                "0/{} nodes are available: {reasons} no new claims to deallocate, preemption: {preemption}",
-                self.nodes
+        let (message, preemption) = match outcome {
+            Ok(preemption) => (reasons, Some(preemption)),
+            Err(why) => (
+                format!("{reasons} no new claims to deallocate, preemption: {why}"),
+                None,
             ),
+        };
+        Unschedulable {
+            message,
             plugins: self.plugins,
+            keeps_nomination: objection.is_some(),
+            preemption,
         }
     }
 }

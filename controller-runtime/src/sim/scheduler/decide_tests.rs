@@ -41,7 +41,7 @@ fn snapshot(nodes: &[Value], placed: &[(&str, Value)]) -> Snapshot {
 }
 
 fn try_place(pod: &Value, snapshot: &Snapshot) -> Result<String, String> {
-    place(&info(pod), &[], snapshot, 0, 7)
+    place(&info(pod), &[], snapshot, &[], 0, 7)
         .map(|(node, _)| node)
         .map_err(|refused| refused.message)
 }
@@ -228,7 +228,7 @@ fn the_pods_of_a_workload_are_spread_by_default() {
     );
     let workload: LabelSelector = serde_json::from_value(json!({"matchLabels": {"app": "web"}})).unwrap();
     let placed = |workload: &[LabelSelector]| {
-        place(&info(&pod("p", "100m", &none)), workload, &world, 0, 7)
+        place(&info(&pod("p", "100m", &none)), workload, &world, &[], 0, 7)
             .unwrap()
             .0
     };
@@ -252,7 +252,7 @@ fn ties_are_broken_by_the_seed_and_not_always_alike() {
     let nodes = [node("a", "4", &none), node("b", "4", &none)];
     let world = snapshot(&nodes, &[]);
     let placed = |name: &str, seed: u64| {
-        place(&info(&pod(name, "1", &none)), &[], &world, 0, seed)
+        place(&info(&pod(name, "1", &none)), &[], &world, &[], 0, seed)
             .unwrap()
             .0
     };
@@ -261,4 +261,92 @@ fn ties_are_broken_by_the_seed_and_not_always_alike() {
     assert_eq!(once, names.iter().map(|name| placed(name, 1)).collect::<Vec<_>>());
     assert!(once.contains(&"a".to_owned()) && once.contains(&"b".to_owned()));
     assert_ne!(once, names.iter().map(|name| placed(name, 2)).collect::<Vec<_>>());
+}
+
+/// Who would have to go for `pod`, and from where.
+fn victims(pod: &Value, snapshot: &Snapshot) -> Option<(String, Vec<String>)> {
+    let refused = place(&info(pod), &[], snapshot, &[], 0, 7).unwrap_err();
+    let preemption = refused.preemption?;
+    let names = preemption.victims.iter().map(|victim| victim.key.name.clone());
+    Some((preemption.node, names.collect()))
+}
+
+#[test]
+fn room_is_made_where_it_costs_least() {
+    let of = |priority: i32| json!({"spec": {"priority": priority}});
+    let none = json!({});
+    let nodes = [node("a", "2", &none), node("b", "2", &none)];
+    let incoming = pod("incoming", "1", &of(100));
+    for (placed, expected) in [
+        // One that matters less.
+        (
+            vec![
+                ("a", pod("a1", "1500m", &of(50))),
+                ("b", pod("b1", "1500m", &of(10))),
+            ],
+            Some(("b", vec!["b1"])),
+        ),
+        // Fewer.
+        (
+            vec![
+                ("a", pod("a1", "1", &none)),
+                ("a", pod("a2", "800m", &none)),
+                ("b", pod("b1", "600m", &none)),
+                ("b", pod("b2", "600m", &none)),
+                ("b", pod("b3", "600m", &none)),
+            ],
+            Some(("a", vec!["a1"])),
+        ),
+        // Nobody who matters as much.
+        (
+            vec![
+                ("a", pod("a1", "1500m", &of(100))),
+                ("b", pod("b1", "1500m", &of(200))),
+            ],
+            None,
+        ),
+        // Nobody more than has to.
+        (
+            vec![
+                ("a", pod("a1", "1500m", &of(100))),
+                ("b", pod("b1", "500m", &of(1))),
+                ("b", pod("b2", "500m", &of(2))),
+                ("b", pod("b3", "500m", &of(3))),
+                ("b", pod("b4", "500m", &of(4))),
+            ],
+            Some(("b", vec!["b2", "b1"])),
+        ),
+    ] {
+        let names: Vec<_> = placed
+            .iter()
+            .map(|(_, pod)| pod["metadata"]["name"].clone())
+            .collect();
+        let found = victims(&incoming, &snapshot(&nodes, &placed));
+        let expected = expected.map(|(node, names): (&str, Vec<&str>)| {
+            (
+                node.to_owned(),
+                names.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+            )
+        });
+        assert_eq!(found, expected, "{names:?}");
+    }
+}
+
+#[test]
+fn room_that_is_being_made_is_not_for_others() {
+    let none = json!({});
+    let mut snapshot = snapshot(&[node("a", "1", &none)], &[]);
+    let important = info(&pod("important", "800m", &json!({"spec": {"priority": 100}})));
+    snapshot.nominate(&important, Some("a"));
+    assert!(try_place(&pod("lesser", "800m", &none), &snapshot).is_err());
+    let more = json!({"spec": {"priority": 101}});
+    assert_eq!(
+        try_place(&pod("more", "800m", &more), &snapshot).as_deref(),
+        Ok("a")
+    );
+    snapshot.forget_nomination("important");
+    assert_eq!(
+        try_place(&pod("lesser", "800m", &none), &snapshot).as_deref(),
+        Ok("a")
+    );
 }

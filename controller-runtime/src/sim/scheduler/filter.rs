@@ -61,6 +61,16 @@ impl<'a> Filters<'a> {
         }
     }
 
+    /// As [`check`](Self::check), but the pods for which room is being made on the node count too.
+    pub(crate) fn check_with_nominated(&self, node: &NodeInfo, snapshot: &Snapshot) -> Result<(), Refusal> {
+        if let Some(after) = snapshot.with_nominated(node.name(), self.pod)
+            && let Some(node) = after.nodes.get(node.name())
+        {
+            Filters::new(self.pod, &after).check(node)?;
+        }
+        self.check(node)
+    }
+
     /// The first filter that refuses the node, in the order of the real scheduler.
     pub(crate) fn check(&self, node: &NodeInfo) -> Result<(), Refusal> {
         check_node(&self.spec, &node.node)?;

@@ -1,13 +1,14 @@
 //! The scheduler of the embedded cluster.
 //!
 //! It keeps a snapshot of nodes and their pods by what the watches say, takes one pod after the other from its queue,
-//! filters and scores the nodes as the default profile of kube-scheduler does, and binds. Preemption is left out, and
-//! volumes are taken to be available everywhere.
+//! filters and scores the nodes as the default profile of kube-scheduler does, and binds, or makes pods of lesser priority
+//! go. Volumes are taken to be available everywhere.
 
 mod decide;
 pub(crate) mod filter;
 mod inter_pod;
 pub(crate) mod node_affinity;
+mod preempt;
 mod queue;
 mod score;
 mod snapshot;
@@ -22,12 +23,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use tokio::sync::mpsc;
 
 use self::{
-    decide::Unschedulable,
+    preempt::Budget,
     queue::{Hint, Queue},
     snapshot::{PodInfo, Snapshot},
 };
@@ -142,6 +143,7 @@ impl Scheduler {
         let gone = matches!(change, Change::Deleted(_)) || pods::is_finished(pod);
         if gone {
             self.queue.remove(&key);
+            self.snapshot.forget_nomination(&uid);
             if self.snapshot.remove(&uid) {
                 self.queue.hint(Hint::PodGone);
             }
@@ -149,6 +151,7 @@ impl Scheduler {
         }
         if let Some(node) = pods::node_name(pod) {
             self.queue.remove(&key);
+            self.snapshot.forget_nomination(&uid);
             let known = self.snapshot.placed(&uid);
             let same = known.is_some_and(|known| {
                 known.pod.metadata.labels == pod.metadata.labels
@@ -170,7 +173,11 @@ impl Scheduler {
         // A pod that was just bound may still be seen without its node.
         let bound = self.snapshot.placed(&uid).is_some();
         if ours && !gated && !bound && !pods::is_terminating(pod) {
-            self.queue.add(Arc::new(PodInfo::new(Arc::clone(pod))));
+            let info = Arc::new(PodInfo::new(Arc::clone(pod)));
+            let nominated = pod.status.as_ref();
+            let nominated = nominated.and_then(|status| status.nominated_node_name.as_deref());
+            self.snapshot.nominate(&info, nominated);
+            self.queue.add(info);
         } else {
             self.queue.remove(&key);
         }
@@ -178,17 +185,18 @@ impl Scheduler {
 
     async fn schedule(&mut self, pod: &Arc<PodInfo>) {
         let workload = self.workload(&pod.pod);
-        match decide::place(pod, &workload, &self.snapshot, self.start, self.seed) {
+        let budgets = self.stores.budgets.list();
+        let budgets: Vec<Budget> = budgets.iter().map(|budget| Budget::from(&**budget)).collect();
+        match decide::place(pod, &workload, &self.snapshot, &budgets, self.start, self.seed) {
             Ok((node, start)) => {
                 self.start = start;
                 self.snapshot.place(Arc::clone(pod), &node);
                 match self.bind(pod, &node).await {
                     Ok(()) => {
                         self.queue.remove(&pod.key);
+                        self.snapshot.forget_nomination(&pod.uid);
                         let message = format!("Successfully assigned {} to {node}", pod.key);
-                        self.cx
-                            .recorder
-                            .publish(&*pod.pod, EventType::Normal, "Scheduled", message);
+                        self.tell(pod, EventType::Normal, "Scheduled", "Binding", message);
                     }
                     Err(error) => {
                         self.snapshot.remove(&pod.uid);
@@ -201,11 +209,53 @@ impl Scheduler {
                     }
                 }
             }
-            Err(Unschedulable { message, plugins }) => {
-                self.queue.unschedulable(&pod.key, plugins);
-                self.report(pod, "Unschedulable", &message).await;
+            Err(refused) => {
+                self.queue.unschedulable(&pod.key, refused.plugins);
+                if let Some(preemption) = &refused.preemption {
+                    self.snapshot.nominate(pod, Some(&preemption.node));
+                    for victim in &preemption.victims {
+                        self.preempt(pod, victim, &preemption.node).await;
+                    }
+                } else if !refused.keeps_nomination {
+                    self.snapshot.nominate(pod, None);
+                }
+                self.report(pod, "Unschedulable", &refused.message).await;
             }
         }
+    }
+
+    /// Makes a pod go for another.
+    async fn preempt(&self, pod: &PodInfo, victim: &PodInfo, node: &str) {
+        if pods::is_terminating(&victim.pod) {
+            return;
+        }
+        let condition = PodCondition {
+            type_: "DisruptionTarget".to_owned(),
+            status: "True".to_owned(),
+            reason: Some(preempt::REASON.to_owned()),
+            message: Some(format!("{NAME}: preempting to accommodate a higher priority pod")),
+            last_transition_time: Some(time(self.cx.clock.now())),
+            observed_generation: victim.pod.metadata.generation,
+            last_probe_time: None,
+        };
+        let conditions = with_condition(&victim.pod, condition);
+        let patch =
+            serde_json::json!({"metadata": {"uid": victim.uid}, "status": {"conditions": conditions}});
+        let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &victim.key.namespace);
+        let name = &victim.key.name;
+        let written = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        let deleted = match written {
+            Ok(_) => api.delete(name, &DeleteParams::default()).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::debug!(pod = %victim.key, %error, "pod was not preempted");
+            return;
+        }
+        let message = format!("Preempted by pod {} on node {node}", pod.uid);
+        self.tell(victim, EventType::Normal, "Preempted", "Preempting", message);
     }
 
     async fn bind(&self, pod: &PodInfo, node: &str) -> kube::Result<()> {
@@ -230,18 +280,34 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Says why the pod has no node, in an event and in its condition.
-    async fn report(&self, pod: &PodInfo, reason: &str, message: &str) {
+    fn tell(
+        &self,
+        pod: &PodInfo,
+        event_type: EventType,
+        reason: &str,
+        action: &'static str,
+        message: impl Into<String>,
+    ) {
         self.cx
             .recorder
-            .publish(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+            .publish_action(&*pod.pod, event_type, reason, action, message);
+    }
+
+    /// Says why the pod has no node, in an event and in its condition.
+    async fn report(&self, pod: &PodInfo, reason: &str, message: &str) {
+        self.tell(pod, EventType::Warning, "FailedScheduling", "Scheduling", message);
         const TYPE: &str = "PodScheduled";
+        let status = pod.pod.status.as_ref();
+        let before = status.and_then(|status| status.nominated_node_name.as_deref());
+        let nominated = self.snapshot.nominated_node(&pod.uid);
         let known = pods::condition(&pod.pod, TYPE);
-        if known.is_some_and(|known| {
-            known.status == "False"
-                && known.reason.as_deref() == Some(reason)
-                && known.message.as_deref() == Some(message)
-        }) {
+        if before == nominated
+            && known.is_some_and(|known| {
+                known.status == "False"
+                    && known.reason.as_deref() == Some(reason)
+                    && known.message.as_deref() == Some(message)
+            })
+        {
             return;
         }
         let since = known
@@ -256,16 +322,12 @@ impl Scheduler {
             observed_generation: pod.pod.metadata.generation,
             last_probe_time: None,
         };
-        let mut conditions = pod
-            .pod
-            .status
-            .clone()
-            .unwrap_or_default()
-            .conditions
-            .unwrap_or_default();
-        conditions.retain(|condition| condition.type_ != TYPE);
-        conditions.push(condition);
-        let patch = serde_json::json!({"metadata": {"uid": pod.uid}, "status": {"conditions": conditions}});
+        let conditions = with_condition(&pod.pod, condition);
+        let mut status = serde_json::json!({"conditions": conditions});
+        if before != nominated {
+            status["nominatedNodeName"] = nominated.into();
+        }
+        let patch = serde_json::json!({"metadata": {"uid": pod.uid}, "status": status});
         let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &pod.key.namespace);
         if let Err(error) = api
             .patch_status(&pod.key.name, &PatchParams::default(), &Patch::Merge(&patch))
@@ -308,6 +370,19 @@ impl Scheduler {
         }
         selectors
     }
+}
+
+/// A pod's conditions with this one in the place of that of its type.
+fn with_condition(pod: &Pod, condition: PodCondition) -> Vec<PodCondition> {
+    let mut conditions = pod
+        .status
+        .clone()
+        .unwrap_or_default()
+        .conditions
+        .unwrap_or_default();
+    conditions.retain(|known| known.type_ != condition.type_);
+    conditions.push(condition);
+    conditions
 }
 
 /// Whether a change of a node can matter to a pod that waits.

@@ -189,7 +189,7 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 }
 
 /// A node and the pods on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
     pub(crate) node: Arc<Node>,
     pub(crate) allocatable: ResourceList,
@@ -237,12 +237,14 @@ impl NodeInfo {
 }
 
 /// Nodes by name with their pods, and the namespaces' labels.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) nodes: BTreeMap<String, NodeInfo>,
     pub(crate) namespaces: Namespaces,
     /// Where each pod is, by uid; its node may not be known.
     placed: BTreeMap<String, (String, Arc<PodInfo>)>,
+    /// Pods for which room is being made on a node, by uid.
+    nominated: BTreeMap<String, (String, Arc<PodInfo>)>,
 }
 
 impl Snapshot {
@@ -283,6 +285,59 @@ impl Snapshot {
             info.remove(uid);
         }
         true
+    }
+
+    /// Room is being made for a pod on a node, or no more.
+    pub(crate) fn nominate(&mut self, pod: &Arc<PodInfo>, node: Option<&str>) {
+        match node.filter(|node| !node.is_empty()) {
+            Some(node) => {
+                let nominated = (node.to_owned(), Arc::clone(pod));
+                self.nominated.insert(pod.uid.clone(), nominated);
+            }
+            None => {
+                self.nominated.remove(&pod.uid);
+            }
+        }
+    }
+
+    /// The node where room is being made for a pod.
+    pub(crate) fn nominated_node(&self, uid: &str) -> Option<&str> {
+        self.nominated.get(uid).map(|(node, _)| node.as_str())
+    }
+
+    /// Room is no longer being made for a pod.
+    pub(crate) fn forget_nomination(&mut self, uid: &str) {
+        self.nominated.remove(uid);
+    }
+
+    /// With the pods that are to come to a node and are at least as important as `pod`; none if there are no such pods.
+    pub(crate) fn with_nominated(&self, node: &str, pod: &PodInfo) -> Option<Self> {
+        let mut coming = self
+            .nominated
+            .values()
+            .filter(|(to, other)| to == node && other.uid != pod.uid && other.priority() >= pod.priority())
+            .map(|(_, other)| Arc::clone(other))
+            .peekable();
+        coming.peek()?;
+        let mut after = self.clone();
+        for other in coming {
+            after.put(node, other);
+        }
+        Some(after)
+    }
+
+    /// Puts a pod on a node, for a trial.
+    pub(crate) fn put(&mut self, node: &str, pod: Arc<PodInfo>) {
+        if let Some(info) = self.nodes.get_mut(node) {
+            info.add(pod);
+        }
+    }
+
+    /// Takes a pod from a node, for a trial.
+    pub(crate) fn take(&mut self, node: &str, uid: &str) {
+        if let Some(info) = self.nodes.get_mut(node) {
+            info.remove(uid);
+        }
     }
 
     /// Where a pod is.

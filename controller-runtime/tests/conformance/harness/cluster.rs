@@ -11,9 +11,13 @@ use std::{
 use anyhow::{Context as _, bail};
 use http::Request;
 use kube::{Client, client::Body};
+use scaler_api::Quantity;
 use serde_json::{Value, json};
 
-use super::{Answer, Case, transcript::Transcript, watch::Watch};
+use super::{
+    Answer, Case, adapter::Held, metrics::Metrics, surroundings::Surroundings, transcript::Transcript,
+    watch::Watch,
+};
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -27,6 +31,7 @@ const TAINT: &str = "conformance.example.com/case";
 /// A cluster, for one case.
 pub(crate) struct Cluster {
     client: Client,
+    surroundings: Surroundings,
     unique: String,
     namespace: String,
     transcript: Transcript,
@@ -37,9 +42,11 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(client: Client, cluster: &str, case: &str, unique: &str) -> Self {
+    pub(crate) fn new(client: Client, surroundings: Surroundings, case: &str, unique: &str) -> Self {
+        let cluster = surroundings.name();
         Self {
             client,
+            surroundings,
             unique: unique.to_owned(),
             namespace: format!("case-{unique}"),
             transcript: Transcript::new(cluster, case, unique),
@@ -321,10 +328,73 @@ impl Cluster {
         })
     }
 
+    /// Serves the external metrics API, with what [`set_metric`](Self::set_metric) sets, while the answer is held.
+    pub(crate) async fn with_metrics(&self) -> anyhow::Result<Held> {
+        self.surroundings.provide_metrics(&self.client).await
+    }
+
+    /// Sees to it that there is no external metrics API while the answer is held.
+    pub(crate) async fn without_metrics(&self) -> anyhow::Result<Held> {
+        self.surroundings.withhold_metrics(&self.client).await
+    }
+
+    /// Sets an external metric of this namespace: the values of its series, or why it cannot be read.
+    pub(crate) fn set_metric(&self, name: &str, values: Result<&[i64], &str>) {
+        let values = values
+            .map(|values| values.iter().copied().map(Quantity::from_units).collect())
+            .map_err(str::to_owned);
+        let metrics: &Metrics = self.surroundings.metrics();
+        metrics.set(&self.namespace, name, values);
+    }
+
+    /// Adds a node whose kubelet can be [silenced](Self::silence); its name.
+    pub(crate) async fn add_mortal_node(&self, node: &Value) -> anyhow::Result<String> {
+        match &self.surroundings {
+            Surroundings::Embedded { machines, .. } => {
+                machines.start(node)?;
+                let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                self.node_ready(&name).await?;
+                Ok(name)
+            }
+            Surroundings::Real { .. } => {
+                let mut node = node.clone();
+                // Nobody plays it: it has been silent from the start, which counts only after a while.
+                node["metadata"]["annotations"] = Value::Null;
+                node["status"]["conditions"] =
+                    json!([{"type": "Ready", "status": "True", "reason": "KubeletReady"}]);
+                self.add_node(&node).await
+            }
+        }
+    }
+
+    /// Lets the kubelet of a [mortal](Self::add_mortal_node) node run a pod.
+    pub(crate) async fn play(&self, pod: &str) -> anyhow::Result<()> {
+        if let Surroundings::Real { .. } = &self.surroundings {
+            let ready = json!([{"type": "Ready", "status": "True"}]);
+            let status = json!({"status": {"phase": "Running", "conditions": ready}});
+            self.merge(&self.at("v1", &format!("pods/{pod}/status")), &status)
+                .await?
+                .ok()?;
+        }
+        Ok(())
+    }
+
+    /// Ends a [mortal](Self::add_mortal_node) node's kubelet without a word to anybody.
+    pub(crate) fn silence(&self, name: &str) {
+        if let Surroundings::Embedded { machines, .. } = &self.surroundings {
+            machines.end(name);
+        }
+    }
+
     /// Creates a Node and waits until it is ready and takes pods; its name.
     pub(crate) async fn add_node(&self, node: &Value) -> anyhow::Result<String> {
         let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         self.post("/api/v1/nodes", node).await?.with_code(201)?;
+        self.node_ready(&name).await?;
+        Ok(name)
+    }
+
+    async fn node_ready(&self, name: &str) -> anyhow::Result<()> {
         let path = format!("/api/v1/nodes/{name}");
         self.delete_at_end(path.clone());
         let ready = |node: &Value| {
@@ -340,7 +410,7 @@ impl Cluster {
         };
         self.wait_object("the node is ready", NODE_LIMIT, &path, ready)
             .await?;
-        Ok(name)
+        Ok(())
     }
 
     /// Puts a PodSpec on the nodes of this case: a node selector and a toleration.

@@ -1,10 +1,14 @@
 //! Runs every case on both clusters, and says at the end how many, and where they differ.
 
+mod adapter;
 mod answer;
 mod cluster;
 mod embedded;
 mod expect;
+mod machines;
+mod metrics;
 mod real;
+mod surroundings;
 mod transcript;
 mod watch;
 
@@ -155,7 +159,7 @@ fn on_real(case: Case, name: &str, plane: Arc<real::Plane>, counts: Arc<Counts>)
     Trial::ignorable_test(format!("real::{name}"), move || match plane.kubeconfig() {
         Err(real::Unavailable::Skip(reason)) => Ok(Completion::ignored_with(reason)),
         Err(real::Unavailable::Fail(reason)) => Err(reason.into()),
-        Ok(kubeconfig) => match real::run(case, &topic, &kubeconfig) {
+        Ok(kubeconfig) => match real::run(case, &topic, &kubeconfig, Arc::clone(&plane.adapter)) {
             Ok(()) => {
                 counts.real.fetch_add(1, Ordering::Relaxed);
                 Ok(Completion::Completed)

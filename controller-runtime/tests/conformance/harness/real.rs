@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -18,7 +18,7 @@ use kube::{
 };
 use tokio::sync::oneshot;
 
-use super::{Case, REAL_LIMIT, cluster::Cluster};
+use super::{Case, REAL_LIMIT, adapter::Adapter, cluster::Cluster, surroundings::Surroundings};
 
 /// A cluster to use instead of one of our own.
 const KUBECONFIG: &str = "AUTOSCALER_TEST_KUBECONFIG";
@@ -39,6 +39,7 @@ pub(crate) enum Unavailable {
 #[derive(Debug, Default)]
 pub(crate) struct Plane {
     started: OnceLock<Result<Held, Unavailable>>,
+    pub(crate) adapter: Arc<Adapter>,
 }
 
 /// A control plane that is there until it is let go.
@@ -73,6 +74,9 @@ impl Plane {
         let Some(Ok(held)) = self.started.get() else {
             return;
         };
+        if let Err(error) = self.adapter.stop(&held.kubeconfig) {
+            println!("the metrics adapter did not end well: {error:#}");
+        }
         let keeper = held.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeper) = keeper {
             drop(keeper.end);
@@ -143,20 +147,25 @@ fn keep(ended: oneshot::Receiver<()>, tell: &std::sync::mpsc::Sender<Result<Path
     }
 }
 
-pub(crate) fn run(case: Case, name: &str, kubeconfig: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(case: Case, name: &str, kubeconfig: &Path, adapter: Arc<Adapter>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let client = client(kubeconfig).await?;
-        let cluster = Cluster::new(client, "real", name, &unique());
+        let surroundings = Surroundings::Real {
+            adapter,
+            kubeconfig: kubeconfig.to_owned(),
+        };
+        let cluster = Cluster::new(client, surroundings, name, &unique());
         tokio::time::timeout(REAL_LIMIT, cluster.run(case))
             .await
             .context("took too long")?
     })
 }
 
-async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+/// A client of an administrator.
+pub(super) async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;

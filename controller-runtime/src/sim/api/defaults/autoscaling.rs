@@ -7,6 +7,11 @@ use crate::sim::api::value::{self, default};
 /// One replica at least, 80 % of CPU without metrics; scaling rules only where a behavior is given.
 pub(super) fn autoscaler(object: &mut Value) {
     default(object, &["spec", "minReplicas"], 1);
+    default(
+        object,
+        &["status"],
+        json!({"currentMetrics": null, "desiredReplicas": 0}),
+    );
     if value::items(object, &["spec", "metrics"]).is_empty() {
         let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}});
         value::set(

@@ -98,6 +98,10 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
                 default(object, &["status", count], 0);
             }
         }
+        ("", "events") => {
+            default(object, &["reportingComponent"], "");
+            default(object, &["reportingInstance"], "");
+        }
         ("autoscaling", _) => autoscaling::autoscaler(object),
         ("", "namespaces") => namespace(object),
         ("", "nodes") => node(object),

@@ -19,6 +19,31 @@ pub(super) fn pod(object: &mut Value) {
         let class = quality(object);
         value::set(object, &["status", "qosClass"], class);
     }
+    gated(object);
+}
+
+/// A pod with scheduling gates says from the start that it is not scheduled.
+fn gated(object: &mut Value) {
+    let known = value::items(object, &["status", "conditions"])
+        .iter()
+        .any(|condition| condition["type"] == "PodScheduled");
+    if known || value::items(object, &["spec", "schedulingGates"]).is_empty() {
+        return;
+    }
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+        "lastProbeTime": null,
+        "lastTransitionTime": null,
+    });
+    let conditions = value::object_at(object, &["status"])
+        .entry("conditions")
+        .or_insert_with(|| json!([]));
+    if let Some(conditions) = conditions.as_array_mut() {
+        conditions.push(condition);
+    }
 }
 
 /// The pod template at `path`.

@@ -41,9 +41,10 @@ pub(super) fn post(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
     };
     if !may_ignore_budgets(&pod.value) {
         ask_budgets(state, &pod, options.dry_run)?;
-        if !options.dry_run {
-            mark(state, call, &pod);
-        }
+    }
+    if !options.dry_run {
+        check_preconditions(&body, &pod.value)?;
+        mark(state, call, &pod);
     }
     let pod = call.existing(state)?;
     delete_entry(state, &call.resource, &pod, &options)?;
@@ -51,6 +52,40 @@ pub(super) fn post(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
         201,
         &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
     ))
+}
+
+/// Whether the pod is the one that the client means.
+///
+/// # Errors
+/// 409 if it is another, or has changed.
+fn check_preconditions(body: &Value, pod: &Value) -> Result<(), ApiError> {
+    const POD: Subject<'static> = Subject {
+        group: "",
+        name: "Pod",
+    };
+    let Some(preconditions) = value::at(body, &["deleteOptions", "preconditions"]) else {
+        return Ok(());
+    };
+    let checks = [
+        ("uid", "UID", value::uid(pod), "deleted and then recreated"),
+        (
+            "resourceVersion",
+            "ResourceVersion",
+            value::text(pod, &["metadata", "resourceVersion"]),
+            "modified",
+        ),
+    ];
+    for (field, name, found, perhaps) in checks {
+        let wanted = value::text(preconditions, &[field]);
+        if !wanted.is_empty() && wanted != found {
+            let error = format!(
+                "the {name} in the precondition ({wanted}) does not match the {name} in record ({found}). The object \
+                 might have been {perhaps}"
+            );
+            return Err(ApiError::conflict(POD, value::name(pod), &error));
+        }
+    }
+    Ok(())
 }
 
 /// Pods that run nothing, or are going anyway, disrupt nobody.
@@ -139,17 +174,67 @@ fn take(state: &State, budget: &Value, pod: &str) -> Result<Value, ApiError> {
         return Err(ApiError::forbidden(BUDGETS, name, message));
     }
     if allowed == 0 {
-        let message = format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            number("desiredHealthy"),
-            number("currentHealthy")
-        );
+        let message = refusal(budget);
         return Err(ApiError::too_many_requests(REFUSAL).with_cause("DisruptionBudget", message, ""));
     }
     let mut changed = budget.clone();
     value::set(&mut changed, &["status", "disruptionsAllowed"], allowed - 1);
+    if allowed == 1 {
+        use_up(&mut changed, &state.timestamp());
+    }
     value::set(&mut changed, &["status", "disruptedPods", pod], state.timestamp());
     Ok(changed)
+}
+
+const CONDITION: &str = "DisruptionAllowed";
+
+/// Why a budget that allows nothing does not.
+fn refusal(budget: &Value) -> String {
+    let name = value::name(budget);
+    let number = |field: &str| value::int(budget, &["status", field]).unwrap_or(0);
+    let (healthy, desired) = (number("currentHealthy"), number("desiredHealthy"));
+    let conditions = value::items(budget, &["status", "conditions"]);
+    let told = conditions
+        .iter()
+        .find(|one| one["type"] == CONDITION && one["status"] == "False");
+    let text = |field: &str| told.map_or("", |told| value::text(told, &[field]));
+    let (reason, message) = (text("reason"), text("message"));
+    if reason == "SyncFailed" && !message.is_empty() {
+        return format!(
+            "The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}"
+        );
+    }
+    if healthy <= desired {
+        return format!(
+            "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+        );
+    }
+    let refusal = format!("The disruption budget {name} does not allow evicting pods currently");
+    if message.is_empty() {
+        refusal
+    } else {
+        format!("{refusal} ({reason}): {message}")
+    }
+}
+
+/// Says in a budget's condition that nothing more may go.
+fn use_up(budget: &mut Value, now: &str) {
+    let generation = value::int(budget, &["status", "observedGeneration"]);
+    let condition = json!({
+        "type": CONDITION,
+        "status": "False",
+        "reason": "InsufficientPods",
+        "message": "",
+        "observedGeneration": generation,
+        "lastTransitionTime": now,
+    });
+    let conditions = value::object_at(budget, &["status"])
+        .entry("conditions")
+        .or_insert_with(|| json!([]));
+    if let Some(conditions) = conditions.as_array_mut() {
+        conditions.retain(|known| known["type"] != CONDITION);
+        conditions.push(condition);
+    }
 }
 
 /// Says on the pod why it goes.

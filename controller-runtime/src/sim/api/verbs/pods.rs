@@ -48,6 +48,7 @@ pub(super) fn bind(state: &mut State, call: &Call) -> Result<Response<ApiBody>, 
     }
     let mut object = Value::clone(&pod.value);
     value::set(&mut object, &["spec", "nodeName"], node);
+    value::remove(&mut object, &["status", "nominatedNodeName"]);
     for (key, text) in value::at(&body, &["metadata", "annotations"])
         .and_then(Value::as_object)
         .into_iter()

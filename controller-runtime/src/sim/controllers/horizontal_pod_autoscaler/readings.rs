@@ -28,7 +28,7 @@ pub trait ResourceMetrics: fmt::Debug + Send + Sync + 'static {
 /// What a cluster without the API says.
 const NO_RESOURCE_METRICS: &str =
     "the server could not find the requested resource (get pods.metrics.k8s.io)";
-const NO_CUSTOM_METRICS: &str = "no known available metric versions found";
+const NO_CUSTOM_METRICS: &str = "no custom metrics API (custom.metrics.k8s.io) registered";
 
 /// What may stand in a path or query as it is.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -75,6 +75,10 @@ impl Controller {
         };
         match self.cx.client.request::<ExternalMetricValueList>(request).await {
             Ok(list) => Reading::External(list.items.iter().map(|item| item.value.milli_value()).collect()),
+            Err(kube::Error::Api(status)) if is_no_status(&status) => Reading::Failed(format!(
+                "the server could not find the requested resource (get {}.external.metrics.k8s.io)",
+                metric.metric.name.to_lowercase()
+            )),
             Err(error) => Reading::Failed(message(&error)),
         }
     }
@@ -89,6 +93,11 @@ impl Controller {
         };
         usage.map_or_else(Reading::Failed, Reading::Resource)
     }
+}
+
+/// Whether nobody serves the API: a 404 in plain text, for which Go's client has words of its own.
+fn is_no_status(status: &kube::core::Status) -> bool {
+    status.code == 404 && status.reason == "Failed to parse error data"
 }
 
 /// The one data path; Kubernetes' client lower-cases the name and sends a selector always.

@@ -104,7 +104,7 @@ impl Controller {
             }
         }
         let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &key.namespace);
-        let what = format!("create Pod {} in StatefulSet {}", pod.name_any(), key.name);
+        let what = format!("Create Pod {} in StatefulSet {}", pod.name_any(), key.name);
         self.expectations.expect_creation(key);
         match api.create(&PostParams::default(), pod).await {
             Ok(_) => {
@@ -134,7 +134,7 @@ impl Controller {
         match api.delete(&pod.name_any(), &DeleteParams::default()).await {
             Ok(_) => {
                 let message = format!(
-                    "delete Pod {} in StatefulSet {} successful",
+                    "Delete Pod {} in StatefulSet {} successful",
                     pod.name_any(),
                     key.name
                 );

@@ -3,6 +3,8 @@
 //! Evictions are decided by the API server, which takes from `disruptionsAllowed` and notes the pod in `disruptedPods`;
 //! this controller keeps the counts.
 
+mod owners;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
@@ -19,12 +21,15 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt as _, api::PostParams};
 
+use self::owners::Owners;
 use super::{
     Informers, Stores,
-    meta::{controller_of, scaled_value, selects, time},
+    meta::{scaled_value, selects, time},
     pods, work,
 };
 use crate::{
+    events::EventType,
+    hpa,
     queue::{Action, WorkQueue},
     runtime::Runtime,
     store::{Change, ObjectKey},
@@ -70,7 +75,7 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     }
     owners!(deployments, replica_sets, stateful_sets);
     let controller = Controller {
-        cx: cx.clone(),
+        cx: cx.named("controllermanager"),
         stores: stores.clone(),
     };
     work(stores, queue, move |key| {
@@ -96,9 +101,40 @@ impl Controller {
             return Ok(Action::Await);
         };
         let mut pods = self.stores.pods.list_namespace(&key.namespace);
-        pods.retain(|pod| is_selected(&budget, pod) && !pods::is_finished(pod));
+        pods.retain(|pod| is_selected(&budget, pod));
+        if pods.is_empty() {
+            self.tell(
+                &budget,
+                EventType::Normal,
+                "NoPods",
+                "No matching pods found".to_owned(),
+            );
+        }
+        let owners = if counts_owners(&budget) {
+            self.owners(&pods).await
+        } else {
+            Ok(Owners::default())
+        };
         let now = self.cx.clock.now();
-        let status = status(&budget, &pods, &|pods| self.owners_replicas(pods), now);
+        let status = match owners {
+            Ok(owners) => {
+                if owners.unmanaged {
+                    self.tell(&budget, EventType::Warning, "UnmanagedPods", unmanaged(&budget));
+                }
+                self.complain_of_survivors(&budget, &pods, now);
+                status(&budget, &pods, owners.replicas, now)
+            }
+            Err(why) => {
+                let message = format!("Failed to calculate the number of expected pods: {why}");
+                self.tell(
+                    &budget,
+                    EventType::Warning,
+                    "CalculateExpectedPodCountFailed",
+                    message,
+                );
+                failed(&budget, &why, now)
+            }
+        };
         let next = status
             .disrupted_pods
             .iter()
@@ -120,52 +156,72 @@ impl Controller {
         }))
     }
 
-    /// The replicas that the owners of the pods want, each owner once. Pods without such an owner count as they are.
-    fn owners_replicas(&self, pods: &[Arc<Pod>]) -> i32 {
-        let mut owners: BTreeMap<String, i32> = BTreeMap::new();
-        for pod in pods {
-            let namespace = pod.namespace().unwrap_or_default();
-            let Some(owner) = controller_of(&pod.metadata) else {
-                continue;
-            };
-            let key = ObjectKey::new(namespace.clone(), owner.name.clone());
-            let (uid, replicas) = match owner.kind.as_str() {
-                "ReplicaSet" => {
-                    let Some(set) = self.stores.replica_sets.get(&key) else {
-                        continue;
-                    };
-                    let deployment = controller_of(&set.metadata).and_then(|owner| {
-                        self.stores
-                            .deployments
-                            .get(&ObjectKey::new(namespace, owner.name.clone()))
-                    });
-                    match deployment {
-                        Some(deployment) => (
-                            deployment.uid(),
-                            deployment.spec.as_ref().and_then(|spec| spec.replicas),
-                        ),
-                        None => (set.uid(), set.spec.as_ref().and_then(|spec| spec.replicas)),
-                    }
-                }
-                "StatefulSet" => {
-                    let Some(set) = self.stores.stateful_sets.get(&key) else {
-                        continue;
-                    };
-                    (set.uid(), set.spec.as_ref().and_then(|spec| spec.replicas))
-                }
-                _ => continue,
-            };
-            owners.insert(uid.unwrap_or_default(), replicas.unwrap_or(1));
+    fn tell(&self, budget: &PodDisruptionBudget, event_type: EventType, reason: &str, message: String) {
+        self.cx.recorder.publish(budget, event_type, reason, message);
+    }
+
+    /// Says of pods whose eviction was granted that they are still there.
+    fn complain_of_survivors(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>], now: Timestamp) {
+        let Some(disrupted) = budget
+            .status
+            .as_ref()
+            .and_then(|status| status.disrupted_pods.as_ref())
+        else {
+            return;
+        };
+        let namespace = budget.namespace().unwrap_or_default();
+        for pod in pods.iter().filter(|pod| !pods::is_terminating(pod)) {
+            let since = disrupted.get(&pod.name_any());
+            if since.is_some_and(|since| since.0 + EVICTION_TIMEOUT < now) {
+                // Where the budget's name should stand, Kubernetes has its namespace again.
+                let message =
+                    format!("Pod was expected by PDB {namespace}/{namespace} to be deleted but it wasn't");
+                self.cx
+                    .recorder
+                    .publish(&**pod, EventType::Warning, "NotDeleted", message);
+            }
         }
-        owners.values().sum()
     }
 }
 
-/// The status of a budget over `pods`; `wanted` tells how many their owners want.
+/// Whether the budget is a share of what the pods' controllers want.
+fn counts_owners(budget: &PodDisruptionBudget) -> bool {
+    let spec = budget.spec.as_ref();
+    spec.is_some_and(|spec| {
+        spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
+    })
+}
+
+fn unmanaged(budget: &PodDisruptionBudget) -> String {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let selector = selector
+        .and_then(|selector| serde_json::to_value(selector).ok())
+        .and_then(|selector| serde_json::from_value::<hpa::LabelSelector>(selector).ok())
+        .unwrap_or_default();
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the \
+         status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these \
+         pods please set \".spec.minAvailable\" field of the PDB to an integer value."
+    )
+}
+
+/// The status of a budget whose pods' controllers cannot be asked: nothing may be disrupted, the rest is as it was.
+fn failed(budget: &PodDisruptionBudget, why: &str, now: Timestamp) -> PodDisruptionBudgetStatus {
+    let old = budget.status.clone().unwrap_or_default();
+    let outcome = ("False", "SyncFailed", why);
+    let condition = condition(old.conditions.as_deref(), outcome, old.observed_generation, now);
+    PodDisruptionBudgetStatus {
+        conditions: Some(vec![condition]),
+        disruptions_allowed: 0,
+        ..old
+    }
+}
+
+/// The status of a budget over `pods`, whose controllers want so many.
 fn status(
     budget: &PodDisruptionBudget,
     pods: &[Arc<Pod>],
-    wanted: &dyn Fn(&[Arc<Pod>]) -> i32,
+    wanted: i32,
     now: Timestamp,
 ) -> PodDisruptionBudgetStatus {
     let old = budget.status.clone().unwrap_or_default();
@@ -187,18 +243,9 @@ fn status(
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let spec = budget.spec.clone().unwrap_or_default();
     let (expected, desired) = match (&spec.max_unavailable, &spec.min_available) {
-        (Some(unavailable), _) => {
-            let expected = wanted(pods);
-            (
-                expected,
-                (expected - scaled_value(unavailable, expected, true)).max(0),
-            )
-        }
+        (Some(unavailable), _) => (wanted, (wanted - scaled_value(unavailable, wanted, true)).max(0)),
         (None, Some(IntOrString::Int(available))) => (count(pods.len()), *available),
-        (None, Some(available)) => {
-            let expected = wanted(pods);
-            (expected, scaled_value(available, expected, true))
-        }
+        (None, Some(available)) => (wanted, scaled_value(available, wanted, true)),
         (None, None) => (count(pods.len()), 0),
     };
     let allowed = if expected <= 0 {
@@ -206,10 +253,15 @@ fn status(
     } else {
         (count(healthy) - desired).max(0)
     };
+    let outcome = if allowed > 0 {
+        ("True", "SufficientPods", "")
+    } else {
+        ("False", "InsufficientPods", "")
+    };
     PodDisruptionBudgetStatus {
         conditions: Some(vec![condition(
             old.conditions.as_deref(),
-            allowed > 0,
+            outcome,
             budget.metadata.generation,
             now,
         )]),
@@ -222,13 +274,14 @@ fn status(
     }
 }
 
-fn condition(old: Option<&[Condition]>, allowed: bool, generation: Option<i64>, now: Timestamp) -> Condition {
+/// The condition with this status, reason and message.
+fn condition(
+    old: Option<&[Condition]>,
+    (status, reason, message): (&str, &str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
     const TYPE: &str = "DisruptionAllowed";
-    let (status, reason) = if allowed {
-        ("True", "SufficientPods")
-    } else {
-        ("False", "InsufficientPods")
-    };
     let same = old
         .into_iter()
         .flatten()
@@ -238,7 +291,7 @@ fn condition(old: Option<&[Condition]>, allowed: bool, generation: Option<i64>, 
         type_: TYPE.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message: String::new(),
+        message: message.to_owned(),
         observed_generation: generation,
         last_transition_time: since,
     }
@@ -267,7 +320,7 @@ mod tests {
                        "disruptedPods": disrupted},
         }))
         .unwrap();
-        let status = status(&budget, pods, &|_| 10, now());
+        let status = status(&budget, pods, 10, now());
         assert_eq!(status.observed_generation, Some(3));
         (
             status.expected_pods,
