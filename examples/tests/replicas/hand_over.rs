@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use controller_runtime::envtest::{self, ControlPlane, Program};
+use controller_runtime::envtest::{self, ControlPlane};
 use examples::install::apply::apply;
 use kube::Client;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     PODS,
     pair::Pair,
-    run_support::until,
+    run_support::{Kubectl, until},
     workload::{AUTOSCALER, Work, conditions, node},
 };
 
@@ -68,16 +68,19 @@ impl Outage {
 
 /// What `kubectl get events` shows about the Lease.
 fn events(plane: &ControlPlane) -> String {
-    let kubectl = plane.programs().path(Program::Kubectl).unwrap();
-    let output = std::process::Command::new(kubectl)
-        .arg("--kubeconfig")
-        .arg(plane.kubeconfig())
-        .args(["get", "events", "--namespace", NAMESPACE])
-        .args(["--field-selector", "involvedObject.kind=Lease"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let said = Kubectl::of(plane).run(
+        &[
+            "get",
+            "events",
+            "--namespace",
+            NAMESPACE,
+            "--field-selector",
+            "involvedObject.kind=Lease",
+        ],
+        "",
+    );
+    assert!(said.succeeded, "{said:?}");
+    said.out
 }
 
 #[tokio::test]
