@@ -47,6 +47,18 @@ fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// Active, in an HPA of another name with a behaviour, read with a token, and with a field that is not known here.
+fn busy_spec(url: &str) -> Value {
+    let behavior = json!({"scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 5}]}});
+    let mut trigger = trigger(url);
+    trigger["metadata"]["authMode"] = json!("bearer");
+    trigger["authenticationRef"] = json!({"name": "queue"});
+    json!({
+        "triggers": [trigger], "cooldownPeriod": 300, "costCenter": "7",
+        "advanced": {"horizontalPodAutoscalerConfig": {"name": "busy-by-jobs", "behavior": behavior}},
+    })
+}
+
 /// One of each kind.
 pub(crate) fn scaled(sources: &Sources) -> Vec<Scaled> {
     let of = |name: &'static str, replicas: i32, active, spec: Value| {
@@ -67,24 +79,12 @@ pub(crate) fn scaled(sources: &Sources) -> Vec<Scaled> {
     };
     let now = SystemClock.now();
     let (active, asleep) = (("True", "ScalerActive"), ("False", "ScalerNotActive"));
-    let behavior = json!({"scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 5}]}});
-    let mut busy_trigger = trigger(&sources["busy"]);
-    busy_trigger["metadata"]["authMode"] = json!("bearer");
-    busy_trigger["authenticationRef"] = json!({"name": "queue"});
     vec![
         of("asleep", 0, asleep, json!({"cooldownPeriod": 5})),
         of("single", 1, active, json!({})),
         Scaled {
             status: json!({"authenticationsTypes": "queue"}),
-            ..of(
-                "busy",
-                7,
-                active,
-                json!({
-                    "triggers": [busy_trigger], "cooldownPeriod": 300, "costCenter": "7",
-                    "advanced": {"horizontalPodAutoscalerConfig": {"name": "busy-by-jobs", "behavior": behavior}},
-                }),
-            )
+            ..of("busy", 7, active, busy_spec(&sources["busy"]))
         },
         Scaled {
             status: json!({"lastActiveTime": seconds(now - RESTED)}),
