@@ -237,10 +237,10 @@ impl Writer {
         let suffix = nanos.wrapping_add(self.sequence);
         let object = note.regarding.name.clone().unwrap_or_default();
         let is_new = note.action.is_some();
-        let since = (!is_new).then(|| now.clone());
+        let since = Some(now.clone()).filter(|_| !is_new);
         Event {
             action: note.action.map(str::to_owned),
-            event_time: is_new.then(|| MicroTime(now.0)),
+            event_time: is_new.then_some(MicroTime(now.0)),
             // Where it runs is a part of the name.
             reporting_instance: is_new.then(|| format!("{}-embedded", note.component)),
             metadata: ObjectMeta {

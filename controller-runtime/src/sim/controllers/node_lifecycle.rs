@@ -201,17 +201,6 @@ fn wanted_taints(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
 pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let stores = informers.stores();
-    let no_execute = |node: &Node| -> Vec<Taint> {
-        let taints = node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.taints.clone())
-            .unwrap_or_default();
-        taints
-            .into_iter()
-            .filter(|taint| taint.effect == "NoExecute")
-            .collect()
-    };
     let (adding, all_pods) = (queue.clone(), stores.pods.clone());
     informers.nodes.subscribe(move |change| {
         let Change::Applied { object, previous } = change else {
@@ -256,17 +245,10 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
             let uid = pod.uid().unwrap_or_default();
             let since = staying.get(&uid).copied().unwrap_or(now);
             let due = eviction_time(pod, &no_execute(&node), now, since);
-            let waited = match due {
-                Some(due) if due > now => {
-                    staying.insert(uid, since);
-                    false
-                }
-                _ => staying.remove(&uid).is_some(),
-            };
-            if waited && due.is_none() {
-                let message = format!("Cancelling deletion of Pod {key}");
-                cx.recorder
-                    .publish(&**pod, EventType::Normal, "TaintManagerEviction", message);
+            if due.is_some_and(|due| due > now) {
+                staying.insert(uid, since);
+            } else if staying.remove(&uid).is_some() && due.is_none() {
+                spare(&cx, pod, &key);
             }
             due
         });
@@ -287,6 +269,26 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
             Ok(Action::Await)
         }
     })
+}
+
+/// The taints that make pods go.
+fn no_execute(node: &Node) -> Vec<Taint> {
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.clone())
+        .unwrap_or_default();
+    taints
+        .into_iter()
+        .filter(|taint| taint.effect == "NoExecute")
+        .collect()
+}
+
+/// Says that a pod need not go after all.
+fn spare(cx: &Runtime, pod: &Pod, key: &ObjectKey) {
+    let message = format!("Cancelling deletion of Pod {key}");
+    cx.recorder
+        .publish(pod, EventType::Normal, "TaintManagerEviction", message);
 }
 
 /// When a pod has to leave a node with these taints, which it has had to bear `since`; never without one that it does not

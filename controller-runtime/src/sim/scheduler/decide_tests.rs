@@ -295,7 +295,7 @@ fn room_is_made_where_it_costs_least() {
                 ("b", pod("b2", "600m", &none)),
                 ("b", pod("b3", "600m", &none)),
             ],
-            Some(("a", vec!["a1"])),
+            Some(("a", vec!["a2"])),
         ),
         // Nobody who matters as much.
         (

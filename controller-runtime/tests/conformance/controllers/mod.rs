@@ -1,5 +1,6 @@
 //! Controllers, scheduler, nodes.
 
+mod affinity;
 mod disruption;
 mod events;
 mod hpa;
@@ -14,8 +15,10 @@ use crate::harness::Topic;
 pub(crate) const TOPICS: &[Topic] = &[
     ("controllers::nodes", nodes::CASES),
     ("controllers::scheduler", scheduler::CASES),
+    ("controllers::affinity", affinity::CASES),
     ("controllers::preemption", preemption::CASES),
-    ("controllers::disruption", disruption::CASES),
+    ("controllers::disruption::budgets", disruption::budgets::CASES),
+    ("controllers::disruption::evictions", disruption::evictions::CASES),
     ("controllers::taints", taints::CASES),
     ("controllers::events", events::CASES),
     ("controllers::hpa::metrics", hpa::metrics::CASES),

@@ -229,7 +229,7 @@ fn metric_from_v1(old: &Value, types: &[(&str, Names)], of: &str) -> Value {
         for (path, name) in *names {
             let member = &old[source][name];
             let filler = of == "current" && member == "0" && old[source]["currentAverageValue"].is_string();
-            if !member.is_null() && !(filler && *name == "currentValue") {
+            if !(member.is_null() || filler && *name == "currentValue") {
                 value::set(&mut members, path, member.clone());
             }
         }
@@ -252,6 +252,7 @@ fn metric_from_v1(old: &Value, types: &[(&str, Names)], of: &str) -> Value {
 fn behavior_to_v1(behavior: &Value) -> Value {
     let mut behavior = behavior.clone();
     for direction in ["scaleUp", "scaleDown"] {
+        // Looked at by its name, an absent member becomes null.
         let rules = &mut behavior[direction];
         if rules.is_object() {
             for field in [
@@ -328,14 +329,18 @@ mod tests {
         });
         let old = to_v1(&stored);
         assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 60);
-        let annotations = &old["metadata"]["annotations"];
+        let annotation = |key: &str| -> Value {
+            serde_json::from_str(old["metadata"]["annotations"][key].as_str().unwrap()).unwrap()
+        };
         assert_eq!(
-            annotations[METRICS],
-            r#"[{"external":{"metricName":"q","targetValue":"3"},"type":"External"}]"#
+            annotation(METRICS),
+            json!([{"type": "External", "external": {"metricName": "q", "targetValue": "3"}}])
         );
         assert_eq!(
-            annotations[BEHAVIOR],
-            r#"{"ScaleDown":{"Policies":null,"SelectPolicy":"Disabled","StabilizationWindowSeconds":null,"Tolerance":null}}"#
+            annotation(BEHAVIOR),
+            json!({"ScaleUp": null, "ScaleDown": {
+                "Policies": null, "SelectPolicy": "Disabled", "StabilizationWindowSeconds": null, "Tolerance": null,
+            }})
         );
         assert_eq!(from_v1(old), stored);
     }
