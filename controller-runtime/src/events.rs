@@ -14,7 +14,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use scaler_api::SharedClock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Normal or Warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,11 +47,19 @@ struct Note {
     action: Option<&'static str>,
 }
 
+/// What the writer is told.
+#[derive(Debug)]
+enum Told {
+    Note(Box<Note>),
+    /// Answer when everything before this is written.
+    Written(oneshot::Sender<()>),
+}
+
 /// Publishes events in the name of a component. Clones share the channel.
 #[derive(Clone)]
 pub struct Recorder {
     component: &'static str,
-    sender: mpsc::UnboundedSender<Note>,
+    sender: mpsc::UnboundedSender<Told>,
 }
 
 impl fmt::Debug for Recorder {
@@ -145,7 +153,17 @@ impl Recorder {
 
     fn send(&self, note: Note) {
         // The writer is gone only at shutdown.
-        let _closed = self.sender.send(note);
+        let _closed = self.sender.send(Told::Note(Box::new(note)));
+    }
+
+    /// Waits until everything that was published is written, or was tried to be; returns at once where nobody writes
+    /// any more.
+    pub async fn written(&self) {
+        let (answer, written) = oneshot::channel();
+        if self.sender.send(Told::Written(answer)).is_ok() {
+            // Without an answer the writer is gone.
+            written.await.ok();
+        }
     }
 }
 
@@ -175,8 +193,16 @@ impl Writer {
     /// Beyond this many the memory of what was said starts over.
     const MEMORY: usize = 4096;
 
-    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Note>) {
-        while let Some(note) = receiver.recv().await {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Told>) {
+        while let Some(told) = receiver.recv().await {
+            let note = match told {
+                Told::Note(note) => note,
+                Told::Written(answer) => {
+                    // Whoever asked may not be there any more.
+                    answer.send(()).ok();
+                    continue;
+                }
+            };
             if let Err(error) = self.write(&note).await {
                 tracing::warn!(%error, reason = note.reason, "event was not written");
             }
@@ -237,7 +263,7 @@ impl Writer {
         let suffix = nanos.wrapping_add(self.sequence);
         let object = note.regarding.name.clone().unwrap_or_default();
         let is_new = note.action.is_some();
-        let since = Some(now.clone()).filter(|_| !is_new);
+        let since = (!is_new).then_some(now).cloned();
         Event {
             action: note.action.map(str::to_owned),
             event_time: is_new.then_some(MicroTime(now.0)),
@@ -262,5 +288,58 @@ impl Writer {
             count: (!is_new).then_some(1),
             ..Event::default()
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use std::sync::Arc;
+
+    use scaler_api::TokioClock;
+
+    use super::*;
+    use crate::sim::api::{ApiServer, Options};
+
+    fn world() -> (ApiServer, Recorder, impl Future<Output = ()> + Send) {
+        let clock: SharedClock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let server = ApiServer::new(Options {
+            clock: Arc::clone(&clock),
+            seed: 1,
+        });
+        let client = Client::new(server.service(), "default");
+        let (recorder, writer) = Recorder::new(client, clock, "test");
+        (server, recorder, writer)
+    }
+
+    fn publish(recorder: &Recorder, message: &str) {
+        let about = ObjectReference {
+            kind: Some("Lease".to_owned()),
+            name: Some("it".to_owned()),
+            ..ObjectReference::default()
+        };
+        recorder.publish_about(about, EventType::Normal, "Said", message);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_published_before_is_written_when_that_is_waited_for() {
+        let (server, recorder, writer) = world();
+        publish(&recorder, "one");
+        publish(&recorder, "two");
+        let ask = recorder.named("another");
+        tokio::select! {
+            biased;
+            () = ask.written() => {}
+            () = writer => unreachable!("there are recorders"),
+        }
+        assert_eq!(server.objects("", "events", Some("default")).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_where_nobody_writes() {
+        let (_server, recorder, writer) = world();
+        drop(writer);
+        publish(&recorder, "one");
+        recorder.written().await;
     }
 }

@@ -32,3 +32,4 @@ pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
+pub mod work;

@@ -13,7 +13,7 @@ use std::{
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
-use kube::{Api, Resource, api::ListParams};
+use kube::{Api, Resource};
 use provisioner::{
     Provisioner,
     karpenter::{NodeClaim, NodeClassRef, NodePool},
@@ -27,7 +27,7 @@ use crate::{
     interruption, node_claim, node_pool,
     provisioning::{self, Batcher},
     runtime::{Readiness, Runtime},
-    store::{Change, Informer, ObjectKey, Store},
+    store::{Change, Informer, ObjectKey, Store, list_readable},
 };
 
 /// The times and the policies of the node autoscaler. The default is what Karpenter has.
@@ -115,6 +115,8 @@ pub(crate) struct Context<P: Provisioner> {
     pub(crate) config: Arc<Config>,
     pub(crate) cluster: Cluster,
     pub(crate) classes: Store<P::Class>,
+    /// What was watched of the claims; the index has those that can be read.
+    pub(crate) watched_claims: Store<NodeClaim>,
     pub(crate) queues: Queues,
     said: Said,
 }
@@ -127,6 +129,7 @@ impl<P: Provisioner> Clone for Context<P> {
             config: Arc::clone(&self.config),
             cluster: self.cluster.clone(),
             classes: self.classes.clone(),
+            watched_claims: self.watched_claims.clone(),
             queues: self.queues.clone(),
             said: Arc::clone(&self.said),
         }
@@ -245,6 +248,7 @@ impl<P: Provisioner> NodeAutoscaler<P> {
         };
         let cluster = Cluster::default();
         let queues = Queues::new(Batcher::new(config.batch_idle, config.batch_longest));
+        queues.measure(&runtime.work);
         let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues);
         let classes = classes::<P>(&runtime, &cluster, &queues);
         let context = Context {
@@ -253,6 +257,7 @@ impl<P: Provisioner> NodeAutoscaler<P> {
             config: Arc::new(config),
             cluster,
             classes: classes.store(),
+            watched_claims: feed.claims(),
             queues,
             said: Arc::default(),
         };
@@ -315,8 +320,8 @@ async fn work<P: Provisioner>(context: &Context<P>) {
 /// Takes up what another leader left, which may be newer than what was watched.
 async fn take_up<P: Provisioner>(context: &Context<P>) {
     let claims = loop {
-        match context.claims().list(&ListParams::default()).await {
-            Ok(claims) => break claims,
+        match list_readable(&context.claims()).await {
+            Ok((claims, _unreadable)) => break claims,
             Err(error) => tracing::warn!(%error, "the claims were not listed, trying again"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

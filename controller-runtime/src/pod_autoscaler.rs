@@ -4,19 +4,23 @@ pub mod watched;
 
 use std::{fmt, sync::Arc};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use metrics_adapter::ExternalMetrics;
 use scaler_api::{Context, Registry};
 
 pub use crate::scaled_object::controller::Config;
 use crate::{
     runtime::{Readiness, Runtime},
+    scaled_job,
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
 };
 
 /// Scales pods by events.
 pub struct PodAutoscaler {
     scaled_objects: Controller,
+    scaled_jobs: scaled_job::controller::Controller,
     metrics: Arc<ScaledObjectMetrics>,
+    ready: Readiness,
 }
 
 impl fmt::Debug for PodAutoscaler {
@@ -31,11 +35,23 @@ impl PodAutoscaler {
     /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
-        let scaled_objects = Controller::new(runtime, registry, scaler_context, config);
+        let (for_jobs, signals) = (runtime.clone(), scaled_job::controller::Signals::default());
+        let scaled_objects = Controller::with_listener(
+            runtime,
+            registry,
+            scaler_context,
+            config.clone(),
+            signals.listener(),
+        );
+        let (builder, synced) = (scaled_objects.builder(), scaled_objects.synced());
+        let scaled_jobs =
+            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced, signals);
         let metrics = Arc::new(scaled_objects.external_metrics());
         Self {
             scaled_objects,
+            scaled_jobs,
             metrics,
+            ready: Readiness::default(),
         }
     }
 
@@ -55,12 +71,26 @@ impl PodAutoscaler {
     /// Whether its caches are filled and it can answer for the objects in them, to be asked while it runs.
     #[must_use]
     pub fn ready(&self) -> Readiness {
-        self.scaled_objects.ready()
+        self.ready.clone()
     }
 
     /// Watches and answers, and scales whenever this process leads, until dropped.
     pub async fn run(self) {
-        self.scaled_objects.run().await;
+        futures::future::join_all(self.into_parts()).await;
+    }
+
+    fn into_parts(self) -> [BoxFuture<'static, ()>; 3] {
+        let (objects, jobs) = (self.scaled_objects.ready(), self.scaled_jobs.ready());
+        let tell = async move {
+            objects.wait().await;
+            jobs.wait().await;
+            self.ready.set();
+        };
+        [
+            self.scaled_objects.run().boxed(),
+            self.scaled_jobs.run().boxed(),
+            tell.boxed(),
+        ]
     }
 }
 

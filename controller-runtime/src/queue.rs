@@ -8,12 +8,14 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{sync::Notify, time::Instant};
+
+use crate::work::{Depth, Turns};
 
 /// What to do with a key after it was worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,7 @@ struct Shared<K> {
     state: Mutex<State<K>>,
     changed: Notify,
     backoff: Backoff,
+    turns: OnceLock<Turns>,
 }
 
 struct State<K> {
@@ -123,6 +126,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
                 state: Mutex::new(state),
                 changed: Notify::new(),
                 backoff,
+                turns: OnceLock::new(),
             }),
         }
     }
@@ -176,8 +180,24 @@ impl<K: Ord + Clone> WorkQueue<K> {
 
     /// Takes keys and does nothing with them until dropped, so that they do not gather where nobody works.
     pub(crate) async fn discard(&self) {
-        let nothing = |_| std::future::ready(Ok::<_, std::convert::Infallible>(Action::Await));
-        self.run(1, nothing).await;
+        while let Some(key) = self.next().await {
+            self.done(&key, Action::Await);
+        }
+    }
+
+    /// Tells `turns` how long each turn of [`run`](Self::run) takes from now on; once.
+    pub(crate) fn time_turns(&self, turns: Turns) {
+        self.shared.turns.get_or_init(|| turns);
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        self.with_state(|state| Depth {
+            waiting: state.waiting.len(),
+            delayed: state.delayed.len(),
+            working: state.working.len(),
+        })
     }
 
     /// How many keys wait or are delayed.
@@ -263,20 +283,25 @@ impl<K: Ord + Clone> WorkQueue<K> {
         loop {
             tokio::select! {
                 biased;
-                Some((key, result)) = working.next(), if !working.is_empty() => self.finish(&key, result),
+                Some((key, since, result)) = working.next(), if !working.is_empty() => {
+                    self.finish(&key, since, result);
+                }
                 next = self.next(), if working.len() < concurrency.max(1) => {
                     let Some(key) = next else { break };
-                    let work = reconcile(key.clone());
-                    working.push(async move { (key, work.await) });
+                    let (since, work) = (Instant::now(), reconcile(key.clone()));
+                    working.push(async move { (key, since, work.await) });
                 }
             }
         }
-        while let Some((key, result)) = working.next().await {
-            self.finish(&key, result);
+        while let Some((key, since, result)) = working.next().await {
+            self.finish(&key, since, result);
         }
     }
 
-    fn finish<E: fmt::Display>(&self, key: &K, result: Result<Action, E>) {
+    fn finish<E: fmt::Display>(&self, key: &K, since: Instant, result: Result<Action, E>) {
+        if let Some(turns) = self.shared.turns.get() {
+            turns.observe(since.elapsed(), result.is_ok());
+        }
         match result {
             Ok(action) => self.done(key, action),
             Err(error) => {

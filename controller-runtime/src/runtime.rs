@@ -5,7 +5,7 @@ use std::fmt;
 use kube::Client;
 use scaler_api::SharedClock;
 
-use crate::{decisions::DecisionLog, events::Recorder, latch::Latch, lease::Leadership};
+use crate::{decisions::DecisionLog, events::Recorder, latch::Latch, lease::Leadership, work::WorkMetrics};
 
 /// Whether something that runs can do its work: its caches are filled. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,8 @@ pub struct Runtime {
     pub recorder: Recorder,
     /// Why things were done.
     pub decisions: DecisionLog,
+    /// How much there is to do, and how long it takes.
+    pub work: WorkMetrics,
     /// Whether this process may write.
     pub leadership: Leadership,
 }
@@ -74,6 +76,7 @@ impl Runtime {
                 clock,
                 recorder,
                 decisions,
+                work: WorkMetrics::default(),
                 leadership: Leadership::always(),
             },
             events,

@@ -3,6 +3,11 @@
 //! `kube::runtime`'s own `Store` iterates a hash map; here the order is by namespace and name, so that a controller
 //! that walks a store does the same thing every time. An [`Informer`] lists and watches one kind, keeps its
 //! [`Store`], and tells subscribers of every [`Change`] after the store has it.
+//!
+//! An object that cannot be read hides no other one: it is said once which it is and what is wrong with it, and it is
+//! as it was when it could be read. One that never could be read is not there.
+
+mod item;
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource, ResourceExt as _,
     runtime::{WatchStreamExt as _, watcher},
@@ -19,6 +24,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::latch::Latch;
+
+pub use item::{Unreadable, list_readable};
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +92,7 @@ impl<K> Change<K> {
 /// Objects of one kind, by key. Clones share the contents.
 pub struct Store<K> {
     objects: Arc<RwLock<BTreeMap<ObjectKey, Arc<K>>>>,
+    unreadable: Arc<RwLock<BTreeMap<ObjectKey, Unreadable>>>,
     synced: Latch,
 }
 
@@ -92,6 +100,7 @@ impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
         Self {
             objects: Arc::clone(&self.objects),
+            unreadable: Arc::clone(&self.unreadable),
             synced: self.synced.clone(),
         }
     }
@@ -131,6 +140,12 @@ impl<K> Store<K> {
         })
     }
 
+    /// The objects that cannot be read, by namespace and name.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        let unreadable = self.unreadable.read().unwrap_or_else(PoisonError::into_inner);
+        unreadable.values().cloned().collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.read(BTreeMap::len)
@@ -153,6 +168,7 @@ impl<K> Store<K> {
 }
 
 type Subscriber<K> = Box<dyn FnMut(&Change<K>) + Send>;
+type Reporter = Box<dyn FnMut(&Unreadable) + Send>;
 
 /// Lists and watches one kind.
 pub struct Informer<K>
@@ -164,6 +180,7 @@ where
     config: watcher::Config,
     store: Store<K>,
     subscribers: Vec<Subscriber<K>>,
+    reporters: Vec<Reporter>,
 }
 
 impl<K> fmt::Debug for Informer<K>
@@ -192,6 +209,7 @@ where
     pub fn with_config(api: Api<K>, config: watcher::Config) -> Self {
         let store = Store {
             objects: Arc::default(),
+            unreadable: Arc::default(),
             synced: Latch::default(),
         };
         Self {
@@ -199,6 +217,7 @@ where
             config,
             store,
             subscribers: Vec::new(),
+            reporters: Vec::new(),
         }
     }
 
@@ -213,23 +232,54 @@ where
         self
     }
 
+    /// Calls `reporter` for every object that cannot be read, once for each of its versions. It must not block.
+    pub fn subscribe_unreadable(&mut self, reporter: impl FnMut(&Unreadable) + Send + 'static) -> &mut Self {
+        self.reporters.push(Box::new(reporter));
+        self
+    }
+
     /// Lists, watches, and starts over when the watch breaks, until dropped.
     pub async fn run(mut self) {
-        let stream = watcher(self.api.clone(), self.config.clone()).backoff(RetryBackoff::default());
-        let mut stream = std::pin::pin!(stream);
-        let mut listed = BTreeMap::new();
+        let (api, config) = (self.api.clone(), self.config.clone());
+        let one_by_one = item::one_by_one(&api);
+        // Nearly always every object can be read, and then none is decoded twice.
+        self.follow(watcher(api, config.clone()), Ok, true).await;
+        self.follow(watcher(one_by_one, config), |item| item.0, false)
+            .await;
+    }
+
+    /// Takes over what a watch says; returns where that cannot be read and it `gives_up` then.
+    async fn follow<T>(
+        &mut self,
+        stream: impl Stream<Item = watcher::Result<watcher::Event<T>>> + Send,
+        read: fn(T) -> Result<K, Box<Unreadable>>,
+        gives_up: bool,
+    ) where
+        T: Send,
+    {
+        let mut stream = std::pin::pin!(stream.backoff(RetryBackoff::default()));
+        let mut listed = Listed::default();
         while let Some(event) = stream.next().await {
             match event {
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(object)) => {
-                    listed.insert(ObjectKey::of(&object), object);
-                }
+                Ok(watcher::Event::Init) => listed = Listed::default(),
+                Ok(watcher::Event::InitApply(object)) => listed.add(read(object)),
                 Ok(watcher::Event::InitDone) => {
                     self.replace(std::mem::take(&mut listed));
                     self.store.synced.set();
                 }
-                Ok(watcher::Event::Apply(object)) => self.apply(object),
-                Ok(watcher::Event::Delete(object)) => self.delete(&ObjectKey::of(&object)),
+                Ok(watcher::Event::Apply(object)) => match read(object) {
+                    Ok(object) => self.apply(object),
+                    Err(unreadable) => self.note(&unreadable),
+                },
+                Ok(watcher::Event::Delete(object)) => {
+                    let key = match read(object) {
+                        Ok(object) => ObjectKey::of(&object),
+                        Err(unreadable) => unreadable.key(),
+                    };
+                    self.write_unreadable(|unreadable| unreadable.remove(&key));
+                    self.delete(&key);
+                }
+                Err(error) if gives_up && is_unreadable(&error) => return,
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&K::DynamicType::default()), %error, "watch failed, trying again");
                 }
@@ -241,6 +291,16 @@ where
         write(&mut self.store.objects.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn write_unreadable<T>(&self, write: impl FnOnce(&mut BTreeMap<ObjectKey, Unreadable>) -> T) -> T {
+        write(
+            &mut self
+                .store
+                .unreadable
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
     fn notify(&mut self, change: &Change<K>) {
         for subscriber in &mut self.subscribers {
             subscriber(change);
@@ -249,7 +309,9 @@ where
 
     fn apply(&mut self, object: K) {
         let object = Arc::new(object);
-        let previous = self.write(|objects| objects.insert(ObjectKey::of(&*object), Arc::clone(&object)));
+        let key = ObjectKey::of(&*object);
+        self.write_unreadable(|unreadable| unreadable.remove(&key));
+        let previous = self.write(|objects| objects.insert(key, Arc::clone(&object)));
         self.notify(&Change::Applied { object, previous });
     }
 
@@ -259,19 +321,41 @@ where
         }
     }
 
+    /// Keeps an object as it was when it could be read, unless it is another one by now, and says so.
+    fn note(&mut self, unreadable: &Unreadable) {
+        let key = unreadable.key();
+        let known = self.store.get(&key);
+        if known.is_some_and(|known| known.meta().uid != unreadable.metadata.uid) {
+            self.delete(&key);
+        }
+        let version = |unreadable: &Unreadable| unreadable.metadata.resource_version.clone();
+        let said = self.write_unreadable(|all| all.insert(key.clone(), unreadable.clone()));
+        if said.is_some_and(|said| version(&said) == version(unreadable)) {
+            return;
+        }
+        tracing::warn!(
+            kind = %K::kind(&K::DynamicType::default()),
+            object = %key,
+            problem = %unreadable.problem,
+            "an object cannot be read and is left alone"
+        );
+        for reporter in &mut self.reporters {
+            reporter(unreadable);
+        }
+    }
+
     /// Takes over a whole list: what is not in it is gone, what has not changed is not told again.
-    fn replace(&mut self, listed: BTreeMap<ObjectKey, K>) {
-        let gone: Vec<_> = self.store.read(|objects| {
-            objects
-                .keys()
-                .filter(|key| !listed.contains_key(key))
-                .cloned()
-                .collect()
-        });
+    fn replace(&mut self, listed: Listed<K>) {
+        let Listed { objects, unreadable } = listed;
+        let is_listed = |key: &ObjectKey| objects.contains_key(key) || unreadable.contains_key(key);
+        let gone: Vec<_> = self
+            .store
+            .read(|known| known.keys().filter(|key| !is_listed(key)).cloned().collect());
+        self.write_unreadable(|known| known.retain(|key, _| unreadable.contains_key(key)));
         for key in &gone {
             self.delete(key);
         }
-        for (key, object) in listed {
+        for (key, object) in objects {
             let known = self.store.get(&key);
             let unchanged = known.is_some_and(|known| {
                 known.meta().uid == object.meta().uid
@@ -281,7 +365,48 @@ where
                 self.apply(object);
             }
         }
+        for problem in unreadable.into_values() {
+            self.note(&problem);
+        }
     }
+}
+
+/// A list while it arrives.
+struct Listed<K> {
+    objects: BTreeMap<ObjectKey, K>,
+    unreadable: BTreeMap<ObjectKey, Unreadable>,
+}
+
+impl<K> Default for Listed<K> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Resource> Listed<K> {
+    fn add(&mut self, read: Result<K, Box<Unreadable>>) {
+        match read {
+            Ok(object) => {
+                self.objects.insert(ObjectKey::of(&object), object);
+            }
+            Err(unreadable) => {
+                self.unreadable.insert(unreadable.key(), *unreadable);
+            }
+        }
+    }
+}
+
+/// Whether an answer came that is not what the type says.
+fn is_unreadable(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::SerdeError(_))
+            | watcher::Error::WatchStartFailed(kube::Error::SerdeError(_))
+            | watcher::Error::WatchFailed(kube::Error::SerdeError(_))
+    )
 }
 
 /// Doubles from 200 ms to 30 s, without jitter: one process has few watches, and virtual time wants no randomness.

@@ -361,7 +361,9 @@ fn kubectl_watches_as_virtual_time_passes() {
         let output = watching.stdout.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines() {
-                let _ = send.send(line.unwrap());
+                if send.send(line.unwrap()).is_err() {
+                    break;
+                }
             }
         });
         let mut lines = Vec::new();

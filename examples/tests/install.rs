@@ -7,6 +7,8 @@
     reason = "what the tests share fails them, and is polled once"
 )]
 
+mod run_support;
+
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use controller_runtime::{envtest, sim::cluster};
@@ -28,6 +30,7 @@ use k8s_openapi::{
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
+use run_support::{Kubectl, autoscaler};
 use scaler_api::{SharedClock, TokioClock};
 use serde_json::{Value, json};
 
@@ -253,6 +256,21 @@ async fn somebody_elses_things_stay(client: &Client) {
     )
     .await;
 
+    // Installing again does not make theirs ours.
+    let before = definitions
+        .get("scaledobjects.keda.sh")
+        .await
+        .expect("it is there");
+    let objects = manifests(&values, "autoscaler").expect("manifests can be written down");
+    let theirs = |object: &&Value| object["kind"] == "CustomResourceDefinition";
+    let objects: Vec<Value> = objects.iter().filter(theirs).cloned().collect();
+    put(client, &objects).await;
+    let after = definitions
+        .get("scaledobjects.keda.sh")
+        .await
+        .expect("it is there");
+    assert_eq!(after.resource_version(), before.resource_version());
+
     remove(client, false, Options::default()).await;
     let left = remains(client).await;
     assert_eq!(left, ["scaledobjects.keda.sh", "v1beta1.external.metrics.k8s.io"]);
@@ -307,6 +325,51 @@ async fn on_the_embedded_cluster(test: impl AsyncFnOnce(&Client)) {
         () = test(&client) => {}
         () = cluster.run() => panic!("the cluster has ended"),
     }
+}
+
+/// `autoscaler manifests | kubectl apply -f -`.
+#[tokio::test]
+async fn kubectl_applies_everything_that_is_printed() {
+    let Some(control_plane) = envtest::start_or_skip(envtest::Options::default()).await else {
+        return;
+    };
+    let kubectl = Kubectl::of(&control_plane);
+    for namespace in ["shop", "billing"] {
+        let said = kubectl.run(&["create", "namespace", namespace], "");
+        assert!(said.succeeded, "{said:?}");
+    }
+    let cases = [
+        "--provider=kwok",
+        "--only=pods --watch-namespace=shop,billing --replicas=3",
+        "--only=nodes --provider=kwok --namespace=nodes",
+        "--provider=ec2 --certificates=secret --without-crds --namespace=other",
+    ];
+    for case in cases {
+        let flags: Vec<&str> = case.split(' ').collect();
+        let output = autoscaler().arg("manifests").args(&flags).output();
+        let output = output.expect("it starts");
+        assert!(output.status.success(), "{case}: {output:?}");
+        let printed = String::from_utf8(output.stdout).expect("YAML is text");
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&printed).expect("it prints YAML");
+        for (arguments, done) in [
+            (&["apply", "-f", "-"][..], None),
+            (&["apply", "-f", "-"], Some("unchanged")),
+            (
+                &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+                Some("serverside-applied"),
+            ),
+        ] {
+            let said = kubectl.run(arguments, &printed);
+            assert!(said.succeeded && said.error.is_empty(), "{case}: {said:?}");
+            let lines: Vec<&str> = said.out.lines().collect();
+            assert_eq!(lines.len(), objects.len(), "{case}: {said:?}");
+            // kubectl always sends the selector of a budget, as its strategy is to replace it.
+            let always = |line: &str| line.starts_with("poddisruptionbudget.policy/");
+            let as_told = |line: &&str| done.is_none_or(|done| line.ends_with(done) || always(line));
+            assert!(lines.iter().all(as_told), "{case}: {said:?}");
+        }
+    }
+    control_plane.stop().await;
 }
 
 #[tokio::test]

@@ -18,17 +18,14 @@ use std::{
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use controller_runtime::envtest::{self, ControlPlane, Program};
 use examples::{bundled::Bundled, install::apply::apply};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Node, Pod},
-};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use provisioner::karpenter::NodeClaim;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use elasticmq::ElasticMq;
-use run_support::{Running, until};
+use run_support::{Running, follow::Replicas};
 
 /// Any credentials do for ElasticMQ; they stand in for the pod identity of the published story.
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")];
@@ -81,50 +78,6 @@ fn at(objects: &mut [Value], server: &ElasticMq, queue: &str) {
         let metadata = &mut object["spec"]["triggers"][0]["metadata"];
         metadata["queueURL"] = json!(server.queue_url(queue));
         metadata["awsEndpoint"] = json!(server.endpoint);
-    }
-}
-
-/// The replicas that a Deployment was asked to have, each change of them in order.
-#[derive(Clone)]
-struct Replicas {
-    seen: Arc<Mutex<Vec<i32>>>,
-}
-
-impl Replicas {
-    fn follow(client: &Client, namespace: &str, name: &'static str) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-        let follower = Arc::clone(&seen);
-        tokio::spawn(async move {
-            loop {
-                if let Ok(deployment) = api.get(name).await {
-                    let replicas = deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-                    let mut seen = follower.lock().unwrap();
-                    if seen.last() != Some(&replicas) {
-                        seen.push(replicas);
-                    }
-                }
-                sleep(Duration::from_millis(200)).await;
-            }
-        });
-        Self { seen }
-    }
-
-    fn all(&self) -> Vec<i32> {
-        self.seen.lock().unwrap().clone()
-    }
-
-    fn last(&self) -> Option<i32> {
-        self.seen.lock().unwrap().last().copied()
-    }
-
-    fn most(&self) -> i32 {
-        self.all().into_iter().max().unwrap_or(0)
-    }
-
-    async fn reach(&self, replicas: i32) {
-        let what = format!("{replicas} replicas");
-        until(&what, async || (self.last() == Some(replicas)).then_some(())).await;
     }
 }
 

@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use run_support::{Queue, Running, autoscaler, until};
+use run_support::{Queue, Running, api_service_condition, autoscaler, install, until};
 
 const API_SERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
@@ -155,9 +155,12 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
         "autoscaler_decisions_total{controller=\"scaled-object\"}",
         "autoscaler_adapter_requests_total{verb=\"get\",code=\"200\"}",
         "autoscaler_api_requests_total{verb=\"watch\",code=\"200\"}",
+        "autoscaler_queue_delayed{controller=\"scaled-object\"} 1",
+        "autoscaler_turn_duration_seconds_count{controller=\"scaled-object\",result=\"ok\"}",
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
+    every_metric_is_documented(&page);
     let decisions: Value =
         serde_json::from_str(&running.metrics("decisions?object=default/worker").await).unwrap();
     assert!(
@@ -173,20 +176,6 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     assert!(services.get_opt("autoscaler").await.unwrap().is_none());
     plane.stop().await;
 }
-
-#[cfg(feature = "kwok")]
-const INSTANCE_TYPES: &str = r"
-- name: tiny
-  requirements:
-    - {key: kubernetes.io/arch, operator: In, values: [amd64]}
-    - {key: kubernetes.io/os, operator: In, values: [linux]}
-  capacity: {cpu: 1, memory: 1Gi, pods: 10}
-  offerings:
-    - price: 0.01
-      requirements:
-        - {key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}
-        - {key: topology.kubernetes.io/zone, operator: In, values: [here]}
-";
 
 #[cfg(feature = "kwok")]
 #[tokio::test]
@@ -205,11 +194,9 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
             .await
             .unwrap();
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("types.yaml");
-    std::fs::write(&file, INSTANCE_TYPES).unwrap();
+    let types = run_support::kwok::tiny();
     let arguments = ["--only=nodes", "--provider=kwok", "--instance-types-file"];
-    let arguments = [&arguments[..], &[file.to_str().unwrap()]].concat();
+    let arguments = [&arguments[..], &[types.path().to_str().unwrap()]].concat();
     let mut running = Running::start(plane.kubeconfig(), &arguments).await;
     until("it is ready", async || {
         (running.health("readyz").await.0 == 200).then_some(())
@@ -262,14 +249,23 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
     assert_eq!(running.terminate().await, Some(0));
 }
 
-/// What `autoscaler crds` prints.
-async fn install(client: &Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in scaler_api::keda::crds() {
-        definitions
-            .create(&PostParams::default(), &definition)
-            .await
-            .unwrap();
+/// `page` is what `/metrics` says.
+fn every_metric_is_documented(page: &str) {
+    let documentation = include_str!("../../docs/metrics.md");
+    for line in page.lines() {
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|said| said.split_once(' ')) else {
+            continue;
+        };
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let name = format!("`{name}{suffix}`");
+        assert!(
+            documentation.contains(&name),
+            "docs/metrics.md does not name {name}"
+        );
     }
 }
 
@@ -353,15 +349,6 @@ async fn replicas(client: &Client) -> i32 {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
     let deployment = deployments.get("worker").await.unwrap();
     deployment.spec.and_then(|spec| spec.replicas).unwrap()
-}
-
-async fn api_service_condition(client: &Client) -> Option<String> {
-    let services: Api<APIService> = Api::all(client.clone());
-    let conditions = services.get_opt(API_SERVICE).await.unwrap()?.status?.conditions?;
-    let available = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Available")?;
-    Some(available.status)
 }
 
 /// The column TARGETS of `kubectl get hpa`.

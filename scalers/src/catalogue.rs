@@ -31,6 +31,10 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
     ),
 ];
 
+/// Types that are a matter of the HPA alone, and in every build.
+#[cfg(test)]
+const ALWAYS: &[&str] = &["cpu", "memory"];
+
 /// What [`NOT_SUPPORTED`] types need.
 const LATER: &str = "a scaler that is not supported yet";
 
@@ -57,7 +61,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "cassandra",
     "clickhouse",
     "couchdb",
-    "cpu",
     "datadog",
     "dynatrace",
     "elastic-forecast",
@@ -81,7 +84,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "kubernetes-resource",
     "liiklus",
     "loki",
-    "memory",
     "mongodb",
     "mssql",
     "mysql",
@@ -135,10 +137,11 @@ mod tests {
         let names: BTreeSet<&str> = BY_FEATURE
             .iter()
             .map(|(name, ..)| *name)
+            .chain(ALWAYS.iter().copied())
             .chain(NOT_SUPPORTED.iter().copied())
             .collect();
         assert_eq!(names.len(), 79);
-        assert_eq!(BY_FEATURE.len() + NOT_SUPPORTED.len(), 79);
+        assert_eq!(BY_FEATURE.len() + ALWAYS.len() + NOT_SUPPORTED.len(), 79);
     }
 
     #[test]
@@ -152,6 +155,9 @@ mod tests {
                 let problems = registry.parse(name, &TriggerInput::default()).unwrap_err();
                 assert!(problems.to_string().contains(needs), "{problems}");
             }
+        }
+        for name in ALWAYS {
+            assert!(registered.contains(name), "{name}");
         }
         for name in NOT_SUPPORTED {
             let problems = registry.parse(name, &TriggerInput::default()).unwrap_err();

@@ -14,6 +14,7 @@ pub mod kubernetes_workload;
 pub mod metrics_api;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
@@ -30,6 +31,8 @@ use scaler_api::Registry;
 /// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
 pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
+    registry.register::<resource::CpuTrigger>();
+    registry.register::<resource::MemoryTrigger>();
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]

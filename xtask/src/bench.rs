@@ -2,23 +2,26 @@
 
 use crate::{cargo, run as execute};
 
-/// Builds `bench` and runs it with these arguments.
+/// The benchmark that measures the binary `autoscaler`, which must be there then.
+const OF_THE_BINARY: &str = "latency";
+
+/// Builds `bench`, and what it measures, and runs it with these arguments.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let package = ["--release", "--package", "examples", "--features", "bench"];
+    // The parts alone build without the embedded cluster.
+    let features: &[&str] = if arguments.first().is_some_and(|name| name == OF_THE_BINARY) {
+        let bins = ["--bin", "autoscaler", "--bin", "bench"];
+        execute(cargo().arg("build").args(package).args(bins))?;
+        &[]
+    } else {
+        &["--no-default-features"]
+    };
     execute(
         cargo()
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "--package",
-                "examples",
-                "--no-default-features",
-                "--features",
-                "bench",
-                "--bin",
-                "bench",
-                "--",
-            ])
+            .args(["run", "--quiet"])
+            .args(package)
+            .args(features)
+            .args(["--bin", "bench", "--"])
             .args(arguments),
     )
 }

@@ -31,7 +31,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure a part in a release build: `bench adapter`.
+    /// Measure a part in a release build: `bench adapter`, `bench latency`.
     Bench {
         /// Passed on: the benchmark and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

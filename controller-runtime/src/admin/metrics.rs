@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use super::{decided, process::Process, requests::RequestMetrics};
-use crate::{decisions::DecisionLog, lease::Leadership};
+use crate::{decisions::DecisionLog, lease::Leadership, work::WorkMetrics};
 
 /// The metrics of a process. Clones share them.
 #[derive(Clone)]
@@ -66,6 +66,11 @@ impl Metrics {
     /// Adds `autoscaler_decisions_total`, and gives the future that counts from now on.
     pub fn add_decisions(&self, decisions: &DecisionLog) -> impl Future<Output = ()> + Send + use<> {
         self.with_registry(|registry| decided::register(registry, decisions))
+    }
+
+    /// Adds what controllers have to do and how long it takes them; see [`WorkMetrics`].
+    pub fn add_work(&self, work: &WorkMetrics) {
+        self.with_registry(|registry| registry.register_collector(Box::new(work.clone())));
     }
 
     /// Adds the requests of one kind of service; see [`RequestMetrics::register`].

@@ -16,7 +16,8 @@ use super::{Cluster, may_buy, pod};
 use crate::{
     provisioning::Batcher,
     queue::{Backoff, WorkQueue},
-    store::{Change, Informer, ObjectKey},
+    store::{Change, Informer, ObjectKey, Store},
+    work::WorkMetrics,
 };
 
 /// Keys that wait for their controllers. Clones share them.
@@ -50,6 +51,15 @@ impl Queues {
             nodes: WorkQueue::with_backoff(backoff),
             batcher,
         }
+    }
+
+    /// Counts what is in them.
+    pub(crate) fn measure(&self, work: &WorkMetrics) {
+        work.add("node-claim", &self.claims);
+        work.add("drift", &self.drift);
+        work.add("node-pool", &self.pools);
+        work.add("node-class", &self.classes);
+        work.add("node", &self.nodes);
     }
 
     /// Starts over with everything that is known.
@@ -117,6 +127,11 @@ impl Feed {
             budgets: budgets(client, cluster),
             namespaces: namespaces(client, cluster),
         }
+    }
+
+    /// The claims as they are watched.
+    pub(crate) fn claims(&self) -> Store<NodeClaim> {
+        self.claims.store()
     }
 
     /// Resolves once every first list has arrived.

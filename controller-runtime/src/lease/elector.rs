@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{ElectorOptions, InvalidOptions, Leadership, Observed, Own, Step, decide};
+use super::{ElectorOptions, InvalidOptions, Leadership, Observed, Own, Step, Writes, decide};
 use crate::{
     events::{EventType, Recorder},
     store::Informer,
@@ -34,6 +34,7 @@ pub struct Elector {
     leases: Api<Lease>,
     clock: SharedClock,
     recorder: Option<Recorder>,
+    writes: Option<Writes>,
     options: ElectorOptions,
     leadership: Leadership,
     own: Own,
@@ -77,6 +78,7 @@ impl Elector {
             leases: Api::namespaced(client, &options.namespace),
             clock,
             recorder: None,
+            writes: None,
             own: Own {
                 identity: options.identity.clone(),
                 lease_duration: options.lease_duration,
@@ -97,6 +99,15 @@ impl Elector {
         }
     }
 
+    /// Gives the Lease back only when `writes` are settled: those of the client that all work goes through.
+    #[must_use]
+    pub fn with_writes(self, writes: Writes) -> Self {
+        Self {
+            writes: Some(writes),
+            ..self
+        }
+    }
+
     /// Whether this process leads.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
@@ -107,8 +118,8 @@ impl Elector {
     ///
     /// The order of the end: `shutdown` resolves (whatever writes without asking the [`Leadership`] must have
     /// stopped by then), the leadership ends, everything that runs in
-    /// [`while_leading`](Leadership::while_leading) is dropped, and only then is the Lease given back, so that another
-    /// replica leads at once. If something does not stop, the Lease is not given back but ends by itself. If this future is dropped
+    /// [`while_leading`](Leadership::while_leading) is dropped, its [writes](Self::with_writes) have their answers, and
+    /// only then is the Lease given back, so that another replica leads at once. If something does not stop, the Lease is not given back but ends by itself. If this future is dropped
     /// instead, the leadership ends and the Lease is left to end by itself.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let step_down = StepDown(self.leadership.clone());
@@ -124,6 +135,9 @@ impl Elector {
         let limit = Instant::now() + self.patience();
         let give_back = async {
             self.leadership.idle().await;
+            if let Some(writes) = &self.writes {
+                writes.settled().await;
+            }
             match self.release().await {
                 // A renewal that was under way came first.
                 Err(kube::Error::Api(status)) if status.is_conflict() => self.release().await,

@@ -13,11 +13,13 @@ mod decide;
 mod elector;
 mod leadership;
 mod options;
+mod writes;
 
 pub use decide::{Observed, Own, Step, decide};
 pub use elector::Elector;
 pub use leadership::Leadership;
 pub use options::{ElectorOptions, InvalidOptions};
+pub use writes::{Writes, WritesService};
 
 #[cfg(test)]
 #[cfg(feature = "sim")]

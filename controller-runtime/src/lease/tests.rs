@@ -12,7 +12,8 @@ use std::{
 
 use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
-use kube::{Client, client::Body};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, api::PostParams, client::Body, core::ObjectMeta};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use scaler_api::{Clock, SharedClock, TokioClock};
@@ -22,7 +23,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use tower::Service;
+use tower::{Layer as _, Service};
 
 use super::*;
 use crate::{
@@ -134,6 +135,7 @@ impl Drop for Shift {
 }
 
 struct Replica {
+    client: Client,
     mode: Arc<Mutex<Mode>>,
     wrong_by: Arc<Mutex<SignedDuration>>,
     leadership: Leadership,
@@ -183,12 +185,14 @@ impl World {
             right: Arc::clone(&self.clock),
             wrong_by: Arc::clone(&wrong_by),
         });
-        let client = Client::new(link, "default");
+        let writes = Writes::default();
+        let client = Client::new(writes.layer(link), "default");
         let (recorder, events) = Recorder::new(client.clone(), Arc::clone(&clock), "autoscaler");
         let options = ElectorOptions::new("default", "autoscaler", name);
-        let elector = Elector::new(client, clock, options)
+        let elector = Elector::new(client.clone(), clock, options)
             .unwrap()
-            .with_recorder(recorder);
+            .with_recorder(recorder)
+            .with_writes(writes);
         let leadership = elector.leadership();
         let (stop, stopped) = oneshot::channel::<()>();
         let (worker, workers, start, called) = (
@@ -209,6 +213,7 @@ impl World {
             let _gone = stopped.await;
         });
         let replica = Replica {
+            client,
             mode,
             wrong_by,
             leadership,
@@ -304,6 +309,32 @@ async fn one_of_three_leads_and_writes_what_client_go_writes() {
     assert_eq!(world.events(), ["Normal LeaderElection a became leader"]);
     seconds(3600).await;
     assert_eq!(world.told().len(), 1, "{:?}", world.told());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_given_back_when_the_last_write_has_its_answer() {
+    let mut world = World::new(&["a", "b"]);
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(world.leader(), "a");
+    // On its way for half a second, and dropped meanwhile.
+    world.replicas["a"].set(Mode::Slow(500));
+    let namespaces: Api<Namespace> = Api::all(world.replicas["a"].client.clone());
+    let late = Namespace {
+        metadata: ObjectMeta {
+            name: Some("late".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
+    let create = tokio::spawn(async move { namespaces.create(&PostParams::default(), &late).await });
+    sleep(Duration::from_millis(10)).await;
+    create.abort();
+    world.replicas["a"].set(Mode::Up);
+    world.stop("a");
+    world.until_led_by("b").await;
+    let names = world.server.objects("", "namespaces", None);
+    let is_there = names.iter().any(|object| object["metadata"]["name"] == "late");
+    assert!(is_there, "a wrote after b had begun to lead");
 }
 
 #[tokio::test(start_paused = true)]

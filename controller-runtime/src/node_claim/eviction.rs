@@ -69,6 +69,7 @@ impl Evictions {
 
     /// Evicts until dropped.
     pub(super) async fn run<P: Provisioner>(&self, cx: &Context<P>) {
+        cx.runtime.work.add("eviction", &self.queue);
         self.queue
             .run(Self::CONCURRENCY, |target| self.evict(cx, target))
             .await;

@@ -83,7 +83,7 @@ fn is_leaked<P: Provisioner>(cx: &Context<P>, instance: &Instance) -> bool {
         instance.state,
         InstanceState::ShuttingDown | InstanceState::Terminated
     );
-    if young || going {
+    if young || going || may_be_of_an_unreadable(cx, instance) {
         return false;
     }
     cx.cluster.with(|state| {
@@ -93,6 +93,15 @@ fn is_leaked<P: Provisioner>(cx: &Context<P>, instance: &Instance) -> bool {
         // A claim that is still to learn of its instance will find it by its token.
         let claim = instance.claim.as_deref().and_then(|name| state.claim(name));
         claim.is_none_or(|claim| claim.provider_id().is_some())
+    })
+}
+
+/// Whether the claim of an instance may be one of those that cannot be read.
+fn may_be_of_an_unreadable<P: Provisioner>(cx: &Context<P>, instance: &Instance) -> bool {
+    let unreadable = cx.watched_claims.unreadable();
+    unreadable.iter().any(|claim| {
+        let name = claim.metadata.name.as_deref();
+        instance.claim.is_none() || instance.claim.as_deref() == name
     })
 }
 

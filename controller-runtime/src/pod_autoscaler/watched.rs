@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use kube::{Api, Client, Resource, core::NamespaceResourceScope};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope, runtime::watcher};
 use serde::de::DeserializeOwned;
 
-use crate::store::{Change, Informer, ObjectKey, Store};
+use crate::store::{Change, Informer, ObjectKey, Store, Unreadable};
 
 /// The stores of one kind: one over all namespaces, or one for each watched namespace.
 pub struct Watched<K> {
@@ -44,6 +44,12 @@ impl<K> Watched<K> {
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {
         self.stores.iter().flat_map(Store::list).collect()
+    }
+
+    /// The objects that cannot be read.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.stores.iter().flat_map(Store::unreadable).collect()
     }
 
     /// Every object of a namespace, by name.
@@ -97,6 +103,63 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
+        self.reporting(&watcher::Config::default(), subscriber, |_| ())
+    }
+
+    /// The same, and calls `reporter` for every object that cannot be read.
+    pub fn namespaced_reporting<K>(
+        &mut self,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+        reporter: impl FnMut(&Unreadable) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
+        self.reporting(&watcher::Config::default(), subscriber, reporter)
+    }
+
+    /// Watches those of a namespaced kind that `config` selects and calls `subscriber` for every change.
+    pub fn selected<K>(
+        &mut self,
+        config: &watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
+        self.reporting(config, subscriber, |_| ())
+    }
+
+    fn reporting<K>(
+        &mut self,
+        config: &watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,
+        reporter: impl FnMut(&Unreadable) + Clone + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        K::DynamicType: Default,
+    {
         let apis: Vec<Api<K>> = if self.namespaces.is_empty() {
             vec![Api::all(self.client.clone())]
         } else {
@@ -107,7 +170,7 @@ impl<'a> Watches<'a> {
         };
         let stores = apis
             .into_iter()
-            .map(|api| self.watch(api, subscriber.clone()))
+            .map(|api| self.watch(api, config.clone(), subscriber.clone(), reporter.clone()))
             .collect();
         Watched { stores }
     }
@@ -118,17 +181,24 @@ impl<'a> Watches<'a> {
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let store = self.watch(Api::all(self.client.clone()), subscriber);
+        let api = Api::all(self.client.clone());
+        let store = self.watch(api, watcher::Config::default(), subscriber, |_| ());
         Watched { stores: vec![store] }
     }
 
-    fn watch<K>(&mut self, api: Api<K>, subscriber: impl FnMut(&Change<K>) + Send + 'static) -> Store<K>
+    fn watch<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        subscriber: impl FnMut(&Change<K>) + Send + 'static,
+        reporter: impl FnMut(&Unreadable) + Send + 'static,
+    ) -> Store<K>
     where
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default,
     {
-        let mut informer = Informer::new(api);
-        informer.subscribe(subscriber);
+        let mut informer = Informer::with_config(api, config);
+        informer.subscribe(subscriber).subscribe_unreadable(reporter);
         let store = informer.store();
         self.running.push(Box::pin(informer.run()));
         let first_list = store.clone();

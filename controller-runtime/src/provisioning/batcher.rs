@@ -77,6 +77,18 @@ impl Batcher {
         self.shared.changed.notify_one();
     }
 
+    /// How many pods there are in the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.with(|seen| seen.pods.len())
+    }
+
+    /// Whether there is no pod in the batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets what came, and asks for a pass.
     pub(crate) fn restart(&self) {
         self.with(|seen| {

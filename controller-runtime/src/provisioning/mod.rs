@@ -27,6 +27,7 @@ use crate::{
     events::EventType,
     node_autoscaler::Context,
     store::ObjectKey,
+    work::Depth,
 };
 
 pub use batcher::Batcher;
@@ -82,9 +83,16 @@ impl Limiter {
 pub(crate) async fn run<P: Provisioner>(cx: Context<P>) {
     let mut memo = Memo::default();
     let mut until = None;
+    let batcher = cx.queues.batcher.clone();
+    let passes = cx.runtime.work.add_work("provisioning", move || Depth {
+        waiting: batcher.len(),
+        ..Depth::default()
+    });
     loop {
         cx.queues.batcher.next(until).await;
+        let since = Instant::now();
         let waiting = pass(&cx, &mut memo).await;
+        passes.observe(since.elapsed(), true);
         until = waiting.then(|| Instant::now() + cx.config.pending_recheck);
     }
 }

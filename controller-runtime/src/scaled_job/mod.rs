@@ -1,5 +1,21 @@
-//! ScaledJobs: from events to Jobs. Not there yet.
+//! ScaledJobs: from events to Jobs.
 //!
-//! ScaledJobs are known as a resource ([`scaler_api::keda::ScaledJob`]), and no controller acts on them. What is here
-//! is where it goes: strategies as pure functions on counts beside a controller like
-//! [`scaled_object`](crate::scaled_object)'s, fed by the same [sources](crate::scaled_object::samples).
+//! A ScaledJob says which Jobs are made by which events. At every check the controller asks the triggers, counts the
+//! Jobs that have not ended, makes what its [strategy] allows, and deletes those beyond the history. Only the leader
+//! does; nobody else has anything to answer.
+//!
+//! What is decided is decided by pure functions on values ([`combine`], [`strategy`], [`decision`], [`cleanup`],
+//! [`template`]). **Jobs that cannot be counted never count as zero**: then nothing is made.
+
+mod check;
+pub mod cleanup;
+pub mod combine;
+pub(crate) mod controller;
+pub mod decision;
+pub mod jobs;
+mod ledger;
+mod reconcile;
+mod state;
+pub mod strategy;
+pub mod template;
+mod work;

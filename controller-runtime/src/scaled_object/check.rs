@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scaler_api::{
-    MetricTarget, Quantity,
+    MetricTarget, Quantity, Sample,
     keda::{Condition, ScaledObject, TriggerActivity},
 };
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ impl Core {
         if decision.step.replicas().is_some() {
             (decision, stepped) = self.step(key, plan, &mut seen, decision).await;
         }
-        turn.status.triggers_activity = activity(plan, &views);
+        turn.status.triggers_activity = activity(&plan.triggers, &views);
         self.note(key, &seen, &decision, stepped, turn);
     }
 
@@ -289,9 +289,14 @@ pub(super) fn schedule(plan: &Plan, turn: &mut Turn) -> Duration {
         .unwrap_or(1)
         .max(1);
     let interval = Duration::from_secs(seconds);
-    let now = Instant::now();
-    turn.next_check = Some((turn.next_check.unwrap_or(now) + interval).max(now));
+    turn.next_check = Some(following(turn.next_check, interval));
     interval
+}
+
+/// When what was due at a time is due again, from start to start.
+pub(crate) fn following(due: Option<Instant>, interval: Duration) -> Instant {
+    let now = Instant::now();
+    (due.unwrap_or(now) + interval).max(now)
 }
 
 fn cooldown(object: &ScaledObject, turn: &Turn) -> Cooldown {
@@ -308,9 +313,12 @@ fn cooldown(object: &ScaledObject, turn: &Turn) -> Cooldown {
     }
 }
 
-fn activity(plan: &Plan, views: &[TriggerView]) -> Option<BTreeMap<String, TriggerActivity>> {
+pub(crate) fn activity<'a>(
+    triggers: &[PlannedTrigger],
+    views: impl IntoIterator<Item = &'a TriggerView>,
+) -> Option<BTreeMap<String, TriggerActivity>> {
     let mut activity = BTreeMap::new();
-    for (trigger, view) in plan.triggers.iter().zip(views) {
+    for (trigger, view) in triggers.iter().zip(views) {
         let is_active = matches!(view.state, TriggerState::Active | TriggerState::FallenBack(_));
         for metric in trigger.external() {
             activity.insert(metric.name.clone(), TriggerActivity { is_active });
@@ -323,20 +331,12 @@ fn view(plan: &Plan, trigger: &PlannedTrigger, standing: Option<&Standing>, repl
     let (state, detail) = match standing {
         None => (TriggerState::Resource, String::new()),
         Some(Standing::Sampled(sample)) => {
-            let values = trigger.external().zip(&sample.values);
-            let words = values.map(|(metric, value)| {
-                format!(
-                    "value {}, {}",
-                    Quantity::from_f64_milli(value.value),
-                    target(metric)
-                )
-            });
             let state = if sample.active {
                 TriggerState::Active
             } else {
                 TriggerState::Inactive
             };
-            (state, words.collect::<Vec<_>>().join(", "))
+            (state, in_words(trigger, sample))
         }
         Some(Standing::Failed(error)) => (TriggerState::Failed(error.to_string()), String::new()),
         Some(Standing::FallenBack(error)) => {
@@ -386,6 +386,19 @@ fn fallback_in_words<'a>(
     let value = metrics.find_map(|metric| fallback::metric_value(metric.spec.target(), to, 1));
     let value = value.map_or_else(String::new, |value| format!(", value {value}"));
     format!("{to} replicas{value}")
+}
+
+/// The values of a sample and their targets.
+pub(crate) fn in_words(trigger: &PlannedTrigger, sample: &Sample) -> String {
+    let values = trigger.external().zip(&sample.values);
+    let words = values.map(|(metric, value)| {
+        format!(
+            "value {}, {}",
+            Quantity::from_f64_milli(value.value),
+            target(metric)
+        )
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn target(metric: &NamedMetric) -> String {

@@ -17,8 +17,8 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{api::ListParams, core::PartialObjectMeta};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
+use kube::{Resource, core::PartialObjectMeta};
 use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
@@ -36,11 +36,12 @@ use super::{
     target::{SlimDeployment, SlimStatefulSet, Targets},
 };
 use crate::{
+    events::{EventType, Recorder},
     pod_autoscaler::watched::{Watched, Watches},
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
-    store::ObjectKey,
-    trigger_auth::{DependencyKind, Resolver},
+    store::{ObjectKey, Unreadable, list_readable},
+    trigger_auth::{DependencyKind, Resolver, dependents::Listener},
 };
 
 /// How the KEDA half runs.
@@ -73,7 +74,7 @@ impl Default for Config {
 
 /// How soon what failed is tried again: at first at once, as objects are often made just after those that refer to
 /// them, and never later than a poll would be.
-const RETRY: Backoff = Backoff {
+pub(crate) const RETRY: Backoff = Backoff {
     first: Duration::from_millis(100),
     last: Duration::from_secs(30),
 };
@@ -104,6 +105,7 @@ pub(crate) struct Core {
     queue: WorkQueue<ObjectKey>,
     /// The objects of the first list that had no turn yet.
     first_turns: Mutex<BTreeSet<ObjectKey>>,
+    synced: Readiness,
     ready: Readiness,
 }
 
@@ -118,21 +120,44 @@ impl Controller {
     /// A controller in the name of `keda-operator`. Nothing is asked of the API server before it [runs](Self::run).
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, context: Context, config: Config) -> Self {
+        Self::with_listener(runtime, registry, context, config, Listener::new(|_| {}))
+    }
+
+    /// The same, which tells `listener` of what triggers are built from when it changes.
+    pub(crate) fn with_listener(
+        runtime: Runtime,
+        registry: Arc<Registry>,
+        context: Context,
+        config: Config,
+        listener: Listener,
+    ) -> Self {
         let runtime = Runtime {
             recorder: runtime.recorder.named(scaler_api::keda::MANAGED_BY),
             ..runtime
         };
         let (queue, entries) = (WorkQueue::new(), Entries::default());
+        runtime.work.add("scaled-object", &queue);
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
             leadership: runtime.leadership.clone(),
+            listener,
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watches.namespaced({
-            let signals = signals.clone();
-            move |change| signals.object(change)
-        });
+        let objects = watches.namespaced_reporting(
+            {
+                let signals = signals.clone();
+                move |change| signals.object(change)
+            },
+            {
+                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
+                move |unreadable| {
+                    if leadership.leads() {
+                        announce(&recorder, unreadable);
+                    }
+                }
+            },
+        );
         let hpas = watches.namespaced({
             let signals = signals.clone();
             move |change| signals.autoscaler(change)
@@ -168,6 +193,7 @@ impl Controller {
             entries,
             queue,
             first_turns: Mutex::default(),
+            synced: Readiness::default(),
             ready: Readiness::default(),
         };
         Self {
@@ -175,6 +201,16 @@ impl Controller {
             watches,
             synced,
         }
+    }
+
+    /// Builds triggers from what it watches, once that is [synced](Self::synced).
+    pub(crate) fn builder(&self) -> Builder {
+        self.core.builder.clone()
+    }
+
+    /// Whether its caches are filled.
+    pub(crate) fn synced(&self) -> Readiness {
+        self.core.synced.clone()
     }
 
     /// The external metrics of the objects that it runs.
@@ -212,6 +248,7 @@ impl Controller {
         } = self;
         let work = async move {
             join_all(synced).await;
+            core.synced.set();
             core.work().await;
         };
         futures::join!(join_all(watches), work);
@@ -236,6 +273,9 @@ impl Core {
         let lead = || {
             let is_listed = is_listed.swap(false, Ordering::Relaxed);
             async move {
+                for unreadable in self.objects.unreadable() {
+                    announce(&self.runtime.recorder, &unreadable);
+                }
                 if !is_listed {
                     self.take_up().await;
                 }
@@ -294,7 +334,7 @@ impl Core {
         };
         let mut objects = Vec::new();
         for api in apis {
-            objects.extend(api.list(&ListParams::default()).await?);
+            objects.extend(list_readable(&api).await?.0);
         }
         Ok(objects)
     }
@@ -408,23 +448,47 @@ impl Core {
     }
 }
 
+/// Says on the object that it cannot be read.
+fn announce(recorder: &Recorder, unreadable: &Unreadable) {
+    announce_unreadable::<ScaledObject>(recorder, unreadable, "ScaledObjectCheckFailed");
+}
+
+/// Says on an object of some kind that it cannot be read.
+pub(crate) fn announce_unreadable<K: Resource<DynamicType = ()>>(
+    recorder: &Recorder,
+    unreadable: &Unreadable,
+    reason: &str,
+) {
+    let about = ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: unreadable.metadata.namespace.clone(),
+        name: unreadable.metadata.name.clone(),
+        uid: unreadable.metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    let message = format!("the object cannot be read: {}", unreadable.problem);
+    recorder.publish_about(about, EventType::Warning, reason, message);
+}
+
 pub(super) fn retry_delay(turn: &mut Turn) -> Duration {
     turn.failures = turn.failures.saturating_add(1);
     RETRY.after(turn.failures)
 }
 
 /// Whether a time has come.
-pub(super) fn is_due(at: Option<Instant>) -> bool {
+pub(crate) fn is_due(at: Option<Instant>) -> bool {
     at.is_some_and(|at| at <= Instant::now())
 }
 
 pub(super) fn next_action(turn: &Turn, published: bool) -> Action {
     let unpublished = (!published).then(|| Instant::now() + Duration::from_secs(1));
-    match [turn.next_check, turn.retry_at, unpublished]
-        .into_iter()
-        .flatten()
-        .min()
-    {
+    wake_at([turn.next_check, turn.retry_at, unpublished])
+}
+
+/// Comes back at the first of these times.
+pub(crate) fn wake_at(times: impl IntoIterator<Item = Option<Instant>>) -> Action {
+    match times.into_iter().flatten().min() {
         // A key that is due already waits a moment for its turn like any other.
         Some(at) => Action::RequeueAfter(
             at.saturating_duration_since(Instant::now())

@@ -57,12 +57,16 @@ pub struct Cooldown {
 
 impl Cooldown {
     /// When it is over: scaling in is allowed strictly after this instant.
+    ///
+    /// The last activity counts to the second, as `status.lastActiveTime` keeps it: a restart changes nothing, and a poll
+    /// that comes `cooldownPeriod` after the last active one is not put off to the next by milliseconds.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         let (start, period) = match self.last_active {
             Some(last_active) => (last_active, self.period),
             None => (self.created, self.initial),
         };
+        let start = Timestamp::from_second(start.as_second()).unwrap_or(start);
         start.saturating_add(period).unwrap_or(Timestamp::MAX)
     }
 }
@@ -247,24 +251,25 @@ impl Observation<'_> {
     /// Each trigger with its value, target and state.
     #[must_use]
     pub fn triggers_in_words(&self) -> String {
-        let words = self
-            .triggers
-            .iter()
-            .chain(self.composite)
-            .map(|trigger| match &trigger.state {
-                TriggerState::Active => format!("{} is active ({})", trigger.name, trigger.detail),
-                TriggerState::Inactive => format!("{} is not active ({})", trigger.name, trigger.detail),
-                TriggerState::Failed(error) => format!("{} failed: {error}", trigger.name),
-                TriggerState::FallenBack(error) => {
-                    format!(
-                        "{} falls back ({}) because its source failed: {error}",
-                        trigger.name, trigger.detail
-                    )
-                }
-                TriggerState::Resource => format!("{} is left to the HPA", trigger.name),
-            });
-        words.collect::<Vec<_>>().join(", ")
+        in_words(self.triggers.iter().chain(self.composite))
     }
+}
+
+/// Each trigger with its value, target and state.
+pub(crate) fn in_words<'a>(triggers: impl IntoIterator<Item = &'a TriggerView>) -> String {
+    let words = triggers.into_iter().map(|trigger| match &trigger.state {
+        TriggerState::Active => format!("{} is active ({})", trigger.name, trigger.detail),
+        TriggerState::Inactive => format!("{} is not active ({})", trigger.name, trigger.detail),
+        TriggerState::Failed(error) => format!("{} failed: {error}", trigger.name),
+        TriggerState::FallenBack(error) => {
+            format!(
+                "{} falls back ({}) because its source failed: {error}",
+                trigger.name, trigger.detail
+            )
+        }
+        TriggerState::Resource => format!("{} is left to the HPA", trigger.name),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 impl Decision {
@@ -281,7 +286,7 @@ impl Decision {
     }
 }
 
-fn condition_active(forced: bool) -> Condition {
+pub(crate) fn condition_active(forced: bool) -> Condition {
     let message = if forced {
         "Scaling is performed because activation is forced by an annotation"
     } else {
@@ -290,7 +295,7 @@ fn condition_active(forced: bool) -> Condition {
     Condition::new("Active", "True", "ScalerActive", message)
 }
 
-fn condition_inactive() -> Condition {
+pub(crate) fn condition_inactive() -> Condition {
     Condition::new(
         "Active",
         "False",

@@ -17,6 +17,9 @@ use k8s_openapi::{
     api::autoscaling::v2::HorizontalPodAutoscaler, apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 
+/// Which release wrote an HPA.
+const VERSION_LABEL: &str = "app.kubernetes.io/version";
+
 /// A HorizontalPodAutoscaler whose specification and status stay JSON.
 #[derive(Clone, Debug, Default, Resource, Serialize, Deserialize)]
 #[resource(inherit = "HorizontalPodAutoscaler")]
@@ -115,7 +118,7 @@ fn labels(object: &ScaledObject, keda_version: &str) -> BTreeMap<String, String>
         .collect();
     let own = [
         ("app.kubernetes.io/name", name),
-        ("app.kubernetes.io/version", keda_version.to_owned()),
+        (VERSION_LABEL, keda_version.to_owned()),
         ("app.kubernetes.io/part-of", object.name_any()),
         ("app.kubernetes.io/managed-by", keda::MANAGED_BY.to_owned()),
     ];
@@ -196,7 +199,8 @@ fn target_value(target: &MetricTarget) -> Value {
 /// Whether `current` lacks anything that `desired` has.
 ///
 /// Labels, annotations and owners are compared by containment, as is the specification except for the list of metrics,
-/// which must be as long, and the behaviour, which must be the same once the API server's defaults are filled in.
+/// which must be as long, and the behaviour, which must be the same once the API server's defaults are filled in. The
+/// label of the version says who wrote last; another one alone is no reason to write.
 #[must_use]
 pub fn needs_update(current: &Autoscaler, desired: &Autoscaler) -> bool {
     let has_all = |current: &BTreeMap<String, String>, desired: &BTreeMap<String, String>| {
@@ -208,9 +212,10 @@ pub fn needs_update(current: &Autoscaler, desired: &Autoscaler) -> bool {
             .iter()
             .any(|known| known.uid == owner.uid && known.controller == owner.controller)
     });
-    let same_metadata = owned
-        && has_all(current.labels(), desired.labels())
-        && has_all(current.annotations(), desired.annotations());
+    let mut labels = desired.labels().clone();
+    labels.remove(VERSION_LABEL);
+    let same_metadata =
+        owned && has_all(current.labels(), &labels) && has_all(current.annotations(), desired.annotations());
     let same_behavior =
         with_defaults(current.spec.get("behavior")) == with_defaults(desired.spec.get("behavior"));
     let mut rest = desired.spec.clone();

@@ -11,7 +11,7 @@
 //! controller reads, calls one, and writes.
 
 mod autoscaler;
-mod check;
+pub(crate) mod check;
 pub mod controller;
 pub mod decision;
 pub mod external_metrics;
@@ -21,12 +21,12 @@ pub mod formula;
 pub mod hpa;
 pub mod modifiers;
 pub mod plan;
-mod prepare;
-mod reconcile;
+pub(crate) mod prepare;
+pub(crate) mod reconcile;
 pub mod samples;
 mod signals;
 mod standby;
-mod state;
+pub(crate) mod state;
 pub mod status;
 pub mod target;
 #[cfg(test)]

@@ -147,6 +147,21 @@ pub enum BuildError {
     Authentication(#[from] kube::Error),
 }
 
+/// Whose triggers are built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// Its namespace.
+    pub(crate) namespace: &'a str,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its triggers.
+    pub(crate) triggers: &'a [ScaleTrigger],
+    /// The containers that they may refer to, where those are known.
+    pub(crate) containers: Option<Containers<'a>>,
+    /// Whether a formula makes one metric of them.
+    pub(crate) as_metric_source: bool,
+}
+
 /// Resolves authentications and environment, and parses every trigger.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -164,24 +179,44 @@ impl Builder {
     /// # Errors
     /// If the API server does not answer. What is wrong with the object is in the findings.
     pub async fn build(&self, object: &ScaledObject, target: Option<&Target>) -> Result<Built, BuildError> {
-        let mut built = Built {
-            triggers: Vec::new(),
-            findings: rules::about(object),
-            uses: BTreeSet::new(),
-            uses_containers: false,
-        };
         let namespace = object.namespace().unwrap_or_default();
-        let namespace = namespace.as_str();
-        built.uses_containers = self.needs_containers(namespace, &object.spec.triggers);
-        let containers = match target.filter(|_| built.uses_containers) {
+        let uses_containers = self.needs_containers(&namespace, &object.spec.triggers);
+        let containers = match target.filter(|_| uses_containers) {
             Some(target) => Some(self.targets.containers(target).await?),
             None => None,
         };
-        let containers = containers.as_ref().map(|all| Containers {
-            all,
-            default: object.spec.scale_target_ref.env_source_container_name.as_deref(),
-        });
-        for (index, trigger) in object.spec.triggers.iter().enumerate() {
+        let subject = Subject {
+            namespace: &namespace,
+            name: &object.name_any(),
+            triggers: &object.spec.triggers,
+            containers: containers.as_ref().map(|all| Containers {
+                all,
+                default: object.spec.scale_target_ref.env_source_container_name.as_deref(),
+            }),
+            as_metric_source: object.spec.scaling_modifiers().is_some(),
+        };
+        let mut built = self.build_triggers(&subject, rules::about(object)).await?;
+        built.uses_containers = uses_containers;
+        Ok(built)
+    }
+
+    /// Builds the triggers of an object; what is found out about them comes after `findings`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub(crate) async fn build_triggers(
+        &self,
+        subject: &Subject<'_>,
+        findings: Findings,
+    ) -> Result<Built, BuildError> {
+        let mut built = Built {
+            triggers: Vec::new(),
+            findings,
+            uses: BTreeSet::new(),
+            uses_containers: false,
+        };
+        let (namespace, containers) = (subject.namespace, subject.containers);
+        for (index, trigger) in subject.triggers.iter().enumerate() {
             let mut resolution = match &trigger.authentication_ref {
                 Some(reference) => self.resolver.resolve(namespace, reference, containers).await?,
                 None => Resolution::default(),
@@ -201,8 +236,8 @@ impl Builder {
                     metric_type: trigger.metric_type().unwrap_or_default(),
                     pod_identity: resolution.pod_identity,
                     namespace: namespace.to_owned(),
-                    name: object.name_any(),
-                    as_metric_source: object.spec.scaling_modifiers().is_some(),
+                    name: subject.name.to_owned(),
+                    as_metric_source: subject.as_metric_source,
                 },
             };
             let planned = self.plan(index, trigger, &input, &mut built.findings);

@@ -19,7 +19,7 @@ use crate::{
 
 /// Why an object does not run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Something is wrong with it, or with what it refers to.
     #[error("{0}")]
     Wrong(String),

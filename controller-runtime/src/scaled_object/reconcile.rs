@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How often the API server may fail to answer before that is said.
-pub(super) const PATIENCE: u32 = 5;
+pub(crate) const PATIENCE: u32 = 5;
 /// What readers of the metrics of a paused object are told.
 pub(super) const PAUSED: &str = "it is paused by an annotation";
 
@@ -65,7 +65,7 @@ impl Core {
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
         let object = self.ensure_metadata(key, object).await?;
-        let seen = Fingerprint::of(&object);
+        let seen = Fingerprint::of(&*object);
         let is_new = turn
             .seen
             .as_ref()
@@ -85,7 +85,7 @@ impl Core {
         }
         let (types, authentications) = status::summarize(&object.spec.triggers);
         turn.status.triggers_types = Some(types);
-        turn.status.authentications_types = Some(authentications);
+        turn.status.authentications_types = Some(authentications).filter(|names| !names.is_empty());
         let plan = prepared.plan?;
         self.inform(&object, turn, &prepared.findings, &prepared.built);
         let made = self.ensure_autoscaler(key, &plan, turn).await?;

@@ -14,7 +14,7 @@ use crate::{
     lease::Leadership,
     queue::WorkQueue,
     store::{Change, ObjectKey},
-    trigger_auth::DependencyKind,
+    trigger_auth::{DependencyKind, dependents::Listener},
 };
 
 /// Turns what was watched into keys.
@@ -23,6 +23,8 @@ pub(super) struct Signals {
     pub(super) queue: WorkQueue<ObjectKey>,
     pub(super) entries: Entries,
     pub(super) leadership: Leadership,
+    /// Who else builds triggers.
+    pub(super) listener: Listener,
 }
 
 impl Signals {
@@ -43,7 +45,8 @@ impl Signals {
                     entry.learn(object);
                 }
                 let same = |previous: &Arc<ScaledObject>| {
-                    previous.uid() == object.uid() && Fingerprint::of(previous) == Fingerprint::of(object)
+                    previous.uid() == object.uid()
+                        && Fingerprint::of(&**previous) == Fingerprint::of(&**object)
                 };
                 if !previous.as_ref().is_some_and(same) {
                     self.queue.add(key);
@@ -130,12 +133,11 @@ impl Signals {
     ) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
         let signals = self.clone();
         move |change| {
-            for key in signals
-                .entries
-                .of_dependency(&(kind, ObjectKey::of(&**change.object())))
-            {
+            let dependency = (kind, ObjectKey::of(&**change.object()));
+            for key in signals.entries.of_dependency(&dependency) {
                 signals.reconcile(key);
             }
+            signals.listener.tell(&dependency);
         }
     }
 }

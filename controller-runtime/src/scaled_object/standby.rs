@@ -46,7 +46,7 @@ impl Core {
     /// Makes readers of metrics see how the object runs, or why it does not.
     async fn follow(&self, key: &ObjectKey, object: &Arc<ScaledObject>, entry: &Entry, turn: &mut Turn) {
         turn.retry_at = None;
-        turn.seen = Some(Fingerprint::of(object));
+        turn.seen = Some(Fingerprint::of(&**object));
         if object.is_paused() {
             turn.rest();
             return entry.live(|live| live.stop(PAUSED));

@@ -20,7 +20,13 @@ use super::{
     samples::Taken,
     status,
 };
-use crate::{store::ObjectKey, trigger_auth::Dependency};
+use crate::{
+    store::ObjectKey,
+    trigger_auth::{
+        Dependency,
+        dependents::{Dependents, unlink},
+    },
+};
 
 /// All objects. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -36,18 +42,7 @@ struct Index {
     /// Which objects scale a workload of this name.
     by_target: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// What each object was built from.
-    uses: BTreeMap<ObjectKey, BTreeSet<Dependency>>,
-    /// Which objects were built from this.
-    by_dependency: BTreeMap<Dependency, BTreeSet<ObjectKey>>,
-}
-
-fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectKey>>, from: &K, object: &ObjectKey) {
-    if let Some(objects) = map.get_mut(from) {
-        objects.remove(object);
-        if objects.is_empty() {
-            map.remove(from);
-        }
-    }
+    dependents: Dependents,
 }
 
 /// One object.
@@ -185,18 +180,30 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(crate) fn of(object: &ScaledObject) -> Self {
+    pub(crate) fn of<K: kube::Resource>(object: &K) -> Self {
         Self {
-            generation: object.metadata.generation,
+            generation: object.meta().generation,
             labels: object.labels().clone(),
             annotations: object.annotations().clone(),
             finalizers: object.finalizers().to_vec(),
-            is_deleted: object.metadata.deletion_timestamp.is_some(),
+            is_deleted: object.meta().deletion_timestamp.is_some(),
         }
     }
 
     pub(crate) fn generation(&self) -> Option<i64> {
         self.generation
+    }
+}
+
+/// What came of a sample, with a value for every metric of the trigger.
+pub(crate) fn whole(trigger: &PlannedTrigger, taken: &Taken) -> Result<Sample, Error> {
+    let expected = trigger.external().count();
+    match &taken.result {
+        Ok(sample) if sample.values.len() < expected => Err(Error::invalid(format!(
+            "the source gave {} values, expected {expected}",
+            sample.values.len()
+        ))),
+        result => result.clone(),
     }
 }
 
@@ -232,9 +239,7 @@ impl Entries {
             if let Some(target) = index.targets.remove(key) {
                 unlink(&mut index.by_target, &target, key);
             }
-            for dependency in index.uses.remove(key).unwrap_or_default() {
-                unlink(&mut index.by_dependency, &dependency, key);
-            }
+            index.dependents.set(key, BTreeSet::new());
         });
     }
 
@@ -251,19 +256,7 @@ impl Entries {
 
     /// Says what an object was built from.
     pub(crate) fn set_dependencies(&self, key: &ObjectKey, uses: BTreeSet<Dependency>) {
-        self.with(|index| {
-            for dependency in index.uses.remove(key).unwrap_or_default() {
-                unlink(&mut index.by_dependency, &dependency, key);
-            }
-            for dependency in &uses {
-                index
-                    .by_dependency
-                    .entry(dependency.clone())
-                    .or_default()
-                    .insert(key.clone());
-            }
-            index.uses.insert(key.clone(), uses);
-        });
+        self.with(|index| index.dependents.set(key, uses));
     }
 
     /// The objects that scale a workload.
@@ -281,15 +274,7 @@ impl Entries {
 
     /// The objects that were built from something.
     pub(crate) fn of_dependency(&self, dependency: &Dependency) -> Vec<ObjectKey> {
-        self.with(|index| {
-            index
-                .by_dependency
-                .get(dependency)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect()
-        })
+        self.with(|index| index.dependents.of(dependency))
     }
 
     /// Makes the next turn of an object reconcile it.
@@ -383,14 +368,7 @@ impl Live {
         trigger: &PlannedTrigger,
         taken: &Taken,
     ) -> (Standing, bool) {
-        let expected = trigger.external().count();
-        let result = match &taken.result {
-            Ok(sample) if sample.values.len() < expected => Err(Error::invalid(format!(
-                "the source gave {} values, expected {expected}",
-                sample.values.len()
-            ))),
-            result => result.clone(),
-        };
+        let result = whole(trigger, taken);
         let counted = self.counted.entry(trigger.index).or_insert(0);
         let mut changed = false;
         if taken.sequence > *counted {

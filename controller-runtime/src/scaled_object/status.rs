@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use scaler_api::keda::{Condition, ScaleTrigger, ScaledObjectStatus};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The conditions in the order in which KEDA shows them.
@@ -9,17 +10,23 @@ const ORDER: [&str; 5] = ["Ready", "Active", "Fallback", "Paused", "HPAActive"];
 
 /// Adds the conditions that every ScaledObject has from the start.
 pub fn initialize(status: &mut ScaledObjectStatus) {
-    let conditions = status.conditions.get_or_insert_default();
-    for (type_, initially) in [
+    let initially = [
         ("Ready", "Unknown"),
         ("Active", "Unknown"),
         ("Fallback", "Unknown"),
         ("Paused", "False"),
-    ] {
-        if !conditions.iter().any(|condition| condition.type_ == type_) {
-            let status = initially.to_owned();
+    ];
+    add_conditions(&mut status.conditions, &initially);
+}
+
+/// Adds conditions that are not there yet.
+pub(crate) fn add_conditions(conditions: &mut Option<Vec<Condition>>, initially: &[(&str, &str)]) {
+    let conditions = conditions.get_or_insert_default();
+    for (type_, initially) in initially {
+        if !conditions.iter().any(|condition| condition.type_ == *type_) {
+            let status = (*initially).to_owned();
             conditions.push(Condition {
-                type_: type_.to_owned(),
+                type_: (*type_).to_owned(),
                 status,
                 reason: None,
                 message: None,
@@ -31,7 +38,12 @@ pub fn initialize(status: &mut ScaledObjectStatus) {
 
 /// Sets a condition; whether its status or reason changed.
 pub fn set_condition(status: &mut ScaledObjectStatus, condition: Condition) -> bool {
-    let conditions = status.conditions.get_or_insert_default();
+    put_condition(&mut status.conditions, condition)
+}
+
+/// Puts a condition among others; whether its status or reason changed.
+pub(crate) fn put_condition(conditions: &mut Option<Vec<Condition>>, condition: Condition) -> bool {
+    let conditions = conditions.get_or_insert_default();
     match conditions.iter_mut().find(|known| known.type_ == condition.type_) {
         Some(known) => {
             let changed = known.status != condition.status || known.reason != condition.reason;
@@ -167,7 +179,7 @@ pub fn resumed_last_active(
 
 /// A merge patch of the status subresource from `before` to `after`; none where nothing changed.
 #[must_use]
-pub fn patch(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Value> {
+pub fn patch<S: PartialEq + Serialize>(before: &S, after: &S) -> Option<Value> {
     if before == after {
         return None;
     }

@@ -3,6 +3,7 @@
 //! Contents of Secrets and ConfigMaps are read when a trigger is built and not kept. What was used is returned as
 //! [`Dependency`]s: informers over metadata alone tell when one of them changes, and the trigger is built anew.
 
+pub(crate) mod dependents;
 pub mod environment;
 
 use std::{

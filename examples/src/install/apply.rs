@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt as _,
     api::{Patch, PatchParams},
     core::{DynamicObject, GroupVersionKind},
     discovery,
@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{
     arguments,
     connect::{Target, label},
+    crds,
 };
 
 /// Who owns the fields.
@@ -83,6 +84,10 @@ pub async fn apply(client: &Client, objects: &[Value], report: &dyn Fn(&str)) ->
                 .await
                 .with_context(|| label.clone())?;
         }
+        if kind == "CustomResourceDefinition" && is_foreign(&api, &name, object).await? {
+            report(&format!("{label} left: it did not come with the autoscaler"));
+            continue;
+        }
         let params = PatchParams::apply(MANAGER).force();
         api.patch(&name, &params, &Patch::Apply(object))
             .await
@@ -93,6 +98,16 @@ pub async fn apply(client: &Client, objects: &[Value], report: &dyn Fn(&str)) ->
         report(&format!("{label} applied"));
     }
     Ok(())
+}
+
+/// Whether somebody else has brought a definition that would come with the installation. It would be taken for ours from
+/// then on, and go with `autoscaler uninstall`, with every object of it.
+async fn is_foreign(api: &Api<DynamicObject>, name: &str, object: &Value) -> kube::Result<bool> {
+    let is_ours = |object: &DynamicObject| {
+        object.labels().get(crds::OWNER_LABEL).map(String::as_str) == Some(crds::OWNER)
+    };
+    let comes_with_us = object["metadata"]["labels"][crds::OWNER_LABEL] == crds::OWNER;
+    Ok(comes_with_us && api.get_opt(name).await?.is_some_and(|found| !is_ours(&found)))
 }
 
 /// Waits until what is just being deleted is gone: what is applied to it would go with it.

@@ -42,7 +42,7 @@ pub struct Record {
     pub decisions: Vec<DecisionEntry>,
     /// Every Kubernetes event.
     pub events: Vec<EventEntry>,
-    /// Each ScaledObject, HPA, NodePool and NodeClaim whenever its spec or conditions changed.
+    /// Each ScaledObject, ScaledJob, HPA, NodePool and NodeClaim whenever its spec or conditions changed.
     pub objects: Vec<ObjectEntry>,
 }
 

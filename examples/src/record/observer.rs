@@ -118,7 +118,7 @@ impl Observer {
                 self.claim(&key, object);
                 self.keep(key, object);
             }
-            "ScaledObject" | "HorizontalPodAutoscaler" | "NodePool" => self.keep(key, object),
+            "ScaledObject" | "ScaledJob" | "HorizontalPodAutoscaler" | "NodePool" => self.keep(key, object),
             _ => {}
         }
     }

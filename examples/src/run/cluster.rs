@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller_runtime::admin::RequestMetrics;
+use controller_runtime::{admin::RequestMetrics, lease::Writes};
 use http::{HeaderValue, header};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -14,17 +14,19 @@ use kube::{
 };
 
 use super::config::{Provider, Settings};
+use crate::names;
 
 /// How often the cluster is asked whether it is there, and whether it has what is missing.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// A client without a throttle on this side.
+/// A client without a throttle on this side. Its requests are counted, and its writes seen through.
 ///
 /// # Errors
 /// If there is no configuration of a cluster, or it cannot be used.
 pub(super) async fn client(
     settings: &Settings,
     requests: &RequestMetrics,
+    writes: &Writes,
 ) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions {
         context: settings.context.clone(),
@@ -53,6 +55,7 @@ pub(super) async fn client(
     let client = ClientBuilder::try_from(config)
         .context("the API server cannot be spoken to")?
         .with_layer(requests)
+        .with_layer(writes)
         .build();
     Ok((client, server))
 }
@@ -106,6 +109,7 @@ fn needs(settings: &Settings) -> Vec<Needed> {
     if settings.pods {
         needs.extend([
             needed("keda.sh", "v1alpha1", "scaledobjects"),
+            needed("keda.sh", "v1alpha1", "scaledjobs"),
             needed("keda.sh", "v1alpha1", "triggerauthentications"),
             needed("keda.sh", "v1alpha1", "clustertriggerauthentications"),
         ]);
@@ -186,6 +190,8 @@ pub(super) async fn ensure_namespace(client: &Client, name: &str) -> kube::Resul
     let namespace = Namespace {
         metadata: kube::api::ObjectMeta {
             name: Some(name.to_owned()),
+            // What `autoscaler uninstall` may take away again, if nothing else is in it by then.
+            labels: Some([("app.kubernetes.io/name".to_owned(), names::NAME.to_owned())].into()),
             ..kube::api::ObjectMeta::default()
         },
         ..Namespace::default()

@@ -1,10 +1,14 @@
 //! Which replica writes.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
+};
 
-use controller_runtime::lease::{Elector, ElectorOptions, Leadership};
-use kube::Client;
-use scaler_api::SharedClock;
+use controller_runtime::{
+    lease::{Elector, ElectorOptions, Leadership, Writes},
+    runtime::Runtime,
+};
 
 use super::{
     config::Settings,
@@ -19,9 +23,11 @@ pub(super) struct Election {
 }
 
 impl Election {
+    /// Its events are published by the recorder of `runtime`; what this process writes goes through `writes`.
+    ///
     /// # Errors
     /// If the durations do not go together.
-    pub(super) fn new(settings: &Settings, client: Client, clock: SharedClock) -> anyhow::Result<Self> {
+    pub(super) fn new(settings: &Settings, runtime: &Runtime, writes: Writes) -> anyhow::Result<Self> {
         let identity = identity();
         let election = &settings.election;
         let make = || {
@@ -33,7 +39,12 @@ impl Election {
                 renew_deadline: election.renew_deadline,
                 retry_period: election.retry_period,
             };
-            Elector::new(client, clock, options)
+            let elector = Elector::new(runtime.client.clone(), Arc::clone(&runtime.clock), options)?;
+            anyhow::Ok(
+                elector
+                    .with_recorder(runtime.recorder.clone())
+                    .with_writes(writes),
+            )
         };
         let elector = election.enabled.then(make).transpose()?;
         Ok(Self { elector, identity })

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 #[cfg(feature = "kwok")]
 use controller_runtime::node_autoscaler::{self, NodeAutoscaler};
-use controller_runtime::pod_autoscaler::{self, PodAutoscaler};
+use controller_runtime::{
+    admission::webhook::Stores,
+    pod_autoscaler::{self, PodAutoscaler},
+};
 use metrics_adapter::ExternalMetrics;
 #[cfg(feature = "kwok")]
 use provisioner::{
@@ -26,19 +29,35 @@ fn registry() -> Registry {
     registry
 }
 
-/// Starts the pod half; gives what HPAs read.
-pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Arc<dyn ExternalMetrics> {
-    let pods = pods(process);
-    let metrics = pods.external_metrics();
+/// What the API server asks the pod half about.
+#[derive(Clone)]
+pub(super) struct Answers {
+    /// What HPAs read.
+    pub(super) metrics: Arc<dyn ExternalMetrics>,
+    /// The trigger types that objects may have.
+    pub(super) registry: Arc<Registry>,
+    /// What objects are compared with.
+    pub(super) stores: Stores,
+}
+
+/// Starts the pod half; gives what it has the answers from.
+pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Answers {
+    let registry = Arc::new(registry());
+    let pods = pods(process, Arc::clone(&registry));
+    let answers = Answers {
+        metrics: pods.external_metrics(),
+        registry,
+        stores: pods.watched(),
+    };
     process.add_caches("pod-caches", pods.ready());
     let heartbeat = process.heartbeat("pods");
     lives
         .working
         .add("the pod half", async move { heartbeat.beside(pods.run()).await });
-    metrics
+    answers
 }
 
-fn pods(process: &Process) -> PodAutoscaler {
+fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
     let Settings {
         namespaces,
         sample_max_age,
@@ -61,7 +80,7 @@ fn pods(process: &Process) -> PodAutoscaler {
         cluster_object_namespace: cluster_object_namespace.clone(),
         ..pod_autoscaler::Config::default()
     };
-    PodAutoscaler::new(process.runtime.clone(), Arc::new(registry()), context, config)
+    PodAutoscaler::new(process.runtime.clone(), registry, context, config)
 }
 
 /// Starts the node half.

@@ -44,8 +44,10 @@ impl Listeners {
                 "the metrics adapter",
                 settings.pods.then_some(settings.adapter_address),
             ),
-            // Nothing answers there yet.
-            webhook: None,
+            webhook: bind(
+                "the admission webhook",
+                settings.webhook_address.filter(|_| settings.pods),
+            ),
         };
         anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
         let address = |listener: &Option<TcpListener>| {

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use controller_runtime::{
     admin::{self, Health, Heartbeat, Metrics},
     certificates::{self, Keeper, Source},
+    lease::Writes,
     runtime::{Readiness, Runtime},
 };
 use kube::Client;
@@ -32,7 +33,10 @@ use crate::names;
 const STANDSTILL: Duration = Duration::from_secs(60);
 /// How long taking back the registration may take.
 const TAKE_BACK: Duration = Duration::from_secs(5);
-/// How long requests are still accepted after readiness is over: as long as a Service takes to look elsewhere.
+/// How long the last events may take.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long requests are still accepted after readiness is over: as long as a Service takes to look elsewhere, or the next
+/// leader to register.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// What every part of the process is given.
@@ -60,6 +64,8 @@ pub(super) struct Process {
 pub(super) struct Lives {
     /// What watches and writes: dropped first.
     pub(super) working: Parts,
+    /// What tells of the work: goes on until everything is told.
+    telling: Parts,
     /// The election: told to release the Lease once nothing writes any more.
     pub(super) electing: Parts,
     /// The listeners: told to end last, when their requests have their answers.
@@ -72,6 +78,7 @@ impl Lives {
         tokio::select! {
             biased;
             error = self.working.failure() => error,
+            error = self.telling.failure() => error,
             error = self.electing.failure() => error,
             error = self.serving.failure() => error,
         }
@@ -92,16 +99,19 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let (mut listeners, addresses) = Listeners::bind(&settings)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let requests = metrics.add_requests("autoscaler_api", "to the API server");
-    let (client, server) = cluster::client(&settings, &requests).await?;
+    let writes = Writes::default();
+    let (client, server) = cluster::client(&settings, &requests, &writes).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let election = Election::new(&settings, client.clone(), Arc::clone(&clock))?;
     let (runtime, events) = Runtime::new(client.clone(), clock, "autoscaler");
+    let election = Election::new(&settings, &runtime, writes)?;
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
+    metrics.add_work(&runtime.work);
     let own = own_certificate(&settings)?;
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {
             client: client.clone(),
+            identity: election.identity().to_owned(),
             namespace: settings.pod_namespace.clone(),
             service: settings.service.clone(),
             address: settings.advertise_address?,
@@ -126,7 +136,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     process.announce(&server, election.identity());
 
     let mut lives = Lives::default();
-    lives.working.add("the writer of events", events);
+    lives.telling.add("the writer of events", events);
     let counting = process.metrics.add_decisions(&process.runtime.decisions);
     lives.working.add("the counter of decisions", counting);
     let outcome = process.live(&mut lives, &mut listeners, election).await;
@@ -218,10 +228,10 @@ impl Process {
         };
         prepared?;
         if self.settings.pods {
-            let metrics = halves::start_pods(self, lives);
+            let answers = halves::start_pods(self, lives);
             let kept = self.keep_certificate(lives);
             let certificate = kept.unwrap_or_else(|| self.certificate.clone());
-            serving::start(self, lives, listeners, certificate, metrics);
+            serving::start(self, lives, listeners, certificate, answers);
         }
         if let Some(provider) = self.settings.nodes {
             halves::start_nodes(self, provider, lives)?;
@@ -309,7 +319,10 @@ impl Process {
             certificates::Options {
                 cluster_domain: settings.cluster_domain.clone(),
                 api_services: told(settings.patch_api_service, names::API_SERVICE),
-                validating_webhooks: told(settings.patch_webhook, names::WEBHOOK_CONFIGURATION),
+                validating_webhooks: told(
+                    settings.patch_webhook && self.addresses.webhook.is_some(),
+                    names::WEBHOOK_CONFIGURATION,
+                ),
                 ..certificates::Options::new(source, &settings.pod_namespace, &settings.service)
             },
         );
@@ -335,18 +348,31 @@ impl Process {
         });
     }
 
-    /// Ends in order: no new requests, no more writes, the registration and the Lease, the listeners.
+    /// Ends in order: no more writes, the Lease, then, when others have had time to look elsewhere, what is left of the
+    /// registration, and the listeners.
     async fn end(&self, lives: Lives) -> anyhow::Result<()> {
         self.ending.begin();
         let Lives {
             mut working,
+            mut telling,
             mut electing,
             mut serving,
         } = lives;
         let in_order = async {
             let led = self.runtime.leadership.leads();
             working.stop().await;
-            if let Some(registration) = self.registration.as_ref().filter(|_| led) {
+            self.releasing.begin();
+            electing.finish().await?;
+            // The last events are about the Lease. They are worth a moment, but no failure.
+            tokio::time::timeout(LAST_EVENTS, self.runtime.recorder.written())
+                .await
+                .ok();
+            telling.stop().await;
+            let registration = self.registration.as_ref().filter(|_| led);
+            if self.is_behind_service() || registration.is_some() {
+                tokio::time::sleep(LAST_REQUESTS).await;
+            }
+            if let Some(registration) = registration {
                 // An API server that is away must not keep the rest from ending.
                 if tokio::time::timeout(TAKE_BACK, registration.remove())
                     .await
@@ -354,11 +380,6 @@ impl Process {
                 {
                     tracing::error!("the registration with the API server was not taken back in time");
                 }
-            }
-            self.releasing.begin();
-            electing.finish().await?;
-            if self.is_behind_service() {
-                tokio::time::sleep(LAST_REQUESTS).await;
             }
             self.draining.begin();
             serving.finish().await

@@ -2,7 +2,8 @@
 //!
 //! Inside a cluster the installation holds a Service, an APIService and a webhook configuration. Outside there is nobody
 //! who could install them for a process whose address is only known when it runs, so the leader does. It takes them away
-//! again at an orderly end: an APIService that nobody answers hurts the whole cluster.
+//! again at an orderly end, unless another leader has put its own in their place: an APIService that nobody answers hurts
+//! the whole cluster.
 
 use std::{
     fmt,
@@ -29,6 +30,10 @@ use crate::names;
 /// Who writes these objects, and what marks them as made here.
 const MANAGER: &str = "autoscaler-run";
 const MARK: &str = "app.kubernetes.io/managed-by";
+/// Annotation: which process applied an object last.
+const PROCESS: &str = "autoscaler.dev/process";
+/// How often an object may change while it is being taken away; the API server itself writes an APIService's status.
+const ATTEMPTS: u32 = 5;
 /// How often it is looked after that they are as they shall be.
 const PERIOD: Duration = Duration::from_secs(30);
 /// How soon after a refusal.
@@ -45,6 +50,8 @@ const CHECKED: [(&str, &str); 4] = [
 #[derive(Clone)]
 pub(super) struct Registration {
     pub(super) client: Client,
+    /// The process, in a word that no other has.
+    pub(super) identity: String,
     pub(super) namespace: String,
     pub(super) service: String,
     /// Where the API server reaches the process.
@@ -92,13 +99,17 @@ impl Registration {
         Ok(())
     }
 
-    /// Takes away what this process applied, the APIService first; what another made since then stays.
+    /// Takes away what this process applied, the APIService first; what another process has applied since then stays.
     pub(super) async fn remove(&self) {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
         let removed = async {
-            remove(&self.api_services(), names::API_SERVICE).await?;
-            remove(&self.webhooks(), names::WEBHOOK_CONFIGURATION).await?;
-            remove(&services, &self.service).await
+            self.remove_own(&self.api_services(), names::API_SERVICE, |found| {
+                self.is_behind(found)
+            })
+            .await?;
+            self.remove_own(&self.webhooks(), names::WEBHOOK_CONFIGURATION, |_| true)
+                .await?;
+            self.remove_own(&services, &self.service, |_| true).await
         };
         match removed.await {
             Ok(()) => tracing::info!("the registration with the API server is taken back"),
@@ -108,6 +119,61 @@ impl Registration {
                 names::API_SERVICE
             ),
         }
+    }
+
+    /// Takes an object away if this process was the last to apply it, and nobody does so meanwhile.
+    async fn remove_own<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        leads_here: impl Fn(&K) -> bool,
+    ) -> kube::Result<()>
+    where
+        K: Resource + Clone + DeserializeOwned + fmt::Debug,
+    {
+        for attempt in 1.. {
+            let Some(found) = api.get_opt(name).await? else {
+                return Ok(());
+            };
+            let is_own = found.labels().get(MARK).map(String::as_str) == Some(MANAGER)
+                && found.annotations().get(PROCESS) == Some(&self.identity)
+                && leads_here(&found);
+            if !is_own {
+                return Ok(());
+            }
+            let params = DeleteParams {
+                preconditions: Some(Preconditions {
+                    uid: found.uid(),
+                    resource_version: found.resource_version(),
+                }),
+                ..DeleteParams::default()
+            };
+            match api.delete(name, &params).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+                Err(kube::Error::Api(status)) if status.is_conflict() && attempt < ATTEMPTS => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an APIService leads here; another may have been put over it, with the label left in place.
+    fn is_behind(&self, found: &APIService) -> bool {
+        let service = found.spec.as_ref().and_then(|spec| spec.service.as_ref());
+        service.is_some_and(|service| {
+            service.name.as_ref() == Some(&self.service)
+                && service.namespace.as_ref() == Some(&self.namespace)
+                && service.port == Some(i32::from(self.adapter_port))
+        })
+    }
+
+    /// The metadata of an object of this process.
+    fn metadata(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "labels": { MARK: MANAGER },
+            "annotations": { PROCESS: self.identity },
+        })
     }
 
     fn api_services(&self) -> Api<APIService> {
@@ -123,10 +189,12 @@ impl Registration {
     }
 
     fn service_object(&self) -> Value {
+        let mut metadata = self.metadata(&self.service);
+        metadata["namespace"] = json!(self.namespace);
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": { "name": self.service, "namespace": self.namespace, "labels": { MARK: MANAGER } },
+            "metadata": metadata,
             // The aggregation layer takes the name as a host, and an address is lexically one.
             "spec": { "type": "ExternalName", "externalName": self.address.to_string() },
         })
@@ -136,7 +204,7 @@ impl Registration {
         json!({
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
-            "metadata": { "name": names::API_SERVICE, "labels": { MARK: MANAGER } },
+            "metadata": self.metadata(names::API_SERVICE),
             "spec": {
                 "group": metrics_adapter::GROUP,
                 "version": metrics_adapter::VERSION,
@@ -182,7 +250,7 @@ impl Registration {
         Some(json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
-            "metadata": { "name": names::WEBHOOK_CONFIGURATION, "labels": { MARK: MANAGER } },
+            "metadata": self.metadata(names::WEBHOOK_CONFIGURATION),
             "webhooks": checks,
         }))
     }
@@ -197,29 +265,6 @@ where
     api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ())
 }
 
-async fn remove<K>(api: &Api<K>, name: &str) -> kube::Result<()>
-where
-    K: Resource + Clone + DeserializeOwned + fmt::Debug,
-{
-    let Some(found) = api.get_opt(name).await? else {
-        return Ok(());
-    };
-    if found.labels().get(MARK).map(String::as_str) != Some(MANAGER) {
-        return Ok(());
-    }
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: found.uid(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match api.delete(name, &params).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +275,7 @@ mod tests {
         });
         Registration {
             client: Client::new(nowhere, "default"),
+            identity: "host_1".to_owned(),
             namespace: "autoscaler".to_owned(),
             service: "autoscaler".to_owned(),
             address: [127, 0, 0, 1].into(),
@@ -254,6 +300,18 @@ mod tests {
         );
         let selector = &webhook["webhooks"][3]["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(selector["values"], json!(["shop"]));
+    }
+
+    #[tokio::test]
+    async fn an_api_service_that_leads_elsewhere_by_now_is_not_taken_back() {
+        let registration = registration(None);
+        let mut found = registration.api_service();
+        let is_behind =
+            |found: &Value| registration.is_behind(&serde_json::from_value(found.clone()).unwrap());
+        assert!(is_behind(&found));
+        found["spec"]["service"] =
+            json!({"namespace": "keda", "name": "keda-operator-metrics-apiserver", "port": 443});
+        assert!(!is_behind(&found));
     }
 
     #[tokio::test]

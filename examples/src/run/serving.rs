@@ -2,13 +2,15 @@
 
 use std::{net::TcpListener, sync::Arc};
 
+use controller_runtime::admission::webhook::{ValidationMetrics, Webhook};
 use metrics_adapter::{
     ExternalMetrics, MetricsAdapter,
-    server::{self, Delegated, DelegatedOptions, ServingCertificate},
+    server::{self, ClientAuthorities, Delegated, DelegatedOptions, ServingCertificate},
 };
 use tower::Layer as _;
 
 use super::{
+    halves::Answers,
     listeners::Listeners,
     process::{Lives, Process},
 };
@@ -19,7 +21,7 @@ pub(super) fn start(
     lives: &mut Lives,
     listeners: &mut Listeners,
     certificate: ServingCertificate,
-    metrics: Arc<dyn ExternalMetrics>,
+    answers: Answers,
 ) {
     let shown = certificate.clone();
     process
@@ -29,7 +31,11 @@ pub(super) fn start(
             false => Err("there is no serving certificate yet".to_owned()),
         });
     if let Some(listener) = listeners.adapter.take() {
-        adapter(process, lives, listener, certificate, metrics);
+        let metrics = Arc::clone(&answers.metrics);
+        adapter(process, lives, listener, certificate.clone(), metrics);
+    }
+    if let Some(listener) = listeners.webhook.take() {
+        webhook(process, lives, listener, certificate, answers);
     }
 }
 
@@ -74,4 +80,38 @@ fn adapter(
             () = delegated.run() => {}
         }
     });
+}
+
+/// Answers on every replica, from what the pod half watches anyway. The API server shows no certificate to webhooks
+/// unless it is told to, so whoever reaches the port may ask; the answers tell nothing that the question did not.
+fn webhook(
+    process: &Process,
+    lives: &mut Lives,
+    listener: TcpListener,
+    certificate: ServingCertificate,
+    answers: Answers,
+) {
+    let Answers { registry, stores, .. } = answers;
+    let validations = process.metrics.with_registry(ValidationMetrics::register);
+    let webhook = Webhook::new(process.client(), registry, stores, validations);
+    let asked = webhook.clone();
+    process
+        .health
+        .add_readiness("webhook-caches", move || match asked.is_ready() {
+            true => Ok(()),
+            false => Err("what objects are compared with is not known yet".to_owned()),
+        });
+    let requests = process
+        .metrics
+        .add_requests("autoscaler_webhook", "for admission");
+    let serve = server::serve(
+        listener,
+        certificate,
+        ClientAuthorities::none(),
+        requests.layer(webhook),
+        process.draining.begun(),
+    );
+    lives
+        .serving
+        .add_fallible("the admission webhook", async move { Ok(serve.await?) });
 }

@@ -3,7 +3,7 @@
 use controller_runtime::admission::{self, Severity};
 use scaler_api::{
     Registry, Source, TriggerInput,
-    keda::{ScaleTrigger, ScaledObject},
+    keda::{ScaleTrigger, ScaledJob, ScaledObject},
 };
 use serde_json::Value;
 
@@ -25,6 +25,13 @@ pub(super) fn story(story: &Story, registry: &Registry) -> Result<(), InputProbl
     {
         scaled_object(manifest, &story.manifests, registry, &mut problems);
     }
+    for manifest in story
+        .manifests
+        .iter()
+        .filter(|manifest| is_keda(manifest, "ScaledJob"))
+    {
+        scaled_job(manifest, registry, &mut problems);
+    }
     problems.or(())
 }
 
@@ -38,7 +45,11 @@ pub(super) fn targets(manifests: &[Manifest]) -> Vec<String> {
 }
 
 fn is_scaled_object(manifest: &Manifest) -> bool {
-    manifest.kind() == "ScaledObject" && manifest.api_version().starts_with("keda.sh/")
+    is_keda(manifest, "ScaledObject")
+}
+
+fn is_keda(manifest: &Manifest, kind: &str) -> bool {
+    manifest.kind() == kind && manifest.api_version().starts_with("keda.sh/")
 }
 
 struct Target<'a> {
@@ -111,6 +122,19 @@ fn scaled_object(manifest: &Manifest, all: &[Manifest], registry: &Registry, pro
             target.kind, target.name, target.namespace
         );
         problems.field(manifest, "spec.scaleTargetRef.name", message);
+    }
+}
+
+fn scaled_job(manifest: &Manifest, registry: &Registry, problems: &mut InputProblems) {
+    let object: ScaledJob = match serde_json::from_value(manifest.object.clone()) {
+        Ok(object) => object,
+        Err(error) => return problems.field(manifest, "spec", format!("is no ScaledJob: {error}")),
+    };
+    for finding in admission::scaled_job::check(&object, registry).at_least(Severity::AdmissionError) {
+        problems.field(manifest, finding.field.clone(), finding.message.clone());
+    }
+    for (index, trigger) in object.spec.triggers.iter().enumerate() {
+        trigger_metadata(manifest, index, trigger, registry, problems);
     }
 }
 

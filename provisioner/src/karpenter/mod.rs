@@ -63,8 +63,11 @@ fn without_required_spec(mut crd: CustomResourceDefinition) -> CustomResourceDef
             .schema
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut());
-        if let Some(required) = schema.and_then(|schema| schema.required.as_mut()) {
-            required.retain(|field| field != "spec");
+        // An empty list would be a change whenever the definition is applied: the API server keeps none.
+        if let Some(schema) = schema {
+            let required = schema.required.take().unwrap_or_default();
+            let left: Vec<String> = required.into_iter().filter(|field| field != "spec").collect();
+            schema.required = Some(left).filter(|left| !left.is_empty());
         }
     }
     crd

@@ -136,3 +136,54 @@ fn the_same_story_twice_is_the_same_to_the_byte() {
     let (first, second) = (tell(), tell());
     assert_eq!(first, second);
 }
+
+/// Changes what a claim requires, whether or not that is something.
+async fn require(world: &World, claim: &str, requirements: Value) {
+    let resource = kube::core::ApiResource::erase::<NodeClaim>(&());
+    let client = world.cluster.client("default");
+    let claims = Api::<kube::core::DynamicObject>::all_with(client, &resource);
+    let patch = Patch::Merge(json!({"spec": {"requirements": requirements}}));
+    claims
+        .patch(claim, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_cannot_be_read_loses_no_machine_and_stops_nobody() {
+    let mut world = World::new();
+    world.apply(deployment("web", 1, "1"));
+    world.wait_for("a pod is bound", |api| bound(api) == 1).await;
+    world.settle().await;
+    let machine = world.running().await.remove(0).id;
+    let name = world.claims()[0].name_any();
+    world.crash();
+    // As another release's definition may have it.
+    let mut definition = json!(crds().into_iter().find(|crd| crd.spec.names.kind == "NodeClaim"));
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    definition["spec"]["versions"][0]["schema"] = json!({"openAPIV3Schema": anything});
+    world.apply(definition);
+    let before = json!(world.claims()[0].spec.requirements);
+    require(&world, &name, json!("none")).await;
+    world.start();
+
+    world.apply(deployment("other", 1, "3"));
+    let both = |api: &ApiServer| bound(api) == 2;
+    world.wait_for("the other pod is bound, too", both).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let running = world.running().await;
+    assert!(
+        running.iter().any(|instance| instance.id == machine),
+        "{running:?}"
+    );
+    assert_eq!(running.len(), 2);
+
+    require(&world, &name, before).await;
+    world.scale("web", 0).await;
+    world.settle().await;
+    let running = world.running().await;
+    assert!(
+        !running.iter().any(|instance| instance.id == machine),
+        "what can be read again is worked on again: {running:?}"
+    );
+}

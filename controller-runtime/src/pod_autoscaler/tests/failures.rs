@@ -200,3 +200,70 @@ async fn a_query_without_the_selector_or_for_another_metric_is_refused() {
         assert_eq!(error.kind(), metrics_adapter::MetricErrorKind::NotFound);
     }
 }
+
+/// KEDA's definitions may be of another version, and take what these types cannot read.
+fn takes_anything(world: &World) {
+    let mut definition = serde_json::to_value(&keda::crds()[0]).unwrap();
+    let version = &mut definition["spec"]["versions"][0];
+    version["schema"] = json!({"openAPIV3Schema": {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        },
+    }});
+    world.apply(definition);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_read_keeps_no_other_one_from_being_scaled() {
+    let mut world = World::idle();
+    takes_anything(&world);
+    world.deployment("web", 0);
+    let odd = |name: &str| {
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"name": name, "namespace": "default"},
+        })
+    };
+    world.apply(odd("odd"));
+    world.scaled_object("so", &json!({}));
+    world.script.set("orders", 10.0);
+    world.restart();
+    world.pass(1).await;
+    assert_eq!(world.replicas("web"), 1);
+    let said = "Warning ScaledObjectCheckFailed the object cannot be read: missing field `spec`";
+    assert_eq!(world.events("odd"), [said]);
+
+    // One that comes later, and one that becomes so, which goes on as it was.
+    world.apply(odd("later"));
+    world
+        .patch(OBJECT, &json!({"spec": {"maxReplicaCount": "ten"}}))
+        .await;
+    world.pass(1).await;
+    assert_eq!(world.events("later"), [said]);
+    let said = "Warning ScaledObjectCheckFailed the object cannot be read: spec.maxReplicaCount: \
+                invalid type: string \"ten\", expected i32";
+    assert!(
+        world.events("so").contains(&said.to_owned()),
+        "{:?}",
+        world.events("so")
+    );
+    assert_eq!(world.metric("so", "s0-test-orders").await.unwrap(), "10");
+    world.script.set("orders", 0.0);
+    world.pass(30).await;
+    assert_eq!(world.replicas("web"), 0);
+    assert_eq!(world.hpa("keda-hpa-so").unwrap()["spec"]["maxReplicas"], 3);
+
+    // Repaired, and repaired by being gone.
+    world
+        .patch(OBJECT, &json!({"spec": {"maxReplicaCount": 7}}))
+        .await;
+    world.delete(&OBJECT.replace("/so", "/odd")).await;
+    world.pass(1).await;
+    assert_eq!(world.hpa("keda-hpa-so").unwrap()["spec"]["maxReplicas"], 7);
+    world.restart();
+    world.script.set("orders", 10.0);
+    world.pass(1).await;
+    assert_eq!(world.replicas("web"), 1);
+}

@@ -4,6 +4,7 @@ mod failures;
 mod modifiers;
 mod objects;
 mod replicas;
+mod scaled_jobs;
 mod story;
 
 use std::{sync::Arc, time::Duration};

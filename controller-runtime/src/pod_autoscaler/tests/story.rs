@@ -34,7 +34,6 @@ async fn a_new_object_gets_its_label_finalizer_and_status() {
             "triggersActivity": {METRIC: {"isActive": false}},
             "hpaName": "keda-hpa-aws-sqs-queue-scaledobject",
             "triggersTypes": "test",
-            "authenticationsTypes": "",
         })
     );
     let shown: Vec<_> = conditions

@@ -483,6 +483,27 @@ fn filling_up_to_the_minimum_is_silent_3_3_2d() {
 }
 
 #[test]
+fn the_last_activity_counts_to_the_second_as_the_api_keeps_it() {
+    let triggers = [trigger(TriggerState::Inactive)];
+    let late = |seconds, millis| at(seconds) + SignedDuration::from_millis(millis);
+    // (last active, now, goes to rest): a poll that is exactly the cooldown later may find either the earlier by jitter.
+    let cases = [
+        (late(990, 503), late(1000, 501), true),
+        (late(990, 501), late(1000, 503), true),
+        (late(990, 999), late(1000, 1), true),
+        (late(990, 503), late(1000, 0), false),
+        (late(990, 503), late(999, 999), false),
+    ];
+    for (last_active, now, rests) in cases {
+        let mut seen = seen(2, Bounds::default(), &triggers);
+        seen.cooldown.last_active = Some(last_active);
+        seen.now = now;
+        let rested = decide(&seen).step == Step::Deactivate { to: 0 };
+        assert_eq!(rested, rests, "{last_active} {now}");
+    }
+}
+
+#[test]
 fn with_modifiers_the_formula_alone_decides_as_section_3_2_says() {
     let composite = |state| TriggerView {
         name: "composite-metric".into(),

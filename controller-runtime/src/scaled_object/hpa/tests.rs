@@ -230,6 +230,11 @@ fn drift_is_what_is_missing_not_what_was_added() {
         &|hpa| _ = hpa.labels_mut().insert("added".into(), "x".into())
     ));
     assert!(!drift(&|hpa| hpa.spec["added"] = json!(1)));
+    // Another release made it: that alone is no reason to write on every HPA of a cluster.
+    assert!(!drift(&|hpa| {
+        let version = "app.kubernetes.io/version".to_owned();
+        _ = hpa.labels_mut().insert(version, "2.17.0".into());
+    }));
     assert!(!drift(&|hpa| {
         // As the API server stores it.
         hpa.spec["behavior"] = json!({

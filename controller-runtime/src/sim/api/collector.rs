@@ -3,7 +3,7 @@
 //! Commits note what may have to be done; [`run`] does it, one piece at a time, as its own task.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::{
-    Inner, crd,
+    Inner, crd, remaining,
     state::{Place, State},
     store::{Entry, Event, Verb},
     value,
@@ -333,7 +333,7 @@ fn drop_finalizer(state: &mut State, place: &Place, name: &str) {
     settle(state, &resource, &entry, object);
 }
 
-/// Deletes what is in a namespace; ends the namespace once nothing is.
+/// Deletes what is in a namespace; ends the namespace once nothing is, and says until then what is left.
 fn namespace(state: &mut State, name: &str) {
     let deleting = state
         .builtin("", "namespaces", name)
@@ -341,23 +341,65 @@ fn namespace(state: &mut State, name: &str) {
     if !deleting {
         return;
     }
+    let contents = contents(state, name);
+    if contents.is_empty() {
+        finalize(state, name);
+        return;
+    }
+    for place in contents {
+        let going = state
+            .entry_at(&place)
+            .is_none_or(|entry| value::is_deleting(&entry.value));
+        if !going {
+            delete(state, &place, Propagation::Background);
+        }
+    }
+    report(state, name);
+}
+
+/// Everything in a namespace.
+fn contents(state: &State, name: &str) -> Vec<Place> {
     let mut contents = Vec::new();
     for (index, store) in state.stores.iter().enumerate() {
         if state
             .resource_at(index)
             .is_some_and(|resource| resource.namespaced)
         {
-            contents.extend(store.range(Some(name)).map(|entry| (index, entry.clone())));
+            contents.extend(store.range(Some(name)).map(|entry| (index, entry.key.clone())));
         }
     }
-    if contents.is_empty() {
-        finalize(state, name);
+    contents
+}
+
+/// Says in the status of a namespace what it waits for.
+fn report(state: &mut State, name: &str) {
+    let (Some(entry), Some(resource)) = (
+        state.builtin("", "namespaces", name).cloned(),
+        state.registry.get("", "namespaces").cloned(),
+    ) else {
+        return;
+    };
+    let (mut kinds, mut finalizers) = (BTreeMap::new(), BTreeMap::new());
+    for place in contents(state, name) {
+        let (Some(entry), Some(resource)) = (state.entry_at(&place), state.resource_at(place.0)) else {
+            continue;
+        };
+        *kinds
+            .entry(format!("{}.{}", resource.plural, resource.group))
+            .or_default() += 1;
+        for finalizer in value::finalizers(&entry.value) {
+            *finalizers.entry(finalizer.to_owned()).or_default() += 1;
+        }
+    }
+    if kinds.is_empty() {
         return;
     }
-    for (index, entry) in contents {
-        if !value::is_deleting(&entry.value) {
-            delete(state, &(index, entry.key.clone()), Propagation::Background);
-        }
+    let before = value::items(&entry.value, &["status", "conditions"]);
+    let conditions = remaining::conditions(&kinds, &finalizers, before, &state.timestamp());
+    if conditions != before {
+        let mut object = Value::clone(&entry.value);
+        value::set(&mut object, &["status", "conditions"], conditions);
+        settle(state, &resource, &entry, object);
     }
 }
 

@@ -21,6 +21,7 @@ mod paging;
 mod patch;
 mod protobuf;
 mod random;
+mod remaining;
 mod reply;
 mod resources;
 mod routes;
@@ -44,6 +45,7 @@ use scaler_api::SharedClock;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use self::defaults::TEMPLATE_GENERATION;
 pub use self::{
     aggregation::{BoxedBackend, boxed_backend},
     crd::{Rule, RuleEvaluator},

@@ -4,7 +4,7 @@ use std::{fmt, future::Future};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
     core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
@@ -73,6 +73,8 @@ kinds! {
     stateful_sets: StatefulSet,
     /// DaemonSets.
     daemon_sets: DaemonSet,
+    /// Templates of the past.
+    revisions: ControllerRevision,
     /// Jobs.
     jobs: Job,
     /// ServiceAccounts.

@@ -5,10 +5,12 @@
 //! beside them.
 
 mod children;
+mod claim;
 mod daemon_set;
 mod deployment;
 mod disruption_budget;
 mod expectations;
+mod history;
 pub mod horizontal_pod_autoscaler;
 mod informers;
 mod job;
@@ -18,6 +20,7 @@ pub(crate) mod pods;
 mod replica_set;
 mod service_account;
 mod stateful_set;
+pub(crate) mod volume_claims;
 
 use std::future::Future;
 
@@ -39,6 +42,7 @@ pub(crate) fn all(cx: &Runtime, informers: &mut Informers) -> Vec<BoxFuture<'sta
         daemon_set::controller(cx, informers),
         job::controller(cx, informers),
         service_account::controller(cx, informers),
+        volume_claims::controller(cx, informers),
         disruption_budget::controller(cx, informers),
         node_lifecycle::taints(cx, informers),
         node_lifecycle::evictions(cx, informers),

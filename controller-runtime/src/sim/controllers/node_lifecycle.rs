@@ -201,37 +201,7 @@ fn wanted_taints(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
 pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let stores = informers.stores();
-    let (adding, all_pods) = (queue.clone(), stores.pods.clone());
-    informers.nodes.subscribe(move |change| {
-        let Change::Applied { object, previous } = change else {
-            return;
-        };
-        let before = previous.as_ref().map(|node| no_execute(node)).unwrap_or_default();
-        if before != no_execute(object) {
-            let name = object.name_any();
-            for pod in all_pods
-                .list()
-                .iter()
-                .filter(|pod| pods::node_name(pod) == Some(&name))
-            {
-                adding.add(ObjectKey::of(&**pod));
-            }
-        }
-    });
-    let (adding, nodes) = (queue.clone(), stores.nodes.clone());
-    informers.pods.subscribe(move |change| {
-        let Change::Applied { object, previous } = change else {
-            return;
-        };
-        let before = previous.as_ref().and_then(|pod| pods::node_name(pod));
-        if let Some(name) = pods::node_name(object).filter(|name| before != Some(name))
-            && nodes
-                .get(&ObjectKey::cluster(name))
-                .is_some_and(|node| !no_execute(&node).is_empty())
-        {
-            adding.add(ObjectKey::of(&**object));
-        }
-    });
+    subscribe_to_taints(informers, &queue);
     let (cx, known) = (cx.named("taint-eviction-controller"), stores.clone());
     // Since when each pod stays in spite of a taint.
     let mut staying: BTreeMap<String, Timestamp> = BTreeMap::new();
@@ -245,10 +215,17 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
             let uid = pod.uid().unwrap_or_default();
             let since = staying.get(&uid).copied().unwrap_or(now);
             let due = eviction_time(pod, &no_execute(&node), now, since);
-            if due.is_some_and(|due| due > now) {
-                staying.insert(uid, since);
-            } else if staying.remove(&uid).is_some() && due.is_none() {
-                spare(&cx, pod, &key);
+            let waited = match due {
+                Some(due) if due > now => {
+                    staying.insert(uid, since);
+                    false
+                }
+                _ => staying.remove(&uid).is_some(),
+            };
+            if waited && due.is_none() {
+                let message = format!("Cancelling deletion of Pod {key}");
+                cx.recorder
+                    .publish(&**pod, EventType::Normal, "TaintManagerEviction", message);
             }
             due
         });
@@ -271,24 +248,47 @@ pub(crate) fn evictions(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'s
     })
 }
 
-/// The taints that make pods go.
-fn no_execute(node: &Node) -> Vec<Taint> {
-    let taints = node
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.taints.clone())
-        .unwrap_or_default();
-    taints
-        .into_iter()
-        .filter(|taint| taint.effect == "NoExecute")
-        .collect()
+/// Queues the pods of nodes whose taints change, and pods that come to a node with taints.
+fn subscribe_to_taints(informers: &mut Informers, queue: &WorkQueue<ObjectKey>) {
+    let stores = informers.stores();
+    let (adding, all_pods) = (queue.clone(), stores.pods.clone());
+    informers.nodes.subscribe(move |change| {
+        let Change::Applied { object, previous } = change else {
+            return;
+        };
+        let before = previous.as_ref().map(|node| no_execute(node)).unwrap_or_default();
+        if before != no_execute(object) {
+            let name = object.name_any();
+            for pod in all_pods
+                .list()
+                .iter()
+                .filter(|pod| pods::node_name(pod) == Some(&name))
+            {
+                adding.add(ObjectKey::of(&**pod));
+            }
+        }
+    });
+    let (adding, nodes) = (queue.clone(), stores.nodes);
+    informers.pods.subscribe(move |change| {
+        let Change::Applied { object, previous } = change else {
+            return;
+        };
+        let before = previous.as_ref().and_then(|pod| pods::node_name(pod));
+        if let Some(name) = pods::node_name(object).filter(|name| before != Some(name))
+            && nodes
+                .get(&ObjectKey::cluster(name))
+                .is_some_and(|node| !no_execute(&node).is_empty())
+        {
+            adding.add(ObjectKey::of(&**object));
+        }
+    });
 }
 
-/// Says that a pod need not go after all.
-fn spare(cx: &Runtime, pod: &Pod, key: &ObjectKey) {
-    let message = format!("Cancelling deletion of Pod {key}");
-    cx.recorder
-        .publish(pod, EventType::Normal, "TaintManagerEviction", message);
+fn no_execute(node: &Node) -> Vec<Taint> {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone());
+    let mut taints = taints.unwrap_or_default();
+    taints.retain(|taint| taint.effect == "NoExecute");
+    taints
 }
 
 /// When a pod has to leave a node with these taints, which it has had to bear `since`; never without one that it does not

@@ -1,5 +1,7 @@
 //! What controllers ask of pods, and how they make them.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{Pod, PodCondition, PodTemplateSpec},
@@ -58,6 +60,23 @@ pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
     min_ready_seconds <= 0
         || ready_since(pod)
             .is_some_and(|since| since + SignedDuration::from_secs(i64::from(min_ready_seconds)) <= now)
+}
+
+/// When the next ready pod becomes available by the mere passing of time.
+pub(crate) fn next_available(
+    pods: &[Arc<Pod>],
+    min_ready_seconds: i32,
+    now: Timestamp,
+) -> Option<std::time::Duration> {
+    let waits =
+        |pod: &&Arc<Pod>| is_active(pod) && is_ready(pod) && !is_available(pod, min_ready_seconds, now);
+    let since = pods
+        .iter()
+        .filter(waits)
+        .filter_map(|pod| ready_since(pod))
+        .min()?;
+    let due = since + SignedDuration::from_secs(i64::from(min_ready_seconds));
+    Some(std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default())
 }
 
 /// The node that the pod is bound to.

@@ -18,12 +18,15 @@ pub(crate) const GROUP: &str = "external.metrics.k8s.io";
 /// The Service behind it, in `kube-system`.
 pub(crate) const SERVICE: &str = "conformance-metrics";
 
-/// Values by namespace and name, or why there are none. Clones share them.
+/// The values of a metric, or why there are none.
+type Values = Result<Vec<Quantity>, String>;
+
+/// Values by namespace and name. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics(Arc<Mutex<BTreeMap<(String, String), Result<Vec<Quantity>, String>>>>);
+pub(crate) struct Metrics(Arc<Mutex<BTreeMap<(String, String), Values>>>);
 
 impl Metrics {
-    pub(crate) fn set(&self, namespace: &str, name: &str, values: Result<Vec<Quantity>, String>) {
+    pub(crate) fn set(&self, namespace: &str, name: &str, values: Values) {
         let key = (namespace.to_owned(), name.to_owned());
         self.0
             .lock()
@@ -46,7 +49,7 @@ impl ExternalMetrics for Metrics {
             Some(Err(message)) => Err(MetricError::new(MetricErrorKind::ServiceUnavailable, message)),
             Some(Ok(values)) => Ok(values
                 .iter()
-                .map(|value| ExternalMetricValue::new(&request.metric, value.clone(), Timestamp::UNIX_EPOCH))
+                .map(|value| ExternalMetricValue::new(&request.metric, *value, Timestamp::UNIX_EPOCH))
                 .collect()),
         }
     }

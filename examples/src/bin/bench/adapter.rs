@@ -5,8 +5,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, bail};
@@ -19,18 +18,20 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
     rbac::v1::{Role, RoleBinding},
 };
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use scaler_api::keda::{self, ScaledObject};
+use scaler_api::keda::ScaledObject;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use crate::{adapter_load::Report, process};
+use crate::{
+    adapter_load::Report,
+    cluster::{self, eventually},
+    process::Process,
+};
 
 /// Beside whom: KEDA 2.20 (adapter and operator together) on the same kind of machine.
 const KEDA: [(&str, f64); 5] = [
@@ -58,17 +59,6 @@ pub(crate) struct Options {
     /// Where the programs of the control plane are.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
-}
-
-/// A process that ends with its owner.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.0.kill().is_ok() {
-            self.0.wait().ok();
-        }
-    }
 }
 
 /// Measures and prints.
@@ -110,15 +100,15 @@ async fn measure(plane: &ControlPlane, options: &Options) -> anyhow::Result<Vec<
     );
     let load = |seconds: u64| load(&address, &authority, &path, &token, options.connections, seconds);
     load(WARM_UP_SECONDS)?;
-    let before = process::processor_time(server.0.id())?;
+    let before = server.processor_time()?;
     let report = load(options.seconds)?;
-    let used = process::processor_time(server.0.id())? - before;
+    let used = server.processor_time()? - before;
     let figures = [
         report.per_second,
         report.p50_ms,
         report.p99_ms,
         used.as_secs_f64() * 1e3 / report.requests as f64,
-        process::peak_megabytes(server.0.id())?,
+        server.peak_megabytes()?,
     ];
     Ok(KEDA.iter().map(|(name, _)| *name).zip(figures).collect())
 }
@@ -138,7 +128,7 @@ fn certificates(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-fn start_server(kubeconfig: &Path, folder: &Path) -> anyhow::Result<(Server, String)> {
+fn start_server(kubeconfig: &Path, folder: &Path) -> anyhow::Result<(Process, String)> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("adapter-server")
         .arg("--kubeconfig")
@@ -150,7 +140,7 @@ fn start_server(kubeconfig: &Path, folder: &Path) -> anyhow::Result<(Server, Str
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().context("the server has no stdout")?;
-    let server = Server(child);
+    let server = Process::of(child);
     let mut address = String::new();
     BufReader::new(stdout).read_line(&mut address)?;
     Ok((server, address.trim().to_owned()))
@@ -198,15 +188,7 @@ async fn source() -> anyhow::Result<String> {
 
 /// A Deployment and a ScaledObject whose value is always there, and an account that may read it.
 async fn apply_objects(client: &Client, source: &str) -> anyhow::Result<()> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in keda::crds() {
-        definitions.create(&PostParams::default(), &definition).await?;
-    }
-    eventually("the ScaledObject definition is served", async || {
-        let objects: Api<ScaledObject> = Api::default_namespaced(client.clone());
-        objects.list(&ListParams::default()).await.ok()
-    })
-    .await?;
+    cluster::define_scaled_objects(client).await?;
     let name = json!({ "name": "bench" });
     let labels = json!({ "app": "bench" });
     let pod = json!({ "containers": [{ "name": "bench", "image": "bench" }] });
@@ -293,15 +275,4 @@ async fn metric_name(client: &Client) -> anyhow::Result<String> {
         Some(metric.external?.metric.name.to_lowercase())
     })
     .await
-}
-
-async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline {
-        if let Some(found) = attempt().await {
-            return Ok(found);
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
-    bail!("not within a minute: {what}")
 }

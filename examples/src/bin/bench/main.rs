@@ -3,6 +3,8 @@
 mod adapter;
 mod adapter_load;
 mod adapter_server;
+mod cluster;
+mod latency;
 mod process;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +21,8 @@ struct Cli {
 enum Benchmark {
     /// Reads of one metric over TLS with a bearer token, authorised by a real API server.
     Adapter(adapter::Options),
+    /// From an event to replicas and back, over `autoscaler run` on a real control plane.
+    Latency(latency::Options),
     /// The process that `adapter` measures.
     #[command(hide = true)]
     AdapterServer(adapter_server::Options),
@@ -37,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
     }
     match Cli::parse().command {
         Benchmark::Adapter(options) => adapter::run(options).await,
+        Benchmark::Latency(options) => latency::run(options).await,
         Benchmark::AdapterServer(options) => adapter_server::run(options).await,
         Benchmark::AdapterLoad(options) => adapter_load::run(options).await,
     }

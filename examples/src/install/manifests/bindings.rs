@@ -51,7 +51,7 @@ fn adapter(cx: &Context<'_>) -> Vec<Value> {
     delegation["roleRef"] = reference("ClusterRole", "system:auth-delegator");
     delegation["subjects"] = json!([subject(cx)]);
     let mut reader = cx.cluster_object(RBAC, "ClusterRole", READER);
-    reader["rules"] = json!([roles::rule("external.metrics.k8s.io", &["*"], &["get", "list"])]);
+    reader["rules"] = json!([roles::rule("external.metrics.k8s.io", &["*"], &["list"])]);
     let mut read = cx.cluster_object(RBAC, "ClusterRoleBinding", READER);
     read["roleRef"] = reference("ClusterRole", READER);
     read["subjects"] = json!([{

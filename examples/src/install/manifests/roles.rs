@@ -8,6 +8,8 @@ use crate::{
     names,
 };
 
+/// What is kept in a store needs no reading by name.
+const FOLLOW: &[&str] = &["list", "watch"];
 const READ: &[&str] = &["get", "list", "watch"];
 const CORE: &str = "";
 const APPS: &str = "apps";
@@ -25,13 +27,17 @@ fn rule_for(group: &str, resources: &[&str], names: &[&str], verbs: &[&str]) -> 
     json!({ "apiGroups": [group], "resources": resources, "resourceNames": names, "verbs": verbs })
 }
 
-/// Where ScaledObjects are acted on: in every namespace, or in each watched one.
+/// Where ScaledObjects and ScaledJobs are acted on: in every namespace, or in each watched one.
 pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
-        rule(KEDA, &["scaledobjects"], &["get", "list", "watch", "patch"]),
+        rule(KEDA, &["scaledobjects"], &["list", "watch", "patch"]),
         rule(KEDA, &["scaledobjects/status"], &["patch"]),
         rule(KEDA, &["scaledobjects/finalizers"], OWNS),
-        rule(KEDA, &["triggerauthentications"], READ),
+        rule(KEDA, &["scaledjobs"], &["list", "watch", "patch"]),
+        rule(KEDA, &["scaledjobs/status"], &["patch"]),
+        rule(KEDA, &["scaledjobs/finalizers"], OWNS),
+        rule("batch", &["jobs"], &["list", "watch", "create", "delete"]),
+        rule(KEDA, &["triggerauthentications"], FOLLOW),
         rule(
             "autoscaling",
             &["horizontalpodautoscalers"],
@@ -41,10 +47,16 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     ];
     rules.extend(scale(cx));
     rules.extend([
-        rule(CORE, &["pods"], &["list"]),
+        rule(CORE, &["pods"], FOLLOW),
+        // Contents are read when a trigger refers to them. Following takes metadata only, so that a change is heard of,
+        // but RBAC has no right to metadata alone.
         rule(CORE, &["secrets", "configmaps"], READ),
         events(),
     ]);
+    if cx.values.serves_webhook() {
+        // What containers request by default.
+        rules.push(rule(CORE, &["limitranges"], &["list"]));
+    }
     rules
 }
 
@@ -74,9 +86,9 @@ fn scale(cx: &Context<'_>) -> Vec<Value> {
 
 /// What the pod half asks for that stands in no namespace.
 pub(super) fn pods_in_the_cluster(cx: &Context<'_>) -> Vec<Value> {
-    let mut rules = vec![rule(KEDA, &["clustertriggerauthentications"], READ)];
+    let mut rules = vec![rule(KEDA, &["clustertriggerauthentications"], FOLLOW)];
     if cx.values.certificates.source != CertificateSource::CertManager {
-        let verbs = &["get", "patch"];
+        let verbs = &["list", "watch", "patch"];
         rules.push(rule_for(
             "apiregistration.k8s.io",
             &["apiservices"],
@@ -108,11 +120,11 @@ pub(super) fn nodes(cx: &Context<'_>) -> Vec<Value> {
         node_verbs.insert(3, "create");
     }
     vec![
-        rule(KARPENTER, &["nodepools"], &["get", "list", "watch", "patch"]),
+        rule(KARPENTER, &["nodepools"], &["list", "watch", "patch"]),
         rule(
             KARPENTER,
             &["nodeclaims"],
-            &["get", "list", "watch", "create", "patch", "delete"],
+            &["list", "watch", "create", "patch", "delete"],
         ),
         rule(KARPENTER, &["nodepools/status", "nodeclaims/status"], &["patch"]),
         rule(
@@ -120,14 +132,14 @@ pub(super) fn nodes(cx: &Context<'_>) -> Vec<Value> {
             &["nodepools/finalizers", "nodeclaims/finalizers"],
             OWNS,
         ),
-        rule(group, &[class], &["get", "list", "watch", "patch"]),
+        rule(group, &[class], &["list", "watch", "patch"]),
         rule(group, &[&status], &["patch"]),
         rule(CORE, &["nodes"], &node_verbs),
-        rule(CORE, &["pods"], &["get", "list", "watch", "delete"]),
+        rule(CORE, &["pods"], &["list", "watch", "delete"]),
         rule(CORE, &["pods/eviction"], &["create"]),
-        rule(CORE, &["namespaces"], READ),
-        rule(APPS, &["daemonsets"], READ),
-        rule("policy", &["poddisruptionbudgets"], READ),
+        rule(CORE, &["namespaces"], FOLLOW),
+        rule(APPS, &["daemonsets"], FOLLOW),
+        rule("policy", &["poddisruptionbudgets"], FOLLOW),
         rule("storage.k8s.io", &["volumeattachments"], &["list"]),
         events(),
     ]
@@ -143,7 +155,12 @@ pub(super) fn own_namespace(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
         // What is made has no name yet when it is asked whether that is allowed.
         rule(LEASES, &["leases"], &["create"]),
-        rule_for(LEASES, &["leases"], &[cx.values.lease()], &["get", "update"]),
+        rule_for(
+            LEASES,
+            &["leases"],
+            &[cx.values.lease()],
+            &["get", "list", "watch", "update"],
+        ),
     ];
     if !cx.values.pods() {
         return rules;
@@ -151,14 +168,16 @@ pub(super) fn own_namespace(cx: &Context<'_>) -> Vec<Value> {
     let secret = &[names::CERTIFICATE_SECRET];
     if cx.values.certificates.source == CertificateSource::Own {
         rules.push(rule(CORE, &["secrets"], &["create"]));
-        let verbs = &["get", "list", "watch", "update", "patch"];
+        let verbs = &["list", "watch", "patch"];
         rules.push(rule_for(CORE, &["secrets"], secret, verbs));
     } else {
-        rules.push(rule_for(CORE, &["secrets"], secret, READ));
+        rules.push(rule_for(CORE, &["secrets"], secret, FOLLOW));
     }
     if !cx.values.watch_namespaces.is_empty() {
         // Of ClusterTriggerAuthentications, which refer to this namespace.
         rules.push(rule(CORE, &["secrets", "configmaps"], &["get"]));
+        // About the Lease.
+        rules.push(events());
     }
     rules
 }

@@ -229,7 +229,7 @@ fn metric_from_v1(old: &Value, types: &[(&str, Names)], of: &str) -> Value {
         for (path, name) in *names {
             let member = &old[source][name];
             let filler = of == "current" && member == "0" && old[source]["currentAverageValue"].is_string();
-            if !(member.is_null() || filler && *name == "currentValue") {
+            if !member.is_null() && (!filler || *name != "currentValue") {
                 value::set(&mut members, path, member.clone());
             }
         }
@@ -252,7 +252,6 @@ fn metric_from_v1(old: &Value, types: &[(&str, Names)], of: &str) -> Value {
 fn behavior_to_v1(behavior: &Value) -> Value {
     let mut behavior = behavior.clone();
     for direction in ["scaleUp", "scaleDown"] {
-        // Looked at by its name, an absent member becomes null.
         let rules = &mut behavior[direction];
         if rules.is_object() {
             for field in [
@@ -338,7 +337,7 @@ mod tests {
         );
         assert_eq!(
             annotation(BEHAVIOR),
-            json!({"ScaleUp": null, "ScaleDown": {
+            json!({"ScaleDown": {
                 "Policies": null, "SelectPolicy": "Disabled", "StabilizationWindowSeconds": null, "Tolerance": null,
             }})
         );

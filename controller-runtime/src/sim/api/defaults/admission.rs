@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::api::{crd, resources::Resource, state::State, status::ApiError, value};
+use crate::sim::{
+    api::{crd, resources::Resource, state::State, status::ApiError, value},
+    controllers::volume_claims::PROTECTION,
+};
 
 /// Mutates a new object as admission does.
 ///
@@ -18,6 +21,7 @@ pub(crate) fn admit(state: &State, resource: &Resource, object: &mut Value) -> R
             tolerate(object);
         }
         ("", "nodes") => taint(object),
+        ("", "persistentvolumeclaims") => protect(object),
         ("", "services") => address(state, object),
         (crd::GROUP, crd::PLURAL) => crd::accept_names(state, object, &state.timestamp()),
         _ => {}
@@ -91,6 +95,18 @@ fn taint(node: &mut Value) {
         .or_insert_with(|| json!([]));
     if let Some(taints) = taints.as_array_mut() {
         taints.push(json!({"key": KEY, "effect": "NoSchedule"}));
+    }
+}
+
+/// A claim stays as long as a pod uses it.
+fn protect(claim: &mut Value) {
+    if value::finalizers(claim).all(|name| name != PROTECTION) {
+        let finalizers = value::object_at(claim, &["metadata"])
+            .entry("finalizers")
+            .or_insert_with(|| json!([]));
+        if let Some(finalizers) = finalizers.as_array_mut() {
+            finalizers.push(PROTECTION.into());
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod workload;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::admission::admit;
+pub(crate) use self::{admission::admit, workload::TEMPLATE_GENERATION};
 use super::{
     crd,
     paging::base64,
@@ -74,6 +74,13 @@ fn drop_empty_in(object: &mut Value) {
     }
 }
 
+/// Numbers the template of a DaemonSet.
+pub(crate) fn count_template(resource: &Resource, old: Option<&Value>, object: &mut Value) {
+    if resource.is("apps", "daemonsets") {
+        workload::count_template(old, object);
+    }
+}
+
 /// Fills in the defaults of a built-in kind.
 pub(crate) fn apply(resource: &Resource, object: &mut Value) {
     if resource.extension.is_some() {
@@ -107,7 +114,10 @@ pub(crate) fn apply(resource: &Resource, object: &mut Value) {
         ("", "nodes") => node(object),
         ("", "services") => service(object),
         ("", "secrets") => secret(object),
-        ("", "persistentvolumeclaims") => default(object, &["spec", "volumeMode"], "Filesystem"),
+        ("", "persistentvolumeclaims") => {
+            default(object, &["spec", "volumeMode"], "Filesystem");
+            default(object, &["status", "phase"], "Pending");
+        }
         ("", "persistentvolumes") => {
             default(object, &["spec", "volumeMode"], "Filesystem");
             default(object, &["spec", "persistentVolumeReclaimPolicy"], "Retain");

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::pod::template;
 use crate::sim::api::value::{self, default};
 
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 pub(super) fn deployment(object: &mut Value) {
     value::object_at(object, &["status"]);
     template(object, &["spec", "template"]);
@@ -78,6 +80,18 @@ pub(super) fn daemon_set(object: &mut Value) {
     ] {
         default(object, &["status", count], 0);
     }
+}
+
+/// A DaemonSet counts its templates in an annotation, which its pods get as a label.
+pub(super) fn count_template(old: Option<&Value>, object: &mut Value) {
+    let path = ["metadata", "annotations", TEMPLATE_GENERATION];
+    let count = old.map_or(1, |old| {
+        let before = value::text(old, &path).parse::<i64>().unwrap_or(1);
+        let template = ["spec", "template"];
+        let same = value::at(old, &template) == value::at(object, &template);
+        before + i64::from(!same)
+    });
+    value::set(object, &path, count.to_string());
 }
 
 /// A job selects its pods by its own uid.

@@ -37,7 +37,10 @@ pub(crate) fn update(resource: &Resource, old: &Value, new: &Value, part: Part) 
 
 fn kind(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "pods") => pod::spec(object, &["spec"], "spec", errors),
+        ("", "pods") => {
+            pod::annotations(object, errors);
+            pod::spec(object, &["spec"], "spec", errors);
+        }
         ("apps", _) if resource.plural != "controllerrevisions" => workload::workload(object, errors),
         ("batch", "jobs") => workload::job(object, errors),
         ("autoscaling", _) if resource.extension.is_none() => autoscaling::autoscaler(object, errors),

@@ -5,6 +5,21 @@ use serde_json::Value;
 
 use crate::sim::api::{field::FieldError, value};
 
+/// Problems of annotations that mean something on a pod.
+pub(super) fn annotations(pod: &Value, errors: &mut Vec<FieldError>) {
+    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    let Some(cost) = value::at(pod, &["metadata", "annotations", COST]) else {
+        return;
+    };
+    let text = cost.as_str().unwrap_or_default();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let padded = digits.starts_with(['0', '+']) && text != "0";
+    if padded || text.parse::<i32>().is_err() {
+        let field = format!("metadata.annotations[{COST}]");
+        errors.push(FieldError::invalid(field, cost, "must be a 32bit integer"));
+    }
+}
+
 /// Problems of the pod spec at `path`, which is called `field`.
 pub(super) fn spec(object: &Value, path: &[&str], field: &str, errors: &mut Vec<FieldError>) {
     let Some(spec) = value::at(object, path) else {

@@ -60,6 +60,7 @@ pub(super) fn create_as(
     }
     reset(state, call, &mut object);
     defaults::apply(resource, &mut object);
+    defaults::count_template(resource, None, &mut object);
     managed::created(state, call, manager, &mut object);
     defaults::admit(state, resource, &mut object)?;
     let mut errors = validation::create(resource, &object);

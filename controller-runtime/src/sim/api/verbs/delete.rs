@@ -113,11 +113,23 @@ impl DeleteOptions {
 pub(super) fn delete(state: &mut State, call: &Call) -> Result<Response<ApiBody>, ApiError> {
     let options = DeleteOptions::from_call(call)?;
     let existing = call.existing(state)?;
+    warn_of_orphans(call, &options);
     let deleted = delete_entry(state, &call.resource, &existing, &options)?;
     if deleted.gone && !call.resource.traits.returns_deleted {
         return Ok(reply::json(200, &gone(&call.resource, &existing.value)));
     }
     Ok(call.reply(state, 200, &deleted.entry))
+}
+
+/// Clients that do not say what is to become of a Job's pods are told that those stay.
+fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
+    if call.resource.is("batch", "jobs") && options.propagation.is_none() {
+        call.warn(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
+             or set propagationPolicy=Orphan to suppress this warning"
+                .to_owned(),
+        );
+    }
 }
 
 fn gone(resource: &Resource, object: &Value) -> Value {
@@ -135,6 +147,7 @@ fn gone(resource: &Resource, object: &Value) -> Value {
 /// Serves a DELETE of a collection.
 pub(super) fn delete_collection(state: &mut State, call: &Call) -> Result<Response<ApiBody>, ApiError> {
     let options = DeleteOptions::from_call(call)?;
+    warn_of_orphans(call, &options);
     let filter = filter(call)?;
     let entries: Vec<_> = state.store(&call.resource)?.list(&filter).cloned().collect();
     for entry in &entries {

@@ -126,6 +126,7 @@ pub(crate) fn write(
     keep_metadata(&existing.value, &mut object);
     if part == Part::Main {
         count_generation(call, &existing.value, &mut object);
+        defaults::count_template(&resource, Some(&existing.value), &mut object);
     }
     let mut errors = validation::update(&resource, &existing.value, &object, part);
     if !ending.is_empty() && ending != value::text(&existing.value, &["metadata", "deletionTimestamp"]) {

@@ -3,26 +3,25 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus},
-        core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration},
-    },
-    apimachinery::pkg::util::intstr::IntOrString,
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus},
+    core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration},
 };
 use kube::ResourceExt as _;
 use provisioner::taints::tolerates;
 
+use super::update::{Update, age, excess, max_surge};
 use crate::sim::{
-    controllers::{
-        meta::{controller_reference, safe_hash, scaled_value},
-        pods,
-    },
+    api::TEMPLATE_GENERATION,
+    controllers::{meta::controller_reference, pods},
     scheduler::node_affinity,
 };
 
 /// The label that tells the pods of one template from those of another.
 pub(super) const HASH_LABEL: &str = "controller-revision-hash";
+
+/// The label that counts templates, from an annotation of the set.
+const GENERATION_LABEL: &str = "pod-template-generation";
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -31,17 +30,12 @@ pub(super) struct Plan {
     pub(super) delete: Vec<Arc<Pod>>,
 }
 
-fn spec(set: &DaemonSet) -> DaemonSetSpec {
+pub(super) fn spec(set: &DaemonSet) -> DaemonSetSpec {
     set.spec.clone().unwrap_or_default()
 }
 
-/// The hash of the template.
-pub(super) fn hash(set: &DaemonSet) -> String {
-    safe_hash(&serde_json::to_vec(&spec(set).template).unwrap_or_default())
-}
-
 /// The pod for a node: bound to it by its name, and tolerating what happens to nodes.
-pub(super) fn pod_for(set: &DaemonSet, node: &str) -> Pod {
+pub(super) fn pod_for(set: &DaemonSet, hash: &str, node: &str) -> Pod {
     let prefix = format!("{}-", set.name_any());
     let namespace = set.namespace().unwrap_or_default();
     let mut pod = pods::from_template(
@@ -50,7 +44,11 @@ pub(super) fn pod_for(set: &DaemonSet, node: &str) -> Pod {
         &prefix,
         controller_reference(set),
     );
-    pod.labels_mut().insert(HASH_LABEL.to_owned(), hash(set));
+    pod.labels_mut().insert(HASH_LABEL.to_owned(), hash.to_owned());
+    if let Some(generation) = set.annotations().get(TEMPLATE_GENERATION) {
+        pod.labels_mut()
+            .insert(GENERATION_LABEL.to_owned(), generation.clone());
+    }
     let pod_spec = pod.spec.get_or_insert_default();
     let required = NodeSelector {
         node_selector_terms: vec![NodeSelectorTerm {
@@ -142,7 +140,13 @@ fn by_node(pods: &[Arc<Pod>]) -> BTreeMap<String, Vec<Arc<Pod>>> {
 }
 
 /// Compares the pods with the nodes.
-pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+pub(super) fn plan(
+    set: &DaemonSet,
+    hash: &str,
+    nodes: &[Arc<Node>],
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> Plan {
     let on = by_node(pods);
     let mut plan = Plan::default();
     for node in nodes {
@@ -163,13 +167,10 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
             continue;
         }
         if alive.is_empty() && finished.is_empty() && !going {
-            plan.create.push(pod_for(set, &name));
+            plan.create.push(pod_for(set, hash, &name));
         }
         plan.delete.extend(finished);
-        // The oldest stays.
-        let mut alive = alive;
-        alive.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
-        plan.delete.extend(alive.into_iter().skip(1));
+        plan.delete.extend(excess(set, hash, alive, now));
     }
     // Pods that wait for a node that is gone.
     for (name, pods) in &on {
@@ -182,63 +183,36 @@ pub(super) fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], now:
         }
     }
     if plan.create.is_empty() && plan.delete.is_empty() {
-        plan.delete = outdated(set, nodes, &on, now);
-    }
-    plan
-}
-
-/// The pods of older templates that may go now: no more than may be unavailable.
-fn outdated(
-    set: &DaemonSet,
-    nodes: &[Arc<Node>],
-    on: &BTreeMap<String, Vec<Arc<Pod>>>,
-    now: Timestamp,
-) -> Vec<Arc<Pod>> {
-    let strategy = spec(set).update_strategy.unwrap_or_default();
-    if strategy.type_.as_deref() == Some("OnDelete") {
-        return Vec::new();
-    }
-    let wanted: Vec<String> = nodes
-        .iter()
-        .filter(|node| wanted_on(set, node).0)
-        .map(|node| node.name_any())
-        .collect();
-    let one = IntOrString::Int(1);
-    let most = strategy
-        .rolling_update
-        .and_then(|rolling| rolling.max_unavailable)
-        .unwrap_or(one);
-    let most = scaled_value(&most, i32::try_from(wanted.len()).unwrap_or(i32::MAX), true).max(1);
-    let hash = hash(set);
-    let min_ready = spec(set).min_ready_seconds.unwrap_or_default();
-    let (mut unavailable, mut down, mut up) = (0, Vec::new(), Vec::new());
-    for name in &wanted {
-        let pod = on
-            .get(name)
-            .and_then(|pods| pods.iter().find(|pod| pods::is_active(pod)));
-        let available = pod.is_some_and(|pod| pods::is_available(pod, min_ready, now));
-        unavailable += i32::from(!available);
-        if let Some(pod) = pod.filter(|pod| pod.labels().get(HASH_LABEL) != Some(&hash)) {
-            if available {
-                up.push(Arc::clone(pod))
-            } else {
-                down.push(Arc::clone(pod))
-            }
+        let wanted: Vec<&str> = nodes
+            .iter()
+            .filter(|node| wanted_on(set, node).0)
+            .filter_map(|node| node.metadata.name.as_deref())
+            .collect();
+        let update = Update {
+            set,
+            hash,
+            wanted,
+            on: &on,
+            now,
+        };
+        match max_surge(set, update.wanted.len()) {
+            None => {}
+            Some(0) => plan.delete = update.replace(),
+            Some(most) => update.surge(most, &mut plan),
         }
     }
-    let more = usize::try_from(most - unavailable).unwrap_or_default();
-    down.extend(up.into_iter().take(more));
-    down
+    plan
 }
 
 /// The status.
 pub(super) fn status(
     set: &DaemonSet,
+    hash: &str,
     nodes: &[Arc<Node>],
     pods: &[Arc<Pod>],
     now: Timestamp,
 ) -> DaemonSetStatus {
-    let (on, hash) = (by_node(pods), hash(set));
+    let on = by_node(pods);
     let min_ready = spec(set).min_ready_seconds.unwrap_or_default();
     let mut status = DaemonSetStatus {
         observed_generation: set.metadata.generation,
@@ -253,13 +227,10 @@ pub(super) fn status(
             continue;
         }
         status.desired_number_scheduled += 1;
-        let oldest = here
-            .into_iter()
-            .flatten()
-            .min_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
+        let oldest = here.into_iter().flatten().min_by_key(|pod| age(pod));
         let Some(pod) = oldest else { continue };
         status.current_number_scheduled += 1;
-        updated += i32::from(pod.labels().get(HASH_LABEL) == Some(&hash));
+        updated += i32::from(pod.labels().get(HASH_LABEL).is_some_and(|found| found == hash));
         if pods::is_ready(pod) {
             status.number_ready += 1;
             available += i32::from(pods::is_available(pod, min_ready, now));
@@ -304,8 +275,17 @@ mod tests {
         json!({"taints": [{"key": key, "effect": effect}]})
     }
 
+    /// The image stands for the hash.
+    fn hash(set: &DaemonSet) -> String {
+        let template = spec(set).template.spec.unwrap();
+        let container = template.containers.into_iter().next();
+        container
+            .and_then(|container| container.image)
+            .unwrap_or_default()
+    }
+
     fn running(set: &DaemonSet, node: &str) -> Arc<Pod> {
-        let mut pod = pod_for(set, node);
+        let mut pod = pod_for(set, &hash(set), node);
         pod.metadata.name = Some(format!("agent-{node}"));
         pod.spec.as_mut().unwrap().node_name = Some(node.to_owned());
         pod.status = serde_json::from_value(
@@ -327,7 +307,7 @@ mod tests {
                 &json!({"unschedulable": true, "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}),
             ),
         ];
-        let plan = plan(&set, &nodes, &[], now());
+        let plan = plan(&set, &hash(&set), &nodes, &[], now());
         let names: Vec<_> = plan
             .create
             .iter()
@@ -339,7 +319,13 @@ mod tests {
             })
             .collect();
         assert_eq!(names, ["a", "b", "d"]);
-        let status = status(&set, &nodes, &[running(&set, "a"), running(&set, "c")], now());
+        let status = status(
+            &set,
+            &hash(&set),
+            &nodes,
+            &[running(&set, "a"), running(&set, "c")],
+            now(),
+        );
         assert_eq!(
             (
                 status.desired_number_scheduled,
@@ -359,7 +345,7 @@ mod tests {
             node("a", &taint("special", "NoSchedule")),
             node("b", &taint("special", "NoExecute")),
         ];
-        let plan = plan(&set, &nodes, &pods, now());
+        let plan = plan(&set, &hash(&set), &nodes, &pods, now());
         let deleted: Vec<_> = plan.delete.iter().map(|pod| pod.name_any()).collect();
         assert_eq!((plan.create.len(), deleted), (0, vec!["agent-b".to_owned()]));
     }
@@ -370,11 +356,37 @@ mod tests {
         let new = set(&json!({"containers": [{"name": "main", "image": "two"}]}));
         let nodes = [node("a", &json!({})), node("b", &json!({}))];
         let pods = [running(&old, "a"), running(&old, "b")];
-        assert_eq!(plan(&new, &nodes, &pods, now()).delete.len(), 1);
+        assert_eq!(plan(&new, &hash(&new), &nodes, &pods, now()).delete.len(), 1);
         let halfway = [running(&new, "a"), running(&old, "b")];
         assert_eq!(
-            plan(&new, &nodes, &halfway, now()).delete[0].name_any(),
+            plan(&new, &hash(&new), &nodes, &halfway, now()).delete[0].name_any(),
             "agent-b"
         );
+    }
+
+    #[test]
+    fn a_surge_keeps_the_old_pod_until_the_new_one_is_available() {
+        let rolling = json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+        let with = |image: &str| {
+            let mut set = set(&json!({"containers": [{"name": "main", "image": image}]}));
+            set.spec.as_mut().unwrap().update_strategy = serde_json::from_value(rolling.clone()).unwrap();
+            set
+        };
+        let (old, new) = (with("one"), with("two"));
+        let nodes = [node("a", &json!({})), node("b", &json!({}))];
+        let pods = [running(&old, "a"), running(&old, "b")];
+        let first = plan(&new, &hash(&new), &nodes, &pods, now());
+        assert_eq!((first.create.len(), first.delete.len()), (1, 0));
+        let mut fresh = (*running(&new, "a")).clone();
+        fresh.metadata.name = Some("fresh".to_owned());
+        let mut pods = pods.to_vec();
+        pods.push(Arc::new(fresh.clone()));
+        let then = plan(&new, &hash(&new), &nodes, &pods, now());
+        let gone: Vec<_> = then.delete.iter().map(|pod| pod.name_any()).collect();
+        assert_eq!((then.create.len(), gone), (0, vec!["agent-a".to_owned()]));
+        fresh.status = None;
+        pods[2] = Arc::new(fresh);
+        let waits = plan(&new, &hash(&new), &nodes, &pods, now());
+        assert_eq!((waits.create.len(), waits.delete.len()), (0, 0));
     }
 }

@@ -20,7 +20,8 @@ use kube::{
 use self::rollout::Change;
 use super::{
     Informers, Stores,
-    meta::{controller_of, is_controlled_by},
+    claim::Claim,
+    meta::{controller_of, is_controlled_by, selects},
     work,
 };
 use crate::{
@@ -38,14 +39,27 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     informers
         .deployments
         .subscribe(move |change| adding.add(ObjectKey::of(&**change.object())));
-    let adding = queue.clone();
+    let (adding, deployments) = (queue.clone(), stores.deployments.clone());
     informers.replica_sets.subscribe(move |change| {
         let set = change.object();
-        if let Some(owner) = controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment") {
-            adding.add(ObjectKey::new(
-                set.namespace().unwrap_or_default(),
-                owner.name.clone(),
-            ));
+        let before = match change {
+            Seen::Applied { previous, .. } => previous.as_ref(),
+            Seen::Deleted(_) => None,
+        };
+        for owner in [Some(set), before]
+            .into_iter()
+            .flatten()
+            .filter_map(|set| owner(set))
+        {
+            adding.add(owner);
+        }
+        if controller_of(&set.metadata).is_none() && matches!(change, Seen::Applied { .. }) {
+            for deployment in deployments.list_namespace(&set.namespace().unwrap_or_default()) {
+                let spec = deployment.spec.as_ref();
+                if spec.is_some_and(|spec| selects(&spec.selector, set.metadata.labels.as_ref())) {
+                    adding.add(ObjectKey::of(&*deployment));
+                }
+            }
         }
     });
     // Recreate waits for the last old pod to go.
@@ -70,6 +84,15 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     })
 }
 
+/// The Deployment that manages a set.
+fn owner(set: &ReplicaSet) -> Option<ObjectKey> {
+    let owner = controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment")?;
+    Some(ObjectKey::new(
+        set.namespace().unwrap_or_default(),
+        owner.name.clone(),
+    ))
+}
+
 #[derive(Clone, Debug)]
 struct Controller {
     cx: Runtime,
@@ -81,8 +104,14 @@ impl Controller {
         let Some(deployment) = self.stores.deployments.get(&key) else {
             return Ok(Action::Await);
         };
-        let mut sets = self.stores.replica_sets.list_namespace(&key.namespace);
-        sets.retain(|set| is_controlled_by(&set.metadata, &*deployment));
+        let claim = Claim {
+            cx: &self.cx,
+            owner: &*deployment,
+            selector: deployment.spec.as_ref().map(|spec| &spec.selector),
+            finalizer: None,
+        };
+        let sets = self.stores.replica_sets.list_namespace(&key.namespace);
+        let sets = claim.objects(sets, |_| true).await?;
         let pods = self.pods_of(&key.namespace, &sets);
         let rollout = rollout::sync(&deployment, &sets, &pods, self.cx.clock.now());
         let api: Api<Deployment> = Api::namespaced(self.cx.client.clone(), &key.namespace);

@@ -3,44 +3,39 @@
 //! Pods carry a finalizer until they are counted, so that none is lost or counted twice: a finished pod's uid is first
 //! noted in the status, then its finalizer goes, then it moves into the counts.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::{
-        batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods},
-        core::v1::Pod,
-    },
-    apimachinery::pkg::apis::meta::v1::Time,
+use k8s_openapi::api::{
+    batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods},
+    core::v1::Pod,
 };
 use kube::ResourceExt as _;
 
-use crate::sim::controllers::{
-    meta::{controller_reference, time},
-    pods,
+use super::{
+    backoff::{Backoff, ended_at},
+    indexes::{self, failures, index},
+    policy::{self, Verdict},
 };
+use crate::sim::controllers::{meta::time, pods};
 
 /// On pods that are not counted yet.
 pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
-/// The index of a pod of an indexed Job.
-const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-const MAX_AT_ONCE: usize = 500;
-/// After a failure, doubling.
-const BACKOFF_FIRST: i64 = 10;
-const BACKOFF_LAST: i64 = 600;
 
 /// What is to be done.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) create: Vec<Pod>,
+    /// Not needed now: they go without being counted.
+    pub(super) discard: Vec<Arc<Pod>>,
+    /// The Job is over: they go and are counted.
     pub(super) delete: Vec<Arc<Pod>>,
     /// Counted: their finalizer may go.
     pub(super) release: Vec<Arc<Pod>>,
     /// To be written before anything else.
     pub(super) status: JobStatus,
+    /// To be remembered once the status is written.
+    pub(super) backoff: Backoff,
     /// Type, reason and message of an event.
     pub(super) events: Vec<(bool, &'static str, String)>,
     /// When to look again.
@@ -57,15 +52,20 @@ pub(super) fn finished(job: &Job) -> Option<Timestamp> {
 }
 
 /// One step of a Job with its pods.
-pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
-    let mut step = Step::new(job, pods, now);
+pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], backoff: &Backoff, now: Timestamp) -> Plan {
+    let mut step = Step::new(job, pods, backoff, now);
     step.count();
     if finished(job).is_none() {
         step.decide();
     }
-    step.plan.release = step
-        .done
-        .iter()
+    let waits = step.kept_for_their_index();
+    let done = step.done.iter().map(|done| &done.pod);
+    let release = done.filter(|pod| !waits.contains(&pod.uid()));
+    // What is stopped because the Job is over need not come to its end.
+    let over = step.over().is_some();
+    let stopped = step.unfinished().filter(|_| over);
+    step.plan.release = release
+        .chain(stopped)
         .filter(|pod| has_finalizer(pod))
         .cloned()
         .collect();
@@ -73,54 +73,86 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     step.plan
 }
 
-struct Step<'a> {
-    job: &'a Job,
-    spec: JobSpec,
-    now: Timestamp,
-    active: Vec<Arc<Pod>>,
-    terminating: usize,
-    /// Finished and noted.
-    done: Vec<Arc<Pod>>,
-    succeeded: i32,
-    failed: i32,
-    uncounted: UncountedTerminatedPods,
-    plan: Plan,
+/// A pod that has come to its end as far as the Job is concerned.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) pod: Arc<Pod>,
+    /// None of a success.
+    pub(super) failure: Option<Verdict>,
+}
+
+/// A step that is being worked out.
+pub(super) struct Step<'a> {
+    pub(super) job: &'a Job,
+    pub(super) spec: JobSpec,
+    pub(super) now: Timestamp,
+    pub(super) active: Vec<Arc<Pod>>,
+    pub(super) terminating: Vec<Arc<Pod>>,
+    pub(super) done: Vec<Done>,
+    pub(super) succeeded: i32,
+    pub(super) failed: i32,
+    pub(super) uncounted: UncountedTerminatedPods,
+    pub(super) completed: BTreeSet<i32>,
+    pub(super) failed_indexes: BTreeSet<i32>,
+    pub(super) plan: Plan,
 }
 
 fn has_finalizer(pod: &Pod) -> bool {
     pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-fn index(pod: &Pod) -> Option<i32> {
-    pod.annotations().get(INDEX)?.parse().ok()
-}
-
 impl<'a> Step<'a> {
-    fn new(job: &'a Job, pods: &[Arc<Pod>], now: Timestamp) -> Self {
+    fn new(job: &'a Job, pods: &[Arc<Pod>], backoff: &Backoff, now: Timestamp) -> Self {
         let status = job.status.clone().unwrap_or_default();
-        let (ended, alive): (Vec<_>, Vec<_>) = pods.iter().cloned().partition(|pod| pods::is_finished(pod));
-        Self {
+        let spec = job.spec.clone().unwrap_or_default();
+        let waits_for_failure = spec.pod_replacement_policy.as_deref() == Some("Failed");
+        let mut step = Self {
             job,
-            spec: job.spec.clone().unwrap_or_default(),
+            spec,
             now,
-            active: alive
-                .iter()
-                .filter(|pod| !pods::is_terminating(pod))
-                .cloned()
-                .collect(),
-            terminating: alive.iter().filter(|pod| pods::is_terminating(pod)).count(),
-            done: ended,
+            active: Vec::new(),
+            terminating: Vec::new(),
+            done: Vec::new(),
             succeeded: status.succeeded.unwrap_or_default(),
             failed: status.failed.unwrap_or_default(),
             uncounted: status.uncounted_terminated_pods.clone().unwrap_or_default(),
+            completed: indexes::parse(status.completed_indexes.as_deref().unwrap_or_default()),
+            failed_indexes: indexes::parse(status.failed_indexes.as_deref().unwrap_or_default()),
             plan: Plan {
                 status,
+                backoff: backoff.clone(),
                 ..Plan::default()
             },
+        };
+        for pod in pods {
+            let (phase, going) = (pods::phase(pod), pods::is_terminating(pod));
+            if going && !pods::is_finished(pod) {
+                step.terminating.push(Arc::clone(pod));
+            }
+            let failure = match phase {
+                "Succeeded" => None,
+                "Failed" => Some(policy::verdict(job, pod)),
+                _ if going && !waits_for_failure => Some(Verdict::Count),
+                _ => {
+                    if !going {
+                        step.active.push(Arc::clone(pod));
+                    }
+                    continue;
+                }
+            };
+            let pod = Arc::clone(pod);
+            step.done.push(Done { pod, failure });
         }
+        step
     }
 
-    fn indexed(&self) -> bool {
+    /// Pods that are neither succeeded nor failed, on their way out or not.
+    fn unfinished(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let noted = |pod: &&Arc<Pod>| !self.done.iter().any(|done| done.pod.uid() == pod.uid());
+        self.active.iter().chain(self.terminating.iter().filter(noted))
+    }
+
+    pub(super) fn indexed(&self) -> bool {
         self.spec.completion_mode.as_deref() == Some("Indexed")
     }
 
@@ -129,6 +161,8 @@ impl<'a> Step<'a> {
         let held: BTreeSet<String> = self
             .done
             .iter()
+            .map(|done| &done.pod)
+            .chain(self.unfinished())
             .filter(|pod| has_finalizer(pod))
             .filter_map(|pod| pod.uid())
             .collect();
@@ -141,41 +175,84 @@ impl<'a> Step<'a> {
         };
         settle(&mut self.uncounted.succeeded, &mut self.succeeded);
         settle(&mut self.uncounted.failed, &mut self.failed);
-        for pod in self.done.iter().filter(|pod| has_finalizer(pod)) {
-            let list = if pods::phase(pod) == "Succeeded" {
-                &mut self.uncounted.succeeded
-            } else {
-                &mut self.uncounted.failed
+        if self.indexed() {
+            self.note_indexes();
+        }
+        let waits = self.kept_for_their_index();
+        let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
+        for done in &self.done {
+            let pod = &done.pod;
+            if !has_finalizer(pod) || waits.contains(&pod.uid()) {
+                continue;
+            }
+            let at = ended_at(pod);
+            let (list, ends) = match done.failure {
+                None => (&mut self.uncounted.succeeded, &mut succeeded),
+                Some(Verdict::Ignore) => continue,
+                Some(_) => (&mut self.uncounted.failed, &mut failed),
             };
             let (list, uid) = (list.get_or_insert_default(), pod.uid().unwrap_or_default());
             if !list.contains(&uid) {
                 list.push(uid);
+                ends.push(at);
             }
         }
-        if self.indexed() {
-            let mut indexes =
-                parse_indexes(self.plan.status.completed_indexes.as_deref().unwrap_or_default());
-            indexes.extend(
-                self.done
-                    .iter()
-                    .filter(|pod| pods::phase(pod) == "Succeeded")
-                    .filter_map(|pod| index(pod)),
-            );
-            self.plan.status.completed_indexes = (!indexes.is_empty()).then(|| format_indexes(&indexes));
+        self.plan.backoff = self.plan.backoff.after(&succeeded, &failed);
+    }
+
+    /// Which indexes have succeeded and, where each has a limit of its own, which have failed.
+    fn note_indexes(&mut self) {
+        let succeeded = self.done.iter().filter(|done| done.failure.is_none());
+        self.completed
+            .extend(succeeded.filter_map(|done| index(&done.pod)));
+        let Some(limit) = self
+            .spec
+            .backoff_limit_per_index
+            .filter(|_| self.over().is_none())
+        else {
+            return;
+        };
+        for done in &self.done {
+            let over = match done.failure {
+                None | Some(Verdict::Ignore) => false,
+                Some(Verdict::FailIndex) => true,
+                Some(_) => failures(&done.pod) >= limit,
+            };
+            if let Some(index) = index(&done.pod).filter(|index| over && !self.completed.contains(index)) {
+                self.failed_indexes.insert(index);
+            }
         }
     }
 
-    fn all_succeeded(&self) -> i32 {
-        if self.indexed() {
-            let completed = self.plan.status.completed_indexes.as_deref().unwrap_or_default();
-            return i32::try_from(parse_indexes(completed).len()).unwrap_or(i32::MAX);
+    /// The last failed pod of an index tells how often it failed, until the next pod is there.
+    fn kept_for_their_index(&self) -> BTreeSet<Option<String>> {
+        if self.spec.backoff_limit_per_index.is_none()
+            || self.over().is_some()
+            || finished(self.job).is_some()
+        {
+            return BTreeSet::new();
         }
-        self.succeeded
-            + i32::try_from(self.uncounted.succeeded.as_ref().map_or(0, Vec::len)).unwrap_or_default()
+        let succeeded_by =
+            |pod: &Pod, other: &Pod| index(pod) == index(other) && failures(other) > failures(pod);
+        let kept = self.done.iter().filter(|done| {
+            let open = |index| !self.completed.contains(&index) && !self.failed_indexes.contains(&index);
+            done.failure.is_some()
+                && index(&done.pod).is_some_and(open)
+                && !self.active.iter().any(|other| succeeded_by(&done.pod, other))
+                && !self.done.iter().any(|other| succeeded_by(&done.pod, &other.pod))
+        });
+        kept.map(|done| done.pod.uid()).collect()
+    }
+
+    pub(super) fn all_succeeded(&self) -> i32 {
+        if self.indexed() {
+            return indexes::count(&self.completed);
+        }
+        self.succeeded + uids(self.uncounted.succeeded.as_ref())
     }
 
     fn all_failed(&self) -> i32 {
-        self.failed + i32::try_from(self.uncounted.failed.as_ref().map_or(0, Vec::len)).unwrap_or_default()
+        self.failed + uids(self.uncounted.failed.as_ref())
     }
 
     fn is_set(&self, type_: &str) -> Option<(String, String)> {
@@ -187,6 +264,12 @@ impl<'a> Step<'a> {
             condition.reason.clone().unwrap_or_default(),
             condition.message.clone().unwrap_or_default(),
         ))
+    }
+
+    /// Why the Job is about to fail or to succeed.
+    fn over(&self) -> Option<(String, String)> {
+        self.is_set("FailureTarget")
+            .or_else(|| self.is_set("SuccessCriteriaMet"))
     }
 
     fn set(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
@@ -204,38 +287,28 @@ impl<'a> Step<'a> {
 
     fn decide(&mut self) {
         let suspended = self.spec.suspend == Some(true);
+        if self.plan.status.start_time.is_none() && !suspended {
+            self.plan.status.start_time = Some(time(self.now));
+        }
+        self.judge(suspended);
+        if let Some((reason, message)) = self.over() {
+            return self.end(&reason, &message);
+        }
         if suspended {
             return self.suspend();
         }
-        if self.plan.status.start_time.is_none() {
-            self.plan.status.start_time = Some(time(self.now));
-        }
-        let was_suspended = self.is_set("Suspended").is_some();
-        if was_suspended {
+        if self.is_set("Suspended").is_some() {
             self.set("Suspended", false, "JobResumed", "Job resumed");
+            self.plan.status.start_time = Some(time(self.now));
             self.plan
                 .events
                 .push((false, "Resumed", "Job resumed".to_owned()));
-        }
-        self.judge();
-        let over = self
-            .is_set("FailureTarget")
-            .or_else(|| self.is_set("SuccessCriteriaMet"));
-        if let Some((reason, message)) = over {
-            self.plan.delete = self.active.clone();
-            let counted = self.uncounted.succeeded.as_ref().is_none_or(Vec::is_empty)
-                && self.uncounted.failed.as_ref().is_none_or(Vec::is_empty);
-            if self.active.is_empty() && self.terminating == 0 && counted {
-                self.finish(&reason, &message);
-            }
-            return;
         }
         self.manage();
     }
 
     fn suspend(&mut self) {
-        self.plan.delete = self.active.clone();
-        self.plan.status.start_time = None;
+        self.plan.discard = self.active.clone();
         if self.is_set("Suspended").is_none() {
             self.set("Suspended", true, "JobSuspended", "Job suspended");
             self.plan
@@ -244,49 +317,94 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// What still works is stopped; then the Job is said to have ended.
+    fn end(&mut self, reason: &str, message: &str) {
+        self.plan.delete = self.active.clone();
+        if self.is_set("FailureTarget").is_some() {
+            // What is stopped because the Job has failed has failed, too.
+            let pods = self.unfinished().filter(|pod| has_finalizer(pod));
+            let uids: Vec<String> = pods.filter_map(|pod| pod.uid()).collect();
+            let list = self.uncounted.failed.get_or_insert_default();
+            list.extend(uids);
+            list.sort();
+            list.dedup();
+        }
+        let counted = uids(self.uncounted.succeeded.as_ref()) + uids(self.uncounted.failed.as_ref()) == 0;
+        if self.active.is_empty() && self.terminating.is_empty() && counted {
+            self.finish(reason, message);
+        }
+    }
+
     /// Whether the Job has succeeded or failed, as far as its pods tell.
-    fn judge(&mut self) {
-        if self.is_set("FailureTarget").is_some() || self.is_set("SuccessCriteriaMet").is_some() {
+    fn judge(&mut self, suspended: bool) {
+        if self.over().is_some() {
             return;
         }
-        let limit = self.spec.backoff_limit.unwrap_or(6);
-        let restarts: i32 = self.active.iter().map(|pod| restarts(pod)).sum();
-        let on_failure = self
-            .spec
-            .template
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
-        let too_many = self.all_failed() > limit || (on_failure && restarts > 0 && restarts >= limit);
         let deadline = self
             .spec
             .active_deadline_seconds
-            .zip(self.plan.status.start_time.clone());
-        let deadline = deadline.map(|(seconds, start)| start.0 + SignedDuration::from_secs(seconds));
-        let enough = match self.spec.completions {
-            Some(completions) => self.all_succeeded() >= completions,
-            // A work queue is done when one has succeeded and none works any more.
-            None => self.all_succeeded() > 0 && self.active.is_empty() && self.terminating == 0,
-        };
-        if too_many {
-            let message = "Job has reached the specified backoff limit";
-            self.set("FailureTarget", true, "BackoffLimitExceeded", message);
-        } else if deadline.is_some_and(|deadline| deadline <= self.now) {
-            self.set(
-                "FailureTarget",
-                true,
-                "DeadlineExceeded",
-                "Job was active longer than specified deadline",
-            );
-        } else if enough {
-            let message = "Reached expected number of succeeded pods";
-            self.set("SuccessCriteriaMet", true, "CompletionsReached", message);
+            .zip(self.plan.status.start_time.clone())
+            .filter(|_| !suspended)
+            .map(|(seconds, start)| start.0 + SignedDuration::from_secs(seconds));
+        if let Some((reason, message)) = self.failure(deadline) {
+            self.set("FailureTarget", true, reason, &message);
+        } else if let Some((reason, message)) = self.success() {
+            self.set("SuccessCriteriaMet", true, reason, &message);
         } else {
             self.look_again(deadline);
         }
     }
 
-    fn look_again(&mut self, at: Option<Timestamp>) {
+    fn failure(&self, deadline: Option<Timestamp>) -> Option<(&'static str, String)> {
+        let ending = self.done.iter().find_map(|done| match &done.failure {
+            Some(Verdict::FailJob(why)) => Some(why.clone()),
+            _ => None,
+        });
+        if let Some(why) = ending {
+            return Some(("PodFailurePolicy", why));
+        }
+        let limit = self.spec.backoff_limit.unwrap_or(6);
+        let restarts: i32 = self.active.iter().map(|pod| restarts(pod)).sum();
+        let template = self.spec.template.spec.as_ref();
+        let on_failure = template.is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
+        if self.all_failed() > limit || (on_failure && restarts > 0 && restarts >= limit) {
+            let message = "Job has reached the specified backoff limit";
+            return Some(("BackoffLimitExceeded", message.to_owned()));
+        }
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
+            let message = "Job was active longer than specified deadline";
+            return Some(("DeadlineExceeded", message.to_owned()));
+        }
+        let failed = indexes::count(&self.failed_indexes);
+        if self.spec.max_failed_indexes.is_some_and(|most| failed > most) {
+            let message = "Job has exceeded the specified maximal number of failed indexes";
+            return Some(("MaxFailedIndexesExceeded", message.to_owned()));
+        }
+        let all = failed + self.all_succeeded();
+        let none_left = failed > 0
+            && self
+                .spec
+                .completions
+                .is_some_and(|completions| all >= completions);
+        (none_left && self.active.is_empty()).then(|| ("FailedIndexes", "Job has failed indexes".to_owned()))
+    }
+
+    fn success(&self) -> Option<(&'static str, String)> {
+        if self.indexed()
+            && let Some(why) = policy::success(&self.spec, &self.completed)
+        {
+            return Some(("SuccessPolicy", why));
+        }
+        let enough = match self.spec.completions {
+            Some(completions) => self.all_succeeded() >= completions,
+            // A work queue is done when one has succeeded and none works any more.
+            None => self.all_succeeded() > 0,
+        };
+        let message = "Reached expected number of succeeded pods";
+        (enough && self.active.is_empty()).then(|| ("CompletionsReached", message.to_owned()))
+    }
+
+    pub(super) fn look_again(&mut self, at: Option<Timestamp>) {
         self.plan.next = match (self.plan.next, at) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -295,13 +413,18 @@ impl<'a> Step<'a> {
 
     fn finish(&mut self, reason: &str, message: &str) {
         if self.is_set("FailureTarget").is_some() {
+            const REASONS: [&str; 5] = [
+                "PodFailurePolicy",
+                "BackoffLimitExceeded",
+                "DeadlineExceeded",
+                "MaxFailedIndexesExceeded",
+                "FailedIndexes",
+            ];
             self.set("Failed", true, reason, message);
-            let reason = if reason == "DeadlineExceeded" {
-                "DeadlineExceeded"
-            } else {
-                "BackoffLimitExceeded"
-            };
-            self.plan.events.push((true, reason, message.to_owned()));
+            let known = REASONS.into_iter().find(|known| *known == reason);
+            self.plan
+                .events
+                .push((true, known.unwrap_or("Failed"), message.to_owned()));
         } else {
             self.set("Complete", true, reason, message);
             self.plan.status.completion_time = Some(time(self.now));
@@ -311,108 +434,23 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// As many pods as there is work for.
-    fn manage(&mut self) {
-        let parallelism = self.spec.parallelism.unwrap_or(1);
-        let succeeded = self.all_succeeded();
-        let wanted = match self.spec.completions {
-            Some(completions) => parallelism.min(completions - succeeded),
-            None if succeeded > 0 => i32::try_from(self.active.len()).unwrap_or(parallelism),
-            None => parallelism,
-        };
-        let wanted = usize::try_from(wanted).unwrap_or_default();
-        if self.active.len() > wanted {
-            let mut active = self.active.clone();
-            active.sort_by_key(|pod| (pods::is_ready(pod), pods::phase(pod) == "Running"));
-            active.truncate(self.active.len() - wanted);
-            self.plan.delete = active;
-            return;
-        }
-        let missing = (wanted - self.active.len())
-            .saturating_sub(self.terminating)
-            .min(MAX_AT_ONCE);
-        if missing == 0 {
-            return;
-        }
-        if let Some(until) = self.backoff_until().filter(|until| *until > self.now) {
-            return self.look_again(Some(until));
-        }
-        let indexes: Vec<Option<i32>> = if self.indexed() {
-            let completed = parse_indexes(self.plan.status.completed_indexes.as_deref().unwrap_or_default());
-            let taken: BTreeSet<i32> = self.active.iter().filter_map(|pod| index(pod)).collect();
-            let open = (0..self.spec.completions.unwrap_or_default())
-                .filter(|index| !completed.contains(index) && !taken.contains(index));
-            open.take(missing).map(Some).collect()
-        } else {
-            vec![None; missing]
-        };
-        self.plan.create = indexes.into_iter().map(|index| self.pod(index)).collect();
-    }
-
-    /// After failures a Job waits ever longer.
-    fn backoff_until(&self) -> Option<Timestamp> {
-        let last = self
-            .done
-            .iter()
-            .filter(|pod| pods::phase(pod) == "Failed")
-            .filter_map(|pod| ended_at(pod))
-            .max()?;
-        let newer_success = self
-            .done
-            .iter()
-            .filter(|pod| pods::phase(pod) == "Succeeded")
-            .filter_map(|pod| ended_at(pod))
-            .max();
-        if newer_success.is_some_and(|success| success > last) {
-            return None;
-        }
-        let doublings = u32::try_from(self.all_failed() - 1).unwrap_or_default().min(10);
-        let seconds = (BACKOFF_FIRST << doublings).min(BACKOFF_LAST);
-        Some(last + SignedDuration::from_secs(seconds))
-    }
-
-    fn pod(&self, index: Option<i32>) -> Pod {
-        let (namespace, name) = (self.job.namespace().unwrap_or_default(), self.job.name_any());
-        let prefix = index.map_or_else(|| format!("{name}-"), |index| format!("{name}-{index}-"));
-        let mut pod = pods::from_template(
-            &self.spec.template,
-            &namespace,
-            &prefix,
-            controller_reference(self.job),
-        );
-        let uid = self.job.uid().unwrap_or_default();
-        let labels = pod.labels_mut();
-        for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
-            labels.entry(key.to_owned()).or_insert_with(|| value.clone());
-            labels
-                .entry(format!("batch.kubernetes.io/{key}"))
-                .or_insert_with(|| value.clone());
-        }
-        pod.finalizers_mut().push(FINALIZER.to_owned());
-        if let Some(index) = index {
-            pod.labels_mut().insert(INDEX.to_owned(), index.to_string());
-            pod.annotations_mut().insert(INDEX.to_owned(), index.to_string());
-            if let Some(spec) = &mut pod.spec {
-                spec.hostname = Some(format!("{name}-{index}"));
-            }
-        }
-        pod
-    }
-
     fn write_counts(&mut self) {
         let some = |number: i32| (number > 0).then_some(number);
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-        let gone = self.plan.delete.len();
+        let gone = self.plan.delete.len() + self.plan.discard.len();
+        let active = self.active.len().saturating_sub(gone);
         let status = &mut self.plan.status;
-        status.active = some(count(
-            self.active.len() - gone.min(self.active.len()) + self.plan.create.len(),
-        ));
-        status.terminating = Some(count(self.terminating + gone));
-        status.ready = Some(count(
-            self.active.iter().filter(|pod| pods::is_ready(pod)).count(),
-        ));
+        status.active = some(count(active + self.plan.create.len()));
+        status.terminating = Some(count(self.terminating.len()));
+        let ready = self.active.iter().filter(|pod| pods::is_ready(pod)).count();
+        status.ready = Some(count(ready));
         status.succeeded = some(self.succeeded);
         status.failed = some(self.failed);
+        status.completed_indexes = (!self.completed.is_empty()).then(|| indexes::format(&self.completed));
+        status.failed_indexes = self
+            .spec
+            .backoff_limit_per_index
+            .map(|_| indexes::format(&self.failed_indexes));
         let filled = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
         status.uncounted_terminated_pods = Some(UncountedTerminatedPods {
             succeeded: filled(&self.uncounted.succeeded),
@@ -421,60 +459,16 @@ impl<'a> Step<'a> {
     }
 }
 
+fn uids(list: Option<&Vec<String>>) -> i32 {
+    list.map_or(0, |list| i32::try_from(list.len()).unwrap_or(i32::MAX))
+}
+
 fn restarts(pod: &Pod) -> i32 {
     let statuses = pod
         .status
         .iter()
         .flat_map(|status| status.container_statuses.iter().flatten());
     statuses.map(|container| container.restart_count).sum()
-}
-
-fn ended_at(pod: &Pod) -> Option<Timestamp> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let ends = statuses.iter().filter_map(|container| {
-        container
-            .state
-            .as_ref()?
-            .terminated
-            .as_ref()?
-            .finished_at
-            .as_ref()
-    });
-    ends.map(|Time(end)| *end).max()
-}
-
-/// `0,2-4` as a set.
-fn parse_indexes(text: &str) -> BTreeSet<i32> {
-    let mut indexes = BTreeSet::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.parse::<i32>(), last.parse::<i32>()) {
-            indexes.extend(first..=last);
-        }
-    }
-    indexes
-}
-
-/// A set as `0,2-4`.
-fn format_indexes(indexes: &BTreeSet<i32>) -> String {
-    let mut ranges: BTreeMap<i32, i32> = BTreeMap::new();
-    for index in indexes {
-        match ranges.last_entry() {
-            Some(mut range) if *range.get() + 1 == *index => *range.get_mut() = *index,
-            _ => drop(ranges.insert(*index, *index)),
-        }
-    }
-    let words: Vec<String> = ranges
-        .into_iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
-        .collect();
-    words.join(",")
 }
 
 #[cfg(test)]

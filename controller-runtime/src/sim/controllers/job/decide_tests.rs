@@ -12,6 +12,7 @@ struct World {
     pods: Vec<Pod>,
     seconds: i64,
     created: usize,
+    backoff: Backoff,
     events: Vec<&'static str>,
 }
 
@@ -28,27 +29,33 @@ impl World {
             pods: Vec::new(),
             seconds: 0,
             created: 0,
+            backoff: Backoff::default(),
             events: Vec::new(),
         }
     }
 
     fn sync(&mut self) -> Plan {
         let pods: Vec<_> = self.pods.iter().cloned().map(Arc::new).collect();
-        let plan = plan(&self.job, &pods, at(self.seconds));
+        let plan = plan(&self.job, &pods, &self.backoff, at(self.seconds));
         self.job.status = Some(plan.status.clone());
+        self.backoff = plan.backoff.clone();
         for pod in &plan.create {
             let mut pod = pod.clone();
             pod.metadata.uid = Some(format!("pod-{}", self.created));
             self.created += 1;
             self.pods.push(pod);
         }
-        self.pods
-            .retain(|pod| plan.delete.iter().all(|gone| gone.uid() != pod.uid()));
+        let among = |pods: &[Arc<Pod>], pod: &Pod| pods.iter().any(|other| other.uid() == pod.uid());
         for pod in &mut self.pods {
-            if plan.release.iter().any(|released| released.uid() == pod.uid()) {
+            if among(&plan.release, pod) || among(&plan.discard, pod) {
                 pod.finalizers_mut().clear();
             }
+            if among(&plan.delete, pod) || among(&plan.discard, pod) {
+                pod.metadata.deletion_timestamp = Some(time(at(self.seconds)));
+            }
         }
+        self.pods
+            .retain(|pod| !pods::is_terminating(pod) || !pod.finalizers().is_empty());
         self.events
             .extend(plan.events.iter().map(|(_, reason, _)| *reason));
         plan
@@ -171,7 +178,7 @@ fn an_indexed_job_retries_the_indexes_that_are_missing() {
     world.pods.retain(|pod| index(pod) != Some(1));
     world.end_all("Succeeded");
     world.settle();
-    assert_eq!(world.status().completed_indexes.as_deref(), Some("0,2-3"));
+    assert_eq!(world.status().completed_indexes.as_deref(), Some("0,2,3"));
     world.end_all("Succeeded");
     world.settle();
     assert_eq!(world.status().completed_indexes.as_deref(), Some("0-3"));

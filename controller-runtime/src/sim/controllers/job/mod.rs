@@ -1,8 +1,17 @@
 //! Jobs: pods that run to their end.
 
+mod backoff;
 mod decide;
+mod indexes;
+mod manage;
+mod pod;
+mod policy;
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
@@ -12,14 +21,20 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 
+use self::backoff::Backoff;
 use super::{
-    Informers, Stores, children::Children, expectations::Expectations, meta::is_controlled_by, work,
+    Informers, Stores,
+    children::Children,
+    claim::Claim,
+    expectations::Expectations,
+    meta::{controller_of, selects},
+    work,
 };
 use crate::{
     events::EventType,
     queue::{Action, WorkQueue},
     runtime::Runtime,
-    store::{Change, ObjectKey},
+    store::{Change, ObjectKey, Store},
 };
 
 /// The controller as a task.
@@ -36,10 +51,26 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
         adding.add(key);
     });
     let stores = informers.stores();
+    let (adding, jobs) = (queue.clone(), stores.jobs.clone());
+    informers.pods.subscribe(move |change| {
+        let Change::Applied { object: pod, .. } = change else {
+            return;
+        };
+        if controller_of(&pod.metadata).is_some() {
+            return;
+        }
+        if counts(pod) {
+            adding.add(ObjectKey::new(pod.namespace().unwrap_or_default(), ORPHANS));
+        }
+        for job in selecting(&jobs, pod) {
+            adding.add(ObjectKey::of(&*job));
+        }
+    });
     let controller = Controller {
         cx: cx.named("job-controller"),
         stores: stores.clone(),
         expectations,
+        backoffs: Arc::default(),
     };
     work(stores, queue, move |key| {
         let controller = controller.clone();
@@ -47,17 +78,73 @@ pub(crate) fn controller(cx: &Runtime, informers: &mut Informers) -> BoxFuture<'
     })
 }
 
+/// In place of a Job's name: look at the pods that no Job manages.
+const ORPHANS: &str = "";
+
+/// The Jobs that select a pod.
+fn selecting(jobs: &Store<Job>, pod: &Pod) -> Vec<Arc<Job>> {
+    let mut jobs = jobs.list_namespace(&pod.namespace().unwrap_or_default());
+    jobs.retain(|job| {
+        let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|selector| selects(selector, pod.metadata.labels.as_ref()))
+    });
+    jobs
+}
+
+/// Whether the pod is kept until it is counted.
+fn counts(pod: &Pod) -> bool {
+    pod.finalizers()
+        .iter()
+        .any(|finalizer| finalizer == decide::FINALIZER)
+}
+
+/// By Job, with its uid.
+type Backoffs = BTreeMap<ObjectKey, (Option<String>, Backoff)>;
+
 #[derive(Clone, Debug)]
 struct Controller {
     cx: Runtime,
     stores: Stores,
     expectations: Expectations,
+    /// What is remembered of each Job's failures, as upstream's controller does, only in memory.
+    backoffs: Arc<Mutex<Backoffs>>,
 }
 
 impl Controller {
+    /// What is remembered of this very Job.
+    fn backoff(&self, key: &ObjectKey, job: &Job) -> Backoff {
+        let backoffs = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = backoffs.get(key).filter(|(uid, _)| *uid == job.uid());
+        known.map(|(_, backoff)| backoff.clone()).unwrap_or_default()
+    }
+
+    fn remember(&self, key: &ObjectKey, job: &Job, backoff: Backoff) {
+        let mut backoffs = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner);
+        backoffs.insert(key.clone(), (job.uid(), backoff));
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        let mut backoffs = self.backoffs.lock().unwrap_or_else(PoisonError::into_inner);
+        backoffs.remove(key);
+    }
+
+    async fn claim(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
+        let claim = Claim {
+            cx: &self.cx,
+            owner: job,
+            selector: job.spec.as_ref().and_then(|spec| spec.selector.as_ref()),
+            finalizer: Some(decide::FINALIZER),
+        };
+        let pods = self
+            .stores
+            .pods
+            .list_namespace(&job.namespace().unwrap_or_default());
+        claim.objects(pods, |_| true).await
+    }
+
     async fn reconcile(&self, key: ObjectKey) -> kube::Result<Action> {
-        let mut pods = self.stores.pods.list_namespace(&key.namespace);
         let Some(job) = self.stores.jobs.get(&key) else {
+            self.forget(&key);
             return self.release_orphans(&key).await;
         };
         if job.metadata.deletion_timestamp.is_some()
@@ -68,9 +155,9 @@ impl Controller {
         if !self.expectations.fulfilled(&key) {
             return Ok(Action::Await);
         }
-        pods.retain(|pod| is_controlled_by(&pod.metadata, &*job));
+        let pods = self.claim(&job).await?;
         let now = self.cx.clock.now();
-        let plan = decide::plan(&job, &pods, now);
+        let plan = decide::plan(&job, &pods, &self.backoff(&key, &job), now);
         if job.status.as_ref() != Some(&plan.status) {
             let api: Api<Job> = Api::namespaced(self.cx.client.clone(), &key.namespace);
             let changed = Job {
@@ -80,6 +167,7 @@ impl Controller {
             api.replace_status(&key.name, &PostParams::default(), &changed)
                 .await?;
         }
+        self.remember(&key, &job, plan.backoff.clone());
         for (warning, reason, message) in &plan.events {
             let event_type = if *warning {
                 EventType::Warning
@@ -99,6 +187,10 @@ impl Controller {
             key: &key,
             owner: &*job,
         };
+        for pod in &plan.discard {
+            self.release(pod).await?;
+        }
+        children.delete(&plan.discard).await?;
         children.delete(&plan.delete).await?;
         children.create(&plan.create).await?;
         let mut next = plan.next;
@@ -139,17 +231,14 @@ impl Controller {
         }
     }
 
-    /// Nobody counts the pods of a Job that is gone.
+    /// Nobody counts the pods of a Job that is gone, nor those that nobody manages.
     async fn release_orphans(&self, key: &ObjectKey) -> kube::Result<Action> {
         for pod in self.stores.pods.list_namespace(&key.namespace) {
-            let owner = super::meta::controller_of(&pod.metadata);
-            let of_this = owner.is_some_and(|owner| owner.kind == "Job" && owner.name == key.name);
-            if of_this
-                && pod
-                    .finalizers()
-                    .iter()
-                    .any(|finalizer| finalizer == decide::FINALIZER)
-            {
+            let orphan = match controller_of(&pod.metadata) {
+                Some(owner) => owner.kind == "Job" && owner.name == key.name,
+                None => selecting(&self.stores.jobs, &pod).is_empty(),
+            };
+            if orphan && counts(&pod) {
                 self.release(&pod).await?;
             }
         }

@@ -106,23 +106,3 @@ fn conditions(
     }
     (!conditions.is_empty()).then_some(conditions)
 }
-
-/// When the next ready pod becomes available by the mere passing of time.
-pub(crate) fn next_available(
-    set: &ReplicaSet,
-    pods: &[Arc<Pod>],
-    now: Timestamp,
-) -> Option<std::time::Duration> {
-    let min_ready = set
-        .spec
-        .as_ref()?
-        .min_ready_seconds
-        .filter(|seconds| *seconds > 0)?;
-    let due = pods
-        .iter()
-        .filter(|pod| pods::is_active(pod) && pods::is_ready(pod) && !pods::is_available(pod, min_ready, now))
-        .filter_map(|pod| pods::ready_since(pod))
-        .min()?
-        + jiff::SignedDuration::from_secs(i64::from(min_ready));
-    Some(std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default())
-}

@@ -3,24 +3,22 @@
 mod decide;
 mod scale_in;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, ReplicaSetStatus},
     core::v1::Pod,
 };
-use kube::{
-    Api, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, ResourceExt as _, api::PostParams};
 
 use self::decide::Plan;
 use super::{
     Informers, Stores,
     children::Children,
+    claim::Claim,
     expectations::Expectations,
-    meta::{controller_of, controller_reference, is_controlled_by, selects},
+    meta::{controller_of, controller_reference, selects},
     pods, work,
 };
 use crate::{
@@ -122,69 +120,43 @@ impl Controller {
         if let Some(failure) = failure {
             return Err(failure.into());
         }
-        Ok(decide::next_available(&set, &pods, now).map_or(Action::Await, Action::RequeueAfter))
+        let spec = set.spec.as_ref();
+        let min_ready = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
+        Ok(pods::next_available(&pods, min_ready, now).map_or(Action::Await, Action::RequeueAfter))
     }
 
-    /// The set's pods, finished ones excepted; orphans that it selects are adopted, and its own that it no longer
-    /// selects are let go.
+    /// The set's pods, finished ones excepted; what it adopts is not terminating.
     async fn claim(&self, set: &ReplicaSet) -> kube::Result<Vec<Arc<Pod>>> {
-        let namespace = set.namespace().unwrap_or_default();
-        let api: Api<Pod> = Api::namespaced(self.cx.client.clone(), &namespace);
-        let selector = set
-            .spec
-            .as_ref()
-            .map(|spec| spec.selector.clone())
-            .unwrap_or_default();
-        let mut claimed = Vec::new();
-        for pod in self.stores.pods.list_namespace(&namespace) {
-            let selected = selects(&selector, pod.metadata.labels.as_ref());
-            let mine = is_controlled_by(&pod.metadata, set);
-            if mine && !selected {
-                let owners: Vec<_> = pod
-                    .owner_references()
-                    .iter()
-                    .filter(|owner| owner.uid != set.uid().unwrap_or_default())
-                    .collect();
-                let patch = serde_json::json!({"metadata": {"uid": pod.uid(), "ownerReferences": owners}});
-                api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-                    .await?;
-            } else if mine && !pods::is_finished(&pod) {
-                claimed.push(pod);
-            } else if selected
-                && pods::is_active(&pod)
-                && controller_of(&pod.metadata).is_none()
-                && set.metadata.deletion_timestamp.is_none()
-            {
-                let mut owners = pod.owner_references().to_vec();
-                owners.push(controller_reference(set));
-                let patch = serde_json::json!({"metadata": {"uid": pod.uid(), "ownerReferences": owners}});
-                claimed.push(Arc::new(
-                    api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-                        .await?,
-                ));
-            }
-        }
-        Ok(claimed)
+        let mut pods = self
+            .stores
+            .pods
+            .list_namespace(&set.namespace().unwrap_or_default());
+        pods.retain(|pod| !pods::is_finished(pod));
+        let claim = Claim {
+            cx: &self.cx,
+            owner: set,
+            selector: set.spec.as_ref().map(|spec| &spec.selector),
+            finalizer: None,
+        };
+        claim.objects(pods, |_| true).await
     }
 
-    /// The pods of every set with the same owner.
+    /// The pods of every set with the same owner; none for a set without one.
     fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
-        let owner = controller_of(&set.metadata).map(|owner| owner.uid.clone());
+        let Some(owner) = controller_of(&set.metadata) else {
+            return Vec::new();
+        };
         let namespace = set.namespace().unwrap_or_default();
-        let sets: BTreeMap<String, ()> = self
+        let sets: BTreeSet<String> = self
             .stores
             .replica_sets
             .list_namespace(&namespace)
             .iter()
-            .filter(|other| {
-                other.uid() == set.uid()
-                    || (owner.is_some()
-                        && controller_of(&other.metadata).map(|owner| &owner.uid) == owner.as_ref())
-            })
-            .filter_map(|other| Some((other.uid()?, ())))
+            .filter(|other| controller_of(&other.metadata).is_some_and(|other| other.uid == owner.uid))
+            .filter_map(|other| other.uid())
             .collect();
         let mut pods = self.stores.pods.list_namespace(&namespace);
-        pods.retain(|pod| controller_of(&pod.metadata).is_some_and(|owner| sets.contains_key(&owner.uid)));
+        pods.retain(|pod| controller_of(&pod.metadata).is_some_and(|owner| sets.contains(&owner.uid)));
         pods
     }
 

@@ -1,18 +1,15 @@
 //! Which of a StatefulSet's pods comes or goes next, and what the set reports.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus},
-    core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume},
+    core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume},
 };
 use kube::ResourceExt as _;
 
-use crate::sim::controllers::{
-    meta::{controller_reference, safe_hash},
-    pods,
-};
+use crate::sim::controllers::{meta::controller_reference, pods};
 
 /// The label that tells the pods of one template from those of another.
 pub(super) const HASH_LABEL: &str = "controller-revision-hash";
@@ -24,14 +21,42 @@ pub(super) struct Plan {
     pub(super) delete: Vec<Arc<Pod>>,
 }
 
+/// The template that pods have and the one that they are to have.
+#[derive(Clone, Debug)]
+pub(super) struct Revisions {
+    pub(super) current: Revision,
+    pub(super) update: Revision,
+}
+
+/// A template and its name.
+#[derive(Clone, Debug)]
+pub(super) struct Revision {
+    pub(super) name: String,
+    pub(super) template: PodTemplateSpec,
+}
+
 fn spec(set: &StatefulSet) -> StatefulSetSpec {
     set.spec.clone().unwrap_or_default()
 }
 
-/// The name of the template's revision.
-pub(super) fn revision(set: &StatefulSet) -> String {
-    let content = serde_json::to_vec(&spec(set).template).unwrap_or_default();
-    format!("{}-{}", set.name_any(), safe_hash(&content))
+/// The numbers of the wanted pods.
+pub(super) fn wanted(set: &StatefulSet) -> Range<i32> {
+    let spec = spec(set);
+    let start = spec
+        .ordinals
+        .and_then(|ordinals| ordinals.start)
+        .unwrap_or_default();
+    start..start + spec.replicas.unwrap_or(1)
+}
+
+/// The lowest number that an update reaches; none if it waits for deletions.
+fn partition(set: &StatefulSet) -> Option<i32> {
+    let strategy = spec(set).update_strategy.unwrap_or_default();
+    if strategy.type_.as_deref() == Some("OnDelete") {
+        return None;
+    }
+    let partition = strategy.rolling_update.and_then(|rolling| rolling.partition);
+    Some(wanted(set).start + partition.unwrap_or_default())
 }
 
 /// The number at the end of a pod's name.
@@ -42,31 +67,24 @@ pub(super) fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
         .ok()
 }
 
-/// The claims of a pod, from the set's templates.
-pub(super) fn claims(set: &StatefulSet, pod: &Pod) -> Vec<PersistentVolumeClaim> {
-    let templates = spec(set).volume_claim_templates.unwrap_or_default();
-    let named = templates.into_iter().map(|mut claim| {
-        claim.metadata.name = Some(format!("{}-{}", claim.name_any(), pod.name_any()));
-        claim.metadata.namespace = set.namespace();
-        claim.metadata.labels = spec(set).selector.match_labels;
-        claim.status = None;
-        claim
-    });
-    named.collect()
-}
-
-fn pod_for(set: &StatefulSet, ordinal: i32) -> Pod {
+/// A new pod: below the partition of an update it is as it was.
+fn pod_for(set: &StatefulSet, revisions: &Revisions, ordinal: i32) -> Pod {
+    let revision = if partition(set).is_some_and(|partition| ordinal < partition) {
+        &revisions.current
+    } else {
+        &revisions.update
+    };
     let (namespace, name) = (
         set.namespace().unwrap_or_default(),
         format!("{}-{ordinal}", set.name_any()),
     );
-    let mut pod = pods::from_template(&spec(set).template, &namespace, "", controller_reference(set));
+    let mut pod = pods::from_template(&revision.template, &namespace, "", controller_reference(set));
     pod.metadata.generate_name = Some(format!("{}-", set.name_any()));
     pod.metadata.name = Some(name.clone());
     let labels = pod.labels_mut();
     labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), name.clone());
     labels.insert("apps.kubernetes.io/pod-index".to_owned(), ordinal.to_string());
-    labels.insert(HASH_LABEL.to_owned(), revision(set));
+    labels.insert(HASH_LABEL.to_owned(), revision.name.clone());
     let pod_spec = pod.spec.get_or_insert_default();
     pod_spec.hostname = Some(name.clone());
     pod_spec.subdomain = spec(set).service_name.filter(|service| !service.is_empty());
@@ -87,14 +105,9 @@ fn pod_for(set: &StatefulSet, ordinal: i32) -> Pod {
 
 /// One step towards the wanted pods: with `OrderedReady` one pod at a time, the lowest first, and none while another is
 /// not ready.
-pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+pub(super) fn plan(set: &StatefulSet, revisions: &Revisions, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let spec = spec(set);
-    let start = spec
-        .ordinals
-        .as_ref()
-        .and_then(|ordinals| ordinals.start)
-        .unwrap_or_default();
-    let wanted = start..start + spec.replicas.unwrap_or(1);
+    let wanted = wanted(set);
     let ordered = spec.pod_management_policy.as_deref() != Some("Parallel");
     let min_ready = spec.min_ready_seconds.unwrap_or_default();
     let by_ordinal: BTreeMap<i32, &Arc<Pod>> = pods
@@ -107,7 +120,7 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan
     for ordinal in wanted.clone() {
         match by_ordinal.get(&ordinal) {
             None => {
-                plan.create.push(pod_for(set, ordinal));
+                plan.create.push(pod_for(set, revisions, ordinal));
                 if ordered {
                     return plan;
                 }
@@ -137,7 +150,7 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan
         }
     }
     if plan.create.is_empty() && plan.delete.is_empty() {
-        plan.delete = outdated(set, &by_ordinal, &healthy);
+        plan.delete = outdated(set, revisions, &by_ordinal, &healthy);
     }
     plan
 }
@@ -145,20 +158,15 @@ pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> Plan
 /// The highest pod of an older template, once those above it are healthy.
 fn outdated(
     set: &StatefulSet,
+    revisions: &Revisions,
     pods: &BTreeMap<i32, &Arc<Pod>>,
     healthy: &dyn Fn(&Pod) -> bool,
 ) -> Vec<Arc<Pod>> {
-    let strategy = spec(set).update_strategy.unwrap_or_default();
-    if strategy.type_.as_deref() == Some("OnDelete") {
+    let Some(partition) = partition(set) else {
         return Vec::new();
-    }
-    let partition = strategy
-        .rolling_update
-        .and_then(|rolling| rolling.partition)
-        .unwrap_or_default();
-    let revision = revision(set);
+    };
     for (_, pod) in pods.iter().rev().filter(|(ordinal, _)| **ordinal >= partition) {
-        if pod.labels().get(HASH_LABEL) != Some(&revision) {
+        if pod.labels().get(HASH_LABEL) != Some(&revisions.update.name) {
             return if pods::is_terminating(pod) {
                 Vec::new()
             } else {
@@ -173,8 +181,12 @@ fn outdated(
 }
 
 /// The status.
-pub(super) fn status(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> StatefulSetStatus {
-    let revision = revision(set);
+pub(super) fn status(
+    set: &StatefulSet,
+    revisions: &Revisions,
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> StatefulSetStatus {
     let old = set.status.clone().unwrap_or_default();
     let min_ready = spec(set).min_ready_seconds.unwrap_or_default();
     let count = |counts: &dyn Fn(&Pod) -> bool| {
@@ -185,25 +197,27 @@ pub(super) fn status(set: &StatefulSet, pods: &[Arc<Pod>], now: Timestamp) -> St
             !pods::is_terminating(pod) && pod.labels().get(HASH_LABEL).is_some_and(|hash| hash == name)
         })
     };
-    let replicas = count(&|_| true);
-    let updated = of(&revision);
-    // The update is over when every pod is of the new template.
+    let (replicas, updated) = (count(&|_| true), of(&revisions.update.name));
+    let ready = count(&|pod| pods::phase(pod) == "Running" && pods::is_ready(pod));
+    // The update is over when every pod is of the new template and ready.
     let wanted = spec(set).replicas.unwrap_or(1);
-    let current_revision = match old.current_revision {
-        Some(current) if !(updated == wanted && replicas == wanted) => current,
-        _ => revision.clone(),
+    let over = partition(set).is_some() && [updated, replicas, ready].iter().all(|count| *count == wanted);
+    let current = if over {
+        &revisions.update
+    } else {
+        &revisions.current
     };
     let some = |number: i32| (number > 0).then_some(number);
     StatefulSetStatus {
         replicas,
-        ready_replicas: some(count(&|pod| pods::phase(pod) == "Running" && pods::is_ready(pod))),
+        ready_replicas: some(ready),
         available_replicas: Some(count(&|pod| {
             pods::phase(pod) == "Running" && pods::is_available(pod, min_ready, now)
         })),
-        current_replicas: some(of(&current_revision)),
+        current_replicas: some(of(&current.name)),
         updated_replicas: some(updated),
-        current_revision: Some(current_revision),
-        update_revision: Some(revision),
+        current_revision: Some(current.name.clone()),
+        update_revision: Some(revisions.update.name.clone()),
         observed_generation: set.metadata.generation,
         collision_count: old.collision_count.or(Some(0)),
         conditions: old.conditions,
@@ -230,9 +244,22 @@ mod tests {
         serde_json::from_value(set).unwrap()
     }
 
+    fn revisions(set: &StatefulSet) -> Revisions {
+        let template = spec(set).template;
+        let name = template.spec.as_ref().unwrap().containers[0]
+            .image
+            .clone()
+            .unwrap();
+        let update = Revision { name, template };
+        Revisions {
+            current: update.clone(),
+            update,
+        }
+    }
+
     fn pod(set: &StatefulSet, ordinal: i32, ready: bool) -> Arc<Pod> {
         let ready = if ready { "True" } else { "False" };
-        let mut pod = pod_for(set, ordinal);
+        let mut pod = pod_for(set, &revisions(set), ordinal);
         pod.status = serde_json::from_value(
             json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}),
         )
@@ -241,7 +268,7 @@ mod tests {
     }
 
     fn steps(set: &StatefulSet, pods: &[Arc<Pod>]) -> (Vec<String>, Vec<String>) {
-        let plan = plan(set, pods, now());
+        let plan = plan(set, &revisions(set), pods, now());
         (
             plan.create.iter().map(|pod| pod.name_any()).collect(),
             plan.delete.iter().map(|pod| pod.name_any()).collect(),
@@ -292,7 +319,7 @@ mod tests {
             &json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}}),
         );
         assert_eq!(steps(&part, &first), (vec![], vec![]));
-        let status = status(&new, &first, now());
+        let status = status(&new, &revisions(&new), &first, now());
         assert_eq!(
             (status.updated_replicas, status.ready_replicas),
             (Some(1), Some(3))
@@ -304,7 +331,7 @@ mod tests {
         let claims_of =
             json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}});
         let set = set(1, "one", &claims_of);
-        let pod = pod_for(&set, 0);
+        let pod = pod_for(&set, &revisions(&set), 0);
         assert_eq!(pod.labels()["statefulset.kubernetes.io/pod-name"], "db-0");
         assert_eq!(pod.labels()["apps.kubernetes.io/pod-index"], "0");
         let spec = pod.spec.clone().unwrap();
@@ -312,7 +339,7 @@ mod tests {
             (spec.hostname.unwrap(), spec.subdomain.unwrap()),
             ("db-0".to_owned(), "db".to_owned())
         );
-        assert_eq!(claims(&set, &pod)[0].name_any(), "data-db-0");
+        assert_eq!(super::super::claims::make(&set, &pod)[0].name_any(), "data-db-0");
         assert_eq!(
             spec.volumes.unwrap()[0]
                 .persistent_volume_claim
