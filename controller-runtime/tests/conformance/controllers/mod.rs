@@ -1,5 +1,6 @@
 //! Controllers, scheduler, nodes.
 
+mod affinity;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -33,8 +34,10 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("controllers::job_policies", job_policies::CASES),
     ("controllers::garbage", garbage::CASES),
     ("controllers::scheduler", scheduler::CASES),
+    ("controllers::affinity", affinity::CASES),
     ("controllers::preemption", preemption::CASES),
-    ("controllers::disruption", disruption::CASES),
+    ("controllers::disruption::budgets", disruption::budgets::CASES),
+    ("controllers::disruption::evictions", disruption::evictions::CASES),
     ("controllers::taints", taints::CASES),
     ("controllers::events", events::CASES),
     ("controllers::hpa::metrics", hpa::metrics::CASES),
