@@ -33,6 +33,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     ("api::kinds", kinds::CASES),
     ("api::custom::definitions", custom::definitions::CASES),
     ("api::custom::schemas", custom::schemas::CASES),
+    ("api::custom::ratcheting", custom::ratcheting::CASES),
     ("api::custom::objects", custom::objects::CASES),
     ("api::documents", documents::CASES),
     ("api::tables", tables::CASES),

@@ -27,11 +27,8 @@ pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Evaluates the CEL rules of schemas.
 pub trait RuleEvaluator: fmt::Debug + Send + Sync {
-    /// Whether `rule` holds for `value`, where `old` is what stood there before.
-    ///
-    /// # Errors
-    /// The message for the field.
-    fn check(&self, rule: &Rule, value: &Value, old: Option<&Value>) -> Result<(), String>;
+    /// The rules that `value` breaks, where `old` is what stood there before, with the message for the field.
+    fn check<'a>(&self, rules: &[&'a Rule], value: &Value, old: Option<&Value>) -> Vec<(&'a Rule, String)>;
 }
 
 /// What a definition says about its kind.
@@ -141,13 +138,15 @@ pub(crate) fn validate(
     let Some(schema) = &version.schema else {
         return errors;
     };
-    validate::validate(schema, object, "", &mut errors);
+    validate::validate(schema, object, old, "", &mut errors);
     if errors.is_empty() && version.has_rules {
         rules(state.rules.as_ref(), schema, object, old, "", &mut errors);
     }
     errors
 }
 
+/// Evaluates the rules of a value and of what is in it. One that is as it was breaks no rule but, perhaps, one that
+/// compares the two.
 fn rules(
     evaluator: &dyn RuleEvaluator,
     schema: &Schema,
@@ -156,8 +155,20 @@ fn rules(
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
-    for rule in &schema.rules {
-        if let Err(message) = evaluator.check(rule, value, old) {
+    let unchanged = old == Some(value);
+    let applying: Vec<&Rule> = schema
+        .rules
+        .iter()
+        .filter(|rule| {
+            if rule.compares() {
+                old.is_some()
+            } else {
+                !unchanged
+            }
+        })
+        .collect();
+    if !applying.is_empty() {
+        for (rule, message) in evaluator.check(&applying, value, old) {
             let mut shown = format!("{path}{}", rule.field_path);
             if shown.is_empty() {
                 "<nil>".clone_into(&mut shown);
@@ -194,8 +205,8 @@ fn rules(
         Value::Array(items) => {
             if let Some(inner) = &schema.items {
                 for (index, item) in items.iter().enumerate() {
-                    // Items have no counterpart unless the list is keyed, which transition rules seldom need.
-                    rules(evaluator, inner, item, None, &format!("{path}[{index}]"), errors);
+                    let old = validate::counterpart(schema, item, old);
+                    rules(evaluator, inner, item, old, &format!("{path}[{index}]"), errors);
                 }
             }
         }

@@ -133,6 +133,13 @@ pub struct Rule {
     pub field_path: String,
 }
 
+impl Rule {
+    /// Whether it compares a value with what stood there before: such a rule does not hold for what is new.
+    pub(crate) fn compares(&self) -> bool {
+        self.rule.contains("oldSelf")
+    }
+}
+
 impl Schema {
     /// Reads an `openAPIV3Schema`.
     pub(crate) fn parse(schema: &Value) -> Self {

@@ -5,8 +5,18 @@ use serde_json::Value;
 use super::schema::{Additional, Schema, Type};
 use crate::sim::api::field::FieldError;
 
-/// Every violation of the schema by `value`, which stands at `path` (empty for the whole object).
-pub(crate) fn validate(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Every violation of the schema by `value`, which stands at `path` (empty for the whole object). What is as it was in
+/// `old` is not looked at again, so that objects from before a stricter schema can be changed elsewhere.
+pub(crate) fn validate(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if old == Some(value) {
+        return;
+    }
     if value.is_null() {
         if !schema.nullable && (schema.kind.is_some() || schema.int_or_string) {
             type_error(schema, "null", path, errors);
@@ -28,8 +38,8 @@ pub(crate) fn validate(schema: &Schema, value: &Value, path: &str, errors: &mut 
     match value {
         Value::Number(_) => number(schema, value, path, errors),
         Value::String(text) => string(schema, text, path, errors),
-        Value::Array(items) => array(schema, items, path, errors),
-        Value::Object(_) => object(schema, value, path, errors),
+        Value::Array(items) => array(schema, items, old, path, errors),
+        Value::Object(_) => object(schema, value, old, path, errors),
         _ => {}
     }
     junctors(schema, value, path, errors);
@@ -167,7 +177,18 @@ fn string(schema: &Schema, text: &str, path: &str, errors: &mut Vec<FieldError>)
     }
 }
 
-fn array(schema: &Schema, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+/// What stood in a list in the place of `item`, where its keys say so.
+pub(super) fn counterpart<'a>(schema: &Schema, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
+    if schema.list_type.as_deref() != Some("map") {
+        return None;
+    }
+    let keys = &schema.list_map_keys;
+    let before = old?.as_array()?.iter();
+    let mut same = before.filter(|before| keys.iter().all(|key| before.get(key) == item.get(key)));
+    same.next()
+}
+
+fn array(schema: &Schema, items: &[Value], old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let count = items.len();
     if let Some(least) = schema.bounds.min_items.filter(|&least| (count as u64) < least) {
         invalid(
@@ -186,7 +207,8 @@ fn array(schema: &Schema, items: &[Value], path: &str, errors: &mut Vec<FieldErr
     }
     if let Some(inner) = &schema.items {
         for (index, item) in items.iter().enumerate() {
-            validate(inner, item, &format!("{path}[{index}]"), errors);
+            let old = counterpart(schema, item, old);
+            validate(inner, item, old, &format!("{path}[{index}]"), errors);
         }
     }
     let identity = |item: &Value| match schema.list_type.as_deref() {
@@ -211,7 +233,7 @@ fn array(schema: &Schema, items: &[Value], path: &str, errors: &mut Vec<FieldErr
     }
 }
 
-fn object(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn object(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let Some(map) = value.as_object() else { return };
     let child = |name: &str| {
         if path.is_empty() {
@@ -244,11 +266,13 @@ fn object(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldErro
         if path.is_empty() && name == "metadata" {
             continue;
         }
-        match (schema.properties.get(name), &schema.additional) {
-            (Some(inner), _) => validate(inner, member, &child(name), errors),
-            (None, Additional::Schema(inner)) => validate(inner, member, &child(name), errors),
-            _ => {}
-        }
+        let inner = match (schema.properties.get(name), &schema.additional) {
+            (Some(inner), _) => inner,
+            (None, Additional::Schema(inner)) => inner,
+            _ => continue,
+        };
+        let old = old.and_then(|old| old.get(name));
+        validate(inner, member, old, &child(name), errors);
     }
     for name in &schema.required {
         if !map.contains_key(name) {
@@ -259,13 +283,13 @@ fn object(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldErro
 
 fn holds(schema: &Schema, value: &Value, path: &str) -> bool {
     let mut errors = Vec::new();
-    validate(schema, value, path, &mut errors);
+    validate(schema, value, None, path, &mut errors);
     errors.is_empty()
 }
 
 fn junctors(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for inner in &schema.all_of {
-        validate(inner, value, path, errors);
+        validate(inner, value, None, path, errors);
     }
     let blank = Value::from("");
     let mut refuse = |text: String| errors.push(FieldError::invalid(shown(path), &blank, text));
@@ -380,7 +404,7 @@ mod tests {
         ];
         for (schema, value, expected) in cases {
             let mut errors = Vec::new();
-            validate(&Schema::parse(&schema), &value, "f", &mut errors);
+            validate(&Schema::parse(&schema), &value, None, "f", &mut errors);
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
             assert_eq!(texts, [expected]);
         }
@@ -395,8 +419,44 @@ mod tests {
         }});
         for value in [json!({"n": 1, "s": null}), json!({"n": "25%", "m": {"a": 1}})] {
             let mut errors = Vec::new();
-            validate(&Schema::parse(&schema), &value, "", &mut errors);
+            validate(&Schema::parse(&schema), &value, None, "", &mut errors);
             assert_eq!(errors, []);
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_not_looked_at_again() {
+        let size = json!({"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer", "maximum": 9}}});
+        let schema = json!({"type": "object", "properties": {
+            "name": {"type": "string", "maxLength": 1},
+            "any": {"type": "object", "additionalProperties": {"type": "integer", "maximum": 9}},
+            "map": {"type": "array", "items": size, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            "list": {"type": "array", "items": {"type": "integer", "maximum": 9}},
+        }});
+        let old = json!({"name": "long", "any": {"a": 10}, "map": [{"name": "a", "size": 10}], "list": [10]});
+        let cases: [(Value, &[&str]); 7] = [
+            (json!({}), &[]),
+            (json!({"name": "longer"}), &["name"]),
+            (json!({"any": {"a": 10, "b": 1}}), &[]),
+            (json!({"any": {"a": 11}}), &["any.a"]),
+            (
+                json!({"map": [{"name": "b", "size": 1}, {"name": "a", "size": 10}]}),
+                &[],
+            ),
+            (json!({"map": [{"name": "b", "size": 10}]}), &["map[0].size"]),
+            // The items of a list without keys cannot be told apart.
+            (json!({"list": [10, 1]}), &["list[0]"]),
+        ];
+        for (patch, expected) in cases {
+            let mut new = old.clone();
+            json_patch::merge(&mut new, &patch);
+            let mut errors = Vec::new();
+            validate(&Schema::parse(&schema), &new, Some(&old), "", &mut errors);
+            let fields: Vec<_> = errors
+                .iter()
+                .map(|error| error.to_string().split(':').next().unwrap_or_default().to_owned())
+                .collect();
+            assert_eq!(fields, expected, "{patch}");
         }
     }
 }

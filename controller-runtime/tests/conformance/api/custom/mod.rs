@@ -2,6 +2,7 @@
 
 pub(super) mod definitions;
 pub(super) mod objects;
+pub(super) mod ratcheting;
 pub(super) mod schemas;
 
 use std::time::Duration;
