@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{add_budget, budget, counted, counted_at_last, fleet, kind_with_scale, numbers, silent, three};
+use super::{
+    add_budget, budget, counted, counted_at_last, evictions::evict, fleet, kind_with_scale, numbers, silent,
+    three,
+};
 use crate::{
     controllers::scene::{LIMIT, add_pod, condition, event, events, pod, running},
     harness::{Cluster, cases, contains, same},

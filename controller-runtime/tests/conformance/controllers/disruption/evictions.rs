@@ -36,7 +36,7 @@ async fn evict_with(c: &Cluster, name: &str, options: Value) -> anyhow::Result<A
         .await
 }
 
-async fn evict(c: &Cluster, name: &str) -> anyhow::Result<Answer> {
+pub(super) async fn evict(c: &Cluster, name: &str) -> anyhow::Result<Answer> {
     evict_with(c, name, Value::Null).await
 }
 
