@@ -337,9 +337,12 @@ mod tests {
         );
         assert_eq!(
             annotation(BEHAVIOR),
-            json!({"ScaleDown": {
-                "Policies": null, "SelectPolicy": "Disabled", "StabilizationWindowSeconds": null, "Tolerance": null,
-            }})
+            json!({
+                "ScaleUp": null,
+                "ScaleDown": {
+                    "Policies": null, "SelectPolicy": "Disabled", "StabilizationWindowSeconds": null, "Tolerance": null,
+                },
+            })
         );
         assert_eq!(from_v1(old), stored);
     }
