@@ -12,6 +12,7 @@ use super::{
     formula::{Formula, FormulaError},
     hpa::NamedMetric,
 };
+use crate::admission::scaled_object::is_resource;
 
 /// A usable `scalingModifiers` of a ScaledObject.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +67,7 @@ impl Modifiers {
         let names: BTreeSet<&str> = spec
             .triggers
             .iter()
-            .filter(|trigger| !is_resource(&trigger.trigger_type))
+            .filter(|trigger| !is_resource(trigger))
             .filter_map(|trigger| trigger.name.as_deref())
             .collect();
         let mut problems = Vec::new();
@@ -160,10 +161,6 @@ pub fn thousandths(value: f64) -> Quantity {
     )]
     let millis = (value * 1000.0) as i64;
     Quantity::from_millis(millis)
-}
-
-fn is_resource(trigger_type: &str) -> bool {
-    matches!(trigger_type, "cpu" | "memory")
 }
 
 fn take<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
