@@ -23,7 +23,7 @@ use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     external_metrics::ScaledObjectMetrics,
@@ -79,6 +79,10 @@ pub(crate) const RETRY: Backoff = Backoff {
     last: Duration::from_secs(30),
 };
 
+/// How many turns ask the API server at once: each has a connection of its own, and more of them at a time do not make a
+/// server faster. Those that wait for their sources do not count.
+const ASKING: usize = 64;
+
 /// The controller of ScaledObjects.
 pub struct Controller {
     core: Arc<Core>,
@@ -103,6 +107,8 @@ pub(crate) struct Core {
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     queue: WorkQueue<ObjectKey>,
+    /// Held by turns that ask the API server.
+    pub(super) asking: Semaphore,
     /// The objects of the first list that had no turn yet.
     first_turns: Mutex<BTreeSet<ObjectKey>>,
     synced: Readiness,
@@ -192,6 +198,7 @@ impl Controller {
             builder,
             entries,
             queue,
+            asking: Semaphore::new(ASKING),
             first_turns: Mutex::default(),
             synced: Readiness::default(),
             ready: Readiness::default(),
@@ -371,15 +378,19 @@ impl Core {
             return self.finalize(key, &object, &entry, &mut turn).await;
         }
         if turn.wants_reconciliation(&entry, &object) {
-            self.reconcile(key, &object, &entry, &mut turn).await;
+            let _permit = self.asking.acquire().await;
+            Box::pin(self.reconcile(key, &object, &entry, &mut turn)).await;
         }
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            self.check(key, &plan, &entry, &mut turn).await;
+            Box::pin(self.check(key, &plan, &entry, &mut turn)).await;
         }
         self.refresh(key, &object, &entry, &mut turn);
-        let published = self.publish(key, &mut turn).await;
+        let published = turn.is_published() || {
+            let _permit = self.asking.acquire().await;
+            Box::pin(self.publish(key, &mut turn)).await
+        };
         next_action(&turn, published)
     }
 

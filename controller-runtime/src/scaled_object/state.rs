@@ -152,6 +152,11 @@ impl Turn {
         dirty || is_late || self.seen.as_ref() != Some(&Fingerprint::of(object))
     }
 
+    /// Whether the status says what it shall.
+    pub(crate) fn is_published(&self) -> bool {
+        self.published == self.status
+    }
+
     /// Nothing is checked any more.
     pub(crate) fn rest(&mut self) {
         self.next_check = None;
