@@ -2,7 +2,7 @@
 
 use super::{
     explanation::{Autoscaler, HpaCondition, Origin},
-    text::{Page, span},
+    text::{Page, plain, span},
 };
 use crate::hpa::explain::{Computation, Direction, Limit, MetricComputation, Stabilization};
 
@@ -11,8 +11,9 @@ pub(super) fn autoscaler(page: &mut Page, hpa: &Autoscaler) {
         page.line("There is none");
         return;
     }
+    let replicas = if hpa.current == 1 { "replica" } else { "replicas" };
     page.line(&format!(
-        "{} replicas at its last run, wants {} (min {}, max {})",
+        "{} {replicas} at its last run, wants {} (min {}, max {})",
         hpa.current, hpa.desired, hpa.min, hpa.max
     ));
     if let Some(at) = hpa.last_scale_time {
@@ -125,7 +126,7 @@ fn metric(metric: &MetricComputation, current: i32) -> String {
     };
     let mut words = format!("{}:", metric.name);
     if let (Some(current), Some(target)) = (&metric.current, &metric.target) {
-        words.push_str(&format!(" {current} of {target}{unit}"));
+        words.push_str(&format!(" {} of {}{unit}", plain(current), plain(target)));
     }
     if let Some(ratio) = metric.ratio {
         words.push_str(&format!(", ratio {ratio:.2}"));
@@ -217,4 +218,139 @@ fn limit(page: &Page, found: &Limit) -> Vec<String> {
         lines.push(format!("  more is allowed {}", page.ago(more)));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_say_what_they_mean_in_practice() {
+        let cases = [
+            (
+                "AbleToScale",
+                "True",
+                "ReadyForNewScale",
+                "it may scale, and nothing holds it back",
+            ),
+            (
+                "AbleToScale",
+                "True",
+                "ScaleDownStabilized",
+                "it may scale, but holds a recent higher recommendation",
+            ),
+            (
+                "AbleToScale",
+                "True",
+                "ScaleUpStabilized",
+                "it may scale, but holds a recent lower recommendation",
+            ),
+            (
+                "AbleToScale",
+                "True",
+                "SucceededRescale",
+                "it has just changed the number",
+            ),
+            (
+                "AbleToScale",
+                "False",
+                "FailedGetScale",
+                "it can NOT read or write the target's scale: why",
+            ),
+            (
+                "ScalingActive",
+                "True",
+                "ValidMetricFound",
+                "it has at least one metric to scale by",
+            ),
+            (
+                "ScalingActive",
+                "False",
+                "ScalingDisabled",
+                "the target is at 0, so it does nothing until the target is woken",
+            ),
+            (
+                "ScalingActive",
+                "False",
+                "FailedGetExternalMetric",
+                "it can NOT compute a number, so it keeps the replicas as they are: why",
+            ),
+            (
+                "ScalingLimited",
+                "False",
+                "DesiredWithinRange",
+                "no limit changes the number",
+            ),
+            (
+                "ScalingLimited",
+                "True",
+                "TooManyReplicas",
+                "it wants more than maxReplicas",
+            ),
+            (
+                "ScalingLimited",
+                "True",
+                "TooFewReplicas",
+                "it wants fewer than minReplicas",
+            ),
+            (
+                "ScalingLimited",
+                "True",
+                "ScaleDownLimit",
+                "it wants fewer, but its policies allow no faster decline",
+            ),
+        ];
+        for (condition_type, status, reason, expected) in cases {
+            let said = condition(&HpaCondition {
+                condition_type: condition_type.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: "why".to_owned(),
+                since: None,
+            });
+            assert_eq!(said, format!("{condition_type} {status} ({reason}): {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_metric_says_what_it_asks_for_and_why_not() {
+        let metric = |ratio: f64, asks: i32, within: bool| MetricComputation {
+            name: "s0-x".to_owned(),
+            current: Some("6500m".to_owned()),
+            target: Some("5".to_owned()),
+            target_type: "AverageValue".to_owned(),
+            ratio: Some(ratio),
+            tolerance_down: 0.05,
+            tolerance_up: 0.1,
+            within_tolerance: within,
+            asks: Some(asks),
+            error: None,
+        };
+        let cases = [
+            (
+                metric(1.3, 3, false),
+                "s0-x: 6.5 of 5 per replica, ratio 1.30, asks for 3",
+            ),
+            (
+                metric(1.3, 2, false),
+                "s0-x: 6.5 of 5 per replica, ratio 1.30, asks for 2 as there are",
+            ),
+            (
+                metric(1.05, 2, true),
+                "s0-x: 6.5 of 5 per replica, ratio 1.05, within the tolerance of 10%: no change, 2",
+            ),
+            (
+                metric(0.97, 2, true),
+                "s0-x: 6.5 of 5 per replica, ratio 0.97, within the tolerance of 5%: no change, 2",
+            ),
+        ];
+        for (metric, expected) in cases {
+            assert_eq!(self::metric(&metric, 2), expected);
+        }
+        let failed = MetricComputation {
+            error: Some("down".to_owned()),
+            ..metric(1.0, 2, true)
+        };
+        assert_eq!(self::metric(&failed, 2), "s0-x: cannot be read: down");
+    }
 }

@@ -58,3 +58,142 @@ pub(super) fn number(rule: Rule) -> &'static str {
         Rule::RestPaused | Rule::CoolingDown | Rule::Deactivate => "3",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! keda.md §3.3: which row decides, and how it is said.
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::scaled_object::decision::{
+        Bounds, Cooldown, Observation, Switches, TriggerState, TriggerView, decide,
+    };
+
+    fn rule(state: TriggerState, change: impl FnOnce(&mut Observation<'_>)) -> Rule {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let working = TriggerView {
+            name: "s1-other".to_owned(),
+            state: TriggerState::Active,
+            detail: String::new(),
+        };
+        let mut triggers = vec![TriggerView {
+            name: "s0-queue".to_owned(),
+            state: state.clone(),
+            detail: String::new(),
+        }];
+        // Beside one that fails, one that works.
+        if state == TriggerState::Failed("beside one that works".to_owned()) {
+            triggers.push(working);
+        }
+        let mut seen = Observation {
+            now: at(1000),
+            target: "apps/v1.Deployment default/web",
+            replicas: Ok(2),
+            bounds: Bounds::default(),
+            cooldown: Cooldown {
+                period: SignedDuration::from_secs(10),
+                initial: SignedDuration::ZERO,
+                created: at(0),
+                last_active: None,
+            },
+            switches: Switches::default(),
+            fallback_replicas: None,
+            triggers: &triggers,
+            composite: None,
+        };
+        change(&mut seen);
+        decide(&seen).rule
+    }
+
+    #[test]
+    fn every_row_has_its_rule_and_its_number() {
+        use TriggerState::{Active, Failed, FallenBack, Inactive};
+        let down = || Failed("down".to_owned());
+        let beside = || Failed("beside one that works".to_owned());
+        let recently = |seen: &mut Observation<'_>| seen.cooldown.last_active = Some(seen.now);
+        let rows = [
+            (
+                "0",
+                Rule::Unreadable,
+                rule(Active, |seen| seen.replicas = Err("gone".to_owned())),
+            ),
+            (
+                "0",
+                Rule::Paused,
+                rule(Active, |seen| seen.switches.paused = true),
+            ),
+            ("1a", Rule::Activate, rule(Active, |seen| seen.replicas = Ok(0))),
+            (
+                "1a",
+                Rule::Activate,
+                rule(FallenBack(String::new()), |seen| seen.replicas = Ok(0)),
+            ),
+            (
+                "1a",
+                Rule::Activate,
+                rule(Inactive, |seen| {
+                    seen.replicas = Ok(0);
+                    seen.switches.force_activation = true;
+                }),
+            ),
+            (
+                "1a",
+                Rule::Activate,
+                rule(Active, |seen| {
+                    seen.replicas = Ok(1);
+                    seen.bounds = Bounds {
+                        min: 3,
+                        idle: Some(1),
+                    };
+                }),
+            ),
+            (
+                "1a",
+                Rule::ActivationPaused,
+                rule(Active, |seen| {
+                    seen.replicas = Ok(0);
+                    seen.switches.scale_out_paused = true;
+                }),
+            ),
+            ("1b", Rule::PartlyFailing, rule(beside(), |_| {})),
+            ("1c", Rule::Active, rule(Active, |_| {})),
+            (
+                "2a",
+                Rule::AwaitsFallback,
+                rule(down(), |seen| seen.fallback_replicas = Some(3)),
+            ),
+            ("2b", Rule::Failing, rule(down(), |_| {})),
+            // A fallback to nothing keeps nobody awake.
+            (
+                "3",
+                Rule::Deactivate,
+                rule(down(), |seen| seen.fallback_replicas = Some(0)),
+            ),
+            ("3", Rule::CoolingDown, rule(Inactive, recently)),
+            (
+                "3",
+                Rule::CoolingDown,
+                rule(Inactive, |seen| {
+                    seen.cooldown.initial = SignedDuration::from_secs(2000);
+                }),
+            ),
+            (
+                "3",
+                Rule::RestPaused,
+                rule(Inactive, |seen| seen.switches.scale_in_paused = true),
+            ),
+            ("3", Rule::Deactivate, rule(Inactive, |_| {})),
+            (
+                "2d",
+                Rule::RaiseToMinimum,
+                rule(Inactive, |seen| seen.bounds.min = 3),
+            ),
+            ("2e", Rule::AtRest, rule(Inactive, |seen| seen.bounds.min = 2)),
+            ("2e", Rule::AtRest, rule(Inactive, |seen| seen.replicas = Ok(0))),
+        ];
+        for (index, (expected_number, expected, found)) in rows.into_iter().enumerate() {
+            assert_eq!((found, number(found)), (expected, expected_number), "row {index}");
+            assert!(in_words(found).ends_with('.'));
+        }
+    }
+}

@@ -59,7 +59,7 @@ pub fn text(explained: &Explanation) -> String {
                 words.push_str(&format!(" ({reason})"));
             }
             if !message.is_empty() {
-                words.push_str(&format!(": {message}"));
+                words.push_str(&format!(": {}", without_selectors(message)));
             }
             page.line(&words);
         }
@@ -274,13 +274,13 @@ fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>) {
     for metric in &trigger.metrics {
         let mut words = vec![metric.name.clone()];
         if let Some(value) = &metric.value {
-            words.push(format!("value {value}"));
+            words.push(format!("value {}", plain(value)));
         }
         if let Some(target) = &metric.target {
-            words.push(format!("target {target}{}", per(&metric.target_type)));
+            words.push(format!("target {}{}", plain(target), per(&metric.target_type)));
         }
         if let Some(reported) = &metric.reported_instead {
-            words.push(format!("the HPA is told {reported} instead"));
+            words.push(format!("the HPA is told {} instead", plain(reported)));
         }
         page.line(&format!("   {}", words.join(", ")));
     }
@@ -325,13 +325,19 @@ fn formula(page: &mut Page, formula: &Formula) {
     let inputs: Vec<_> = formula
         .inputs
         .iter()
-        .map(|(name, value)| format!("{name} = {}", value.as_deref().unwrap_or("nil")))
+        .map(|(name, value)| {
+            format!(
+                "{name} = {}",
+                value.as_deref().map_or_else(|| "nil".to_owned(), plain)
+            )
+        })
         .collect();
     page.line(&format!("Formula {}: {}", formula.formula, word(formula.state)));
     page.line(&format!("   with {}", inputs.join(", ")));
     if let Some(result) = &formula.result {
         page.line(&format!(
-            "   comes to {result}, target {}{}, active above {}",
+            "   comes to {}, target {}{}, active above {}",
+            plain(result),
             formula.target,
             per(&formula.target_type),
             formula.activation_target
@@ -361,9 +367,70 @@ fn fallback(page: &mut Page, fallback: &Fallback) {
     ));
 }
 
-pub(super) fn capital(text: &str) -> String {
+/// The message of an HPA without the labels that it prints in Go's form.
+fn without_selectors(message: &str) -> String {
+    let mut parts = message.split("(&LabelSelector{");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once("})").map_or("", |(_, rest)| rest));
+    }
+    text
+}
+
+/// A quantity as a number where it has thousandths: 6.5 for 6500m.
+pub(super) fn plain(quantity: &str) -> String {
+    let thousandths = quantity
+        .strip_suffix('m')
+        .and_then(|text| text.parse::<i64>().ok());
+    thousandths.map_or_else(
+        || quantity.to_owned(),
+        |millis| (millis as f64 / 1000.0).to_string(),
+    )
+}
+
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
         .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_numbers_are_said_as_a_person_says_them() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (150, "2 min 30 s"),
+            (7_260, "2 h 1 min"),
+            (100_000, "1 d 3 h"),
+        ] {
+            assert_eq!(span(seconds), expected);
+        }
+        for (quantity, expected) in [("6500m", "6.5"), ("12", "12"), ("1Ki", "1Ki"), ("50%", "50%")] {
+            assert_eq!(plain(quantity), expected);
+        }
+        let message = "from external metric s0-x(&LabelSelector{MatchLabels:map[a: b],}) above";
+        assert_eq!(without_selectors(message), "from external metric s0-x above");
+    }
+
+    #[test]
+    fn an_explanation_without_anything_is_short() {
+        let empty = Explanation {
+            kind: "ScaledObject".to_owned(),
+            namespace: "a".to_owned(),
+            name: "b".to_owned(),
+            problem: Some("its target is missing".to_owned()),
+            ..Explanation::default()
+        };
+        assert_eq!(
+            text(&empty),
+            "ScaledObject a/b at 1970-01-01 00:00:00Z\nIt does not run: its target is missing\n\nNow\n  \
+             Min 0, max 0, checked every 0 s\n"
+        );
+    }
 }
