@@ -15,7 +15,8 @@ mod observed;
 mod rules;
 pub(crate) mod scaled_job;
 pub(crate) mod scaled_object;
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
 mod text;
 

@@ -128,6 +128,7 @@ fn has(text: &str, parts: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
+#[allow(clippy::too_many_lines, reason = "a story")]
 async fn every_turn_of_a_story_is_explained() {
     let world = World::new();
     world.scaled_object(&json!({
@@ -327,4 +328,36 @@ async fn an_explanation_survives_its_json() {
     let explained = world.explain();
     let json = serde_json::to_string(&explained).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explained);
+    let documentation = include_str!("../../../docs/explain.md");
+    let mut keys = Vec::new();
+    collect_keys(&serde_json::to_value(&explained).unwrap(), &mut keys);
+    assert!(keys.len() > 40);
+    for key in keys {
+        let named = [
+            format!("`{key}`"),
+            format!("`{key}[]`"),
+            format!(".{key}`"),
+            format!(".{key}[]`"),
+        ];
+        assert!(
+            named.iter().any(|name| documentation.contains(name)),
+            "docs/explain.md does not name {key}"
+        );
+    }
+}
+
+/// The fields of an explanation; those of conditions are Kubernetes' own.
+fn collect_keys(value: &Value, keys: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                keys.push(key.clone());
+                if key != "conditions" {
+                    collect_keys(value, keys);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
+    }
 }

@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(value_name = "NAMESPACE/NAME", value_parser = object)]
     object: Object,
     /// Ask a record that demo or simulate has written with --json.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "kubeconfig", "context"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     record: Option<PathBuf>,
     /// How it was so many seconds after the start of the record; at its end where missing.
     #[arg(long, value_name = "SECONDS", requires = "record", value_parser = seconds)]
