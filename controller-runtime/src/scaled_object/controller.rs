@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     events::{EventType, Recorder},
+    explain::{self, Runs},
     pod_autoscaler::watched::{Watched, Watches},
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
@@ -147,6 +148,7 @@ impl Controller {
             queue: queue.clone(),
             entries: entries.clone(),
             leadership: runtime.leadership.clone(),
+            clock: Arc::clone(&runtime.clock),
             listener,
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
@@ -229,6 +231,24 @@ impl Controller {
             queue: self.core.queue.clone(),
             sample_max_age: self.core.config.sample_max_age,
         }
+    }
+
+    /// Why objects are scaled as they are; `runs` knows what HPAs did whose controller is in this process.
+    pub(crate) fn explained(&self, runs: Runs) -> explain::Kind {
+        let (asked, names) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        explain::Kind::new(
+            "ScaledObject",
+            &["scaledobjects", "so"],
+            move |key| asked.explain(key, &runs),
+            move || {
+                names
+                    .objects
+                    .list()
+                    .iter()
+                    .map(|object| ObjectKey::of(&**object))
+                    .collect()
+            },
+        )
     }
 
     /// The objects and HPAs that it watches.
@@ -370,6 +390,7 @@ impl Core {
     async fn lead(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.decisions.forget(&format!("ScaledObject/{key}"));
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());

@@ -21,6 +21,7 @@ use super::{
     status,
 };
 use crate::{
+    explain::kept::Kept,
     store::ObjectKey,
     trigger_auth::{
         Dependency,
@@ -72,6 +73,8 @@ pub(crate) struct Live {
     dirty: bool,
     /// Whether it was built from the target's containers.
     pub(crate) uses_containers: bool,
+    /// What is kept for whoever asks why.
+    pub(crate) kept: Kept,
 }
 
 /// How a trigger's metrics stand after a sample.
@@ -378,6 +381,7 @@ impl Live {
         let mut changed = false;
         if taken.sequence > *counted {
             *counted = taken.sequence;
+            self.kept.note(trigger.index, result.is_ok(), taken.time);
             for metric in trigger.external() {
                 changed |= self
                     .ledger
