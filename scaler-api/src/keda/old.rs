@@ -81,7 +81,7 @@ fn is_job(spec: &Value) -> bool {
 
 /// The label that the first releases found an object by. It says nothing today.
 fn drop_label(metadata: &mut Value, object: &Value) {
-    let Some(labels) = metadata["labels"].as_object_mut() else {
+    let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) else {
         return;
     };
     if labels.get("deploymentName") == Some(&object["spec"]["scaleTargetRef"]["deploymentName"]) {
@@ -452,6 +452,7 @@ spec:
             .unwrap();
             assert_eq!(converted.object["spec"]["podIdentity"], expected);
             assert_eq!(converted.notes.len(), count);
+            assert_eq!(converted.object["metadata"], json!({"name": "a"}));
             let read: TriggerAuthentication = serde_json::from_value(converted.object).unwrap();
             assert!(read.spec.secret_target_ref.is_some());
         }
