@@ -7,14 +7,15 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bundled::{self, Bundled, Story},
-    explain,
+    convert, explain,
     input::{self, InputProblems},
-    install,
+    install, old,
     record::Record,
     report,
     run::{self, RunArgs},
     scenario,
     simulate::{self, Options},
+    validate,
     view::View,
 };
 
@@ -54,6 +55,10 @@ enum Command {
     },
     /// Say why a ScaledObject or a ScaledJob is scaled as it is, from the running process or from a record.
     Explain(explain::Arguments),
+    /// Say what is wrong with manifests of KEDA's and Karpenter's kinds, without a cluster.
+    Validate(validate::Arguments),
+    /// Print manifests in old forms as they are written today.
+    Convert(convert::Arguments),
     /// Print the definitions of KEDA's and Karpenter's resources.
     Crds(install::crds::Arguments),
     /// Print everything that a cluster needs for the autoscaler.
@@ -115,6 +120,10 @@ pub fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // What is wrong was printed where it was found.
+            if error.is::<validate::Invalid>() {
+                return ExitCode::from(BAD_INPUT);
+            }
             if let Some(problems) = error.downcast_ref::<InputProblems>() {
                 let count = problems.0.len();
                 eprintln!(
@@ -152,8 +161,16 @@ impl Cli {
                 manifests,
                 scenario,
                 run,
-            } => run.execute(load(&manifests, &scenario)?),
+            } => {
+                let (story, notes) = load(&manifests, &scenario)?;
+                for note in notes.iter().filter(|_| !run.quiet) {
+                    eprintln!("note: {note}");
+                }
+                run.execute(story)
+            }
             Command::Explain(arguments) => arguments.run(),
+            Command::Validate(arguments) => arguments.run(),
+            Command::Convert(arguments) => arguments.run(),
             Command::Crds(arguments) => arguments.run(),
             Command::Manifests(arguments) => arguments.run(),
             Command::Install(arguments) => arguments.run(),
@@ -162,8 +179,8 @@ impl Cli {
     }
 }
 
-/// Reads a user's story; every problem of every file is reported at once.
-fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, InputProblems> {
+/// Reads a user's story, and what became of objects in old forms; every problem of every file is reported at once.
+fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<(Story, Vec<String>), InputProblems> {
     let mut problems = InputProblems::default();
     let name = scenario_path.display().to_string();
     let parsed = match std::fs::read_to_string(scenario_path) {
@@ -192,9 +209,26 @@ fn load(paths: &[PathBuf], scenario_path: &std::path::Path) -> Result<Story, Inp
         problems.file(&named.collect::<Vec<_>>().join(", "), message);
     }
     match parsed {
-        Some(scenario) => problems.or(Story { scenario, manifests }),
+        Some(scenario) => {
+            let (manifests, notes) = today(manifests);
+            problems.or((Story { scenario, manifests }, notes))
+        }
         None => Err(problems),
     }
+}
+
+/// Manifests as they are today, and what was done to old ones.
+fn today(manifests: Vec<input::Manifest>) -> (Vec<input::Manifest>, Vec<String>) {
+    let mut notes = Vec::new();
+    let current = old::current(manifests).into_iter().map(|one| {
+        let manifest = one.manifest;
+        notes.extend(
+            one.converted
+                .map(|words| format!("{}: {}: {words}", manifest.file, manifest.label())),
+        );
+        manifest
+    });
+    (current.collect(), notes)
 }
 
 impl Run {

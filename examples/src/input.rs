@@ -12,6 +12,8 @@ use serde_json::Value;
 pub struct Manifest {
     /// The file, as the user named it.
     pub file: String,
+    /// Which document of the file it is, from 1.
+    pub document: usize,
     /// The object.
     pub object: Value,
 }
@@ -52,6 +54,8 @@ impl Manifest {
 pub struct InputProblem {
     /// The file.
     pub file: String,
+    /// Which document of the file, from 1; 0 where the problem is the file's.
+    pub document: usize,
     /// The object, empty where the problem is the file's.
     pub object: String,
     /// The path of the field, empty where the problem is the object's.
@@ -81,6 +85,7 @@ impl InputProblems {
     pub fn file(&mut self, file: &str, message: impl Into<String>) {
         self.0.push(InputProblem {
             file: file.to_owned(),
+            document: 0,
             object: String::new(),
             field: String::new(),
             message: message.into(),
@@ -91,6 +96,7 @@ impl InputProblems {
     pub fn field(&mut self, manifest: &Manifest, field: impl Into<String>, message: impl Into<String>) {
         self.0.push(InputProblem {
             file: manifest.file.clone(),
+            document: manifest.document,
             object: manifest.label(),
             field: field.into(),
             message: message.into(),
@@ -120,29 +126,49 @@ impl fmt::Display for InputProblems {
 
 impl std::error::Error for InputProblems {}
 
-/// Reads every `.yaml`, `.yml` and `.json` file under `path` (a folder or a file), in the order of their names.
+/// Standard input, as a path.
+const STANDARD_INPUT: &str = "-";
+
+/// Reads every `.yaml`, `.yml` and `.json` file under `path` (a folder, a file, or `-` for standard input), in the order
+/// of their names.
 ///
 /// # Errors
 /// Files that cannot be read, documents that are not YAML, and documents that are no Kubernetes object.
 pub fn load(path: &Path) -> Result<Vec<Manifest>, InputProblems> {
     let mut problems = InputProblems::default();
+    let mut manifests = Vec::new();
+    for (name, text) in texts(path, &mut problems) {
+        manifests.extend(read(&name, &text, &mut problems));
+    }
+    problems.or(manifests)
+}
+
+/// The names and contents of the files under `path`; what cannot be read is among the problems.
+pub fn texts(path: &Path, problems: &mut InputProblems) -> Vec<(String, String)> {
+    if path == Path::new(STANDARD_INPUT) {
+        return match std::io::read_to_string(std::io::stdin()) {
+            Ok(text) => vec![(STANDARD_INPUT.to_owned(), text)],
+            Err(error) => {
+                problems.file(STANDARD_INPUT, format!("cannot be read: {error}"));
+                Vec::new()
+            }
+        };
+    }
+    let before = problems.0.len();
     let mut files = Vec::new();
-    find_files(path, &mut files, &mut problems);
-    if files.is_empty() && problems.0.is_empty() {
+    find_files(path, &mut files, problems);
+    if files.is_empty() && problems.0.len() == before {
         problems.file(&path.display().to_string(), "no .yaml, .yml or .json file here");
     }
-    let mut manifests = Vec::new();
+    let mut texts = Vec::new();
     for file in files {
         let name = file.display().to_string();
         match std::fs::read_to_string(&file) {
-            Ok(text) => match parse(&name, &text) {
-                Ok(parsed) => manifests.extend(parsed),
-                Err(found) => problems.0.extend(found.0),
-            },
+            Ok(text) => texts.push((name, text)),
             Err(error) => problems.file(&name, format!("cannot be read: {error}")),
         }
     }
-    problems.or(manifests)
+    texts
 }
 
 fn find_files(path: &Path, files: &mut Vec<PathBuf>, problems: &mut InputProblems) {
@@ -174,11 +200,17 @@ fn find_files(path: &Path, files: &mut Vec<PathBuf>, problems: &mut InputProblem
 /// If the text is no YAML, or a document is no Kubernetes object.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, InputProblems> {
     let mut problems = InputProblems::default();
+    let manifests = read(file, text, &mut problems);
+    problems.or(manifests)
+}
+
+/// The objects of one file, and what is wrong with it.
+pub fn read(file: &str, text: &str, problems: &mut InputProblems) -> Vec<Manifest> {
     let documents: Vec<Value> = match serde_saphyr::from_multiple(text) {
         Ok(documents) => documents,
         Err(error) => {
             problems.file(file, format!("is not YAML: {}", error.without_snippet()));
-            return Err(problems);
+            return Vec::new();
         }
     };
     let mut manifests = Vec::new();
@@ -195,13 +227,14 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, InputProblems> {
         for object in items {
             let manifest = Manifest {
                 file: file.to_owned(),
+                document: index + 1,
                 object,
             };
-            check_object(&manifest, index + 1, &mut problems);
+            check_object(&manifest, index + 1, problems);
             manifests.push(manifest);
         }
     }
-    problems.or(manifests)
+    manifests
 }
 
 fn check_object(manifest: &Manifest, document: usize, problems: &mut InputProblems) {

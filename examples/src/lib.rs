@@ -6,10 +6,12 @@
 pub mod bundled;
 #[cfg(feature = "sim")]
 pub mod cli;
+pub mod convert;
 pub mod explain;
 pub mod input;
 pub mod install;
 pub mod names;
+pub mod old;
 #[cfg(feature = "kubernetes-workload")]
 pub mod pod_counter;
 pub mod record;
@@ -18,6 +20,8 @@ pub mod run;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod simulate;
+#[cfg(feature = "sim")]
+pub mod validate;
 pub mod view;
 
 /// The code of the README is compiled with the tests.

@@ -4,6 +4,7 @@
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod conversion;
 mod error;
 #[cfg(feature = "keda")]
 pub mod keda;
@@ -21,6 +22,7 @@ mod testing;
 mod trigger;
 
 pub use clock::{Clock, SharedClock, SystemClock, TokioClock};
+pub use conversion::{Converted, Fields, Note};
 pub use error::{Error, ErrorKind};
 pub use metadata::{Problem, Problems};
 pub use metric::{

@@ -3,18 +3,33 @@
 //! The rules are pure functions on values. The controllers refuse what they cannot run (`Ready=False` and an event); the
 //! admission webhook and offline validation refuse in addition what is surely a mistake in a new object.
 
+pub mod cloud_event_source;
 pub mod conflicts;
+#[cfg(feature = "server")]
+pub mod offline;
 pub mod requests;
 #[cfg(feature = "server")]
 mod review;
 pub mod scaled_job;
 pub mod scaled_object;
+pub mod surroundings;
 pub mod trigger_authentication;
 mod triggers;
 #[cfg(feature = "server")]
 pub mod webhook;
 
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests;
+
 use std::fmt;
+
+#[cfg(feature = "server")]
+use kube::Resource;
+#[cfg(feature = "server")]
+use serde::Deserialize;
+#[cfg(feature = "server")]
+use serde_json::Value;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,4 +139,23 @@ impl Findings {
     pub fn extend(&mut self, others: Findings) {
         self.findings.extend(others.findings);
     }
+}
+
+#[cfg(feature = "server")]
+/// An object as `Kind namespace/name`, or `Kind name` where the namespace is empty.
+fn label<T: Resource<DynamicType = ()>>(object: &T, namespace: &str) -> String {
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    match namespace {
+        "" => format!("{} {name}", T::kind(&())),
+        namespace => format!("{} {namespace}/{name}", T::kind(&())),
+    }
+}
+
+#[cfg(feature = "server")]
+/// The object, or which field cannot be read and why.
+fn parse<'de, T: Deserialize<'de>>(object: &'de Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(object).map_err(|error| {
+        let path = error.path().to_string();
+        format!("{path}: {}", error.into_inner())
+    })
 }

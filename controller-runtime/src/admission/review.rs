@@ -1,6 +1,6 @@
 //! `admission.k8s.io/v1`: what an API server asks, and what it is told.
 
-use kube::core::ObjectMeta;
+use kube::{Resource, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,6 +39,11 @@ impl Request {
     fn metadata(&self) -> (ObjectMeta, ObjectMeta) {
         let read = |object: &Value| serde_json::from_value(object["metadata"].clone()).unwrap_or_default();
         (read(&self.object), read(&self.old_object))
+    }
+
+    /// The object in question, as `Kind namespace/name`.
+    pub(super) fn about<T: Resource<DynamicType = ()>>(&self, object: &T) -> String {
+        super::label(object, &self.namespace)
     }
 
     pub(super) fn is_update(&self) -> bool {

@@ -34,17 +34,21 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::ListParams};
 use scaler_api::{
     Registry,
-    keda::{ClusterTriggerAuthentication, ScaledJob, ScaledObject, TriggerAuthentication},
+    keda::{
+        CloudEventSource, ClusterCloudEventSource, ClusterTriggerAuthentication, ScaledJob, ScaledObject,
+        TriggerAuthentication,
+    },
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use tower::{BoxError, Service};
 
 pub use self::metrics::ValidationMetrics;
 use super::{
-    Findings, Severity, conflicts, requests,
+    Findings, Severity, cloud_event_source, requests,
     review::{self, Question, Verdict},
-    scaled_job, scaled_object, trigger_authentication,
+    scaled_job,
+    surroundings::{self, Surroundings},
+    trigger_authentication,
 };
 use crate::{
     pod_autoscaler::watched::{Watched, Watches},
@@ -107,8 +111,8 @@ enum Subject {
     ScaledJob,
     TriggerAuthentication,
     ClusterTriggerAuthentication,
-    /// Events of KEDA's, about which there are no rules here.
-    Eventing,
+    CloudEventSource,
+    ClusterCloudEventSource,
 }
 
 /// Every path and what it is about.
@@ -125,11 +129,11 @@ const PATHS: [(&str, Subject); 6] = [
     ),
     (
         "/validate-eventing-keda-sh-v1alpha1-cloudeventsource",
-        Subject::Eventing,
+        Subject::CloudEventSource,
     ),
     (
         "/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource",
-        Subject::Eventing,
+        Subject::ClusterCloudEventSource,
     ),
 ];
 
@@ -217,21 +221,22 @@ impl Webhook {
         }
         let registry = &self.shared.registry;
         match subject {
-            Subject::Eventing => Verdict::default(),
             Subject::ScaledObject => self.scaled_object(request).await,
             Subject::ScaledJob => judged(request, |job: &ScaledJob| scaled_job::check(job, registry)),
             Subject::TriggerAuthentication => judged(request, |object: &TriggerAuthentication| {
-                let name = object.metadata.name.as_deref().unwrap_or_default();
-                let object_name = format!("TriggerAuthentication {}/{name}", request.namespace);
-                trigger_authentication::check(&object_name, &object.spec)
+                trigger_authentication::check(&request.about(object), &object.spec)
             }),
             Subject::ClusterTriggerAuthentication => {
                 judged(request, |object: &ClusterTriggerAuthentication| {
-                    let name = object.metadata.name.as_deref().unwrap_or_default();
-                    let object_name = format!("ClusterTriggerAuthentication {name}");
-                    trigger_authentication::check(&object_name, &object.spec)
+                    trigger_authentication::check(&request.about(object), &object.spec)
                 })
             }
+            Subject::CloudEventSource => judged(request, |object: &CloudEventSource| {
+                cloud_event_source::check(&request.about(object), &object.spec)
+            }),
+            Subject::ClusterCloudEventSource => judged(request, |object: &ClusterCloudEventSource| {
+                cloud_event_source::check(&request.about(object), &object.spec)
+            }),
         }
     }
 
@@ -243,29 +248,15 @@ impl Webhook {
             ..
         } = &*self.shared;
         metrics.validated(&request.namespace, &request.operation);
-        let object: ScaledObject = match parse(&request.object) {
+        let object: ScaledObject = match super::parse(&request.object) {
             Ok(object) => object,
             Err(why) => return refused(why),
         };
-        let mut findings = scaled_object::check(&object, registry);
-        // As KEDA has it: nobody knows what else wakes a target of another kind, and a dry run is often made before
-        // the target is there.
-        let is_checked = !request.dry_run && requests::has_containers(&object);
-        findings.retain(|finding| is_checked || finding.reason != scaled_object::SCALE_TO_ZERO);
         let namespace = request.namespace.as_str();
-        findings.extend(conflicts::check(
-            &object,
-            &stores.scaled_objects.list_namespace(namespace),
-            &stores.autoscalers.list_namespace(namespace),
-        ));
-        let mut warnings = Vec::new();
-        if is_checked && requests::concerns(&object) {
+        let (mut found, mut warnings) = (None, Vec::new());
+        if requests::concerns(&object) && surroundings::looks_at_target(&object, request.dry_run) {
             match self.containers(namespace, &object).await {
-                Ok(Some((containers, ranges))) => {
-                    findings.extend(requests::check(&object, &containers, &ranges));
-                }
-                // What is not there yet cannot be wrong.
-                Ok(None) => {}
+                Ok(containers) => found = containers,
                 Err(error) => {
                     tracing::warn!(%error, "the containers of a target were not checked");
                     warnings.push(format!(
@@ -274,6 +265,15 @@ impl Webhook {
                 }
             }
         }
+        let around = Surroundings {
+            scaled_objects: &stores.scaled_objects.list_namespace(namespace),
+            autoscalers: &stores.autoscalers.list_namespace(namespace),
+            containers: found
+                .as_ref()
+                .map(|(containers, ranges)| (containers.as_slice(), ranges.as_slice())),
+            dry_run: request.dry_run,
+        };
+        let findings = surroundings::check(&object, registry, &around);
         let mut verdict = verdict(request, &findings);
         verdict.warnings.extend(warnings);
         if verdict.refusal.is_some() {
@@ -343,16 +343,8 @@ fn refused(why: String) -> Verdict {
     }
 }
 
-/// The object, or which field cannot be read and why.
-fn parse<'de, T: Deserialize<'de>>(object: &'de Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(object).map_err(|error| {
-        let path = error.path().to_string();
-        format!("{path}: {}", error.into_inner())
-    })
-}
-
 fn judged<T: DeserializeOwned>(request: &review::Request, check: impl FnOnce(&T) -> Findings) -> Verdict {
-    match parse(&request.object) {
+    match super::parse(&request.object) {
         Ok(object) => verdict(request, &check(&object)),
         Err(why) => refused(why),
     }

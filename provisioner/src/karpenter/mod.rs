@@ -25,6 +25,7 @@ pub mod labels;
 pub mod node_claim;
 mod node_overlay;
 pub mod node_pool;
+pub mod old;
 mod requirement_spec;
 mod schema;
 pub mod validate;

@@ -9,6 +9,7 @@ mod authentication;
 mod cloud_event_source;
 mod common;
 mod names;
+pub mod old;
 mod scaled_job;
 mod scaled_object;
 mod status;

@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use scaler_api::{TokioClock, keda};
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
@@ -356,9 +356,26 @@ async fn what_cannot_be_read_is_refused_by_its_field() {
         );
     }
     let eventing = "/validate-eventing-keda-sh-v1alpha1-cloudeventsource";
-    let review = serde_json::to_vec(&review("CREATE", unreadable, Value::Null)).unwrap();
-    let (code, text) = world.ask(eventing, review.clone()).await;
-    assert!(code == 200 && text.contains("\"allowed\":true"), "{text}");
+    let source = |event_type: &str| {
+        json!({"metadata": {"name": "a"}, "spec": {
+            "destination": {"http": {"uri": "http://sink"}}, "eventSubscription": {"includedEventTypes": [event_type]},
+        }})
+    };
+    for (event_type, allowed) in [
+        ("keda.scaledjob.ready.v1", true),
+        ("keda.scaledjob.red.v1", false),
+    ] {
+        for path in [
+            eventing,
+            "/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource",
+        ] {
+            let review = serde_json::to_vec(&review("CREATE", source(event_type), Value::Null)).unwrap();
+            let (code, text) = world.ask(path, review).await;
+            let is_allowed = text.contains("\"allowed\":true");
+            assert!(code == 200 && is_allowed == allowed, "{path}: {text}");
+        }
+    }
+    let review = serde_json::to_vec(&review("CREATE", source(""), Value::Null)).unwrap();
     assert_eq!(world.ask("/validate", review).await.0, 404);
     assert_eq!(world.ask(eventing, b"{}".to_vec()).await.0, 400);
     assert_eq!(world.ask(eventing, vec![b' '; LIMIT + 1]).await.0, 413);

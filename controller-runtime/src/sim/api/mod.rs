@@ -48,7 +48,7 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) use self::defaults::TEMPLATE_GENERATION;
 pub use self::{
     aggregation::{BoxedBackend, boxed_backend},
-    crd::{Rule, RuleEvaluator},
+    crd::{Definitions, Rule, RuleEvaluator, Violation},
     reply::ApiBody,
     service::ApiService,
     status::{ApiError, Cause, Details},

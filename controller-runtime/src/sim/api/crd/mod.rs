@@ -1,6 +1,7 @@
 //! CustomResourceDefinitions: what they add to the API, and what they demand of objects.
 
 mod cel;
+mod definitions;
 mod prune;
 mod schema;
 mod validate;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde_json::{Value, json};
 
 pub(crate) use self::cel::CelRules;
+pub use self::definitions::{Definitions, Violation};
 pub use self::schema::Rule;
 pub(crate) use self::schema::Schema;
 use super::{
