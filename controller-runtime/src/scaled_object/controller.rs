@@ -29,6 +29,7 @@ use super::{
     external_metrics::ScaledObjectMetrics,
     hpa::Autoscaler,
     plan::Builder,
+    push::Pushes,
     samples::Sources,
     signals::Signals,
     state::{Entries, Entry, Turn},
@@ -102,6 +103,7 @@ pub(crate) struct Core {
     pub(super) hpas: Watched<Autoscaler>,
     pub(super) builder: Builder,
     pub(super) entries: Entries,
+    pub(super) pushes: Pushes,
     queue: WorkQueue<ObjectKey>,
     /// The objects of the first list that had no turn yet.
     first_turns: Mutex<BTreeSet<ObjectKey>>,
@@ -191,6 +193,7 @@ impl Controller {
             hpas,
             builder,
             entries,
+            pushes: Pushes::new(queue.clone()),
             queue,
             first_turns: Mutex::default(),
             synced: Readiness::default(),
@@ -279,7 +282,7 @@ impl Core {
                 if !is_listed {
                     self.take_up().await;
                 }
-                self.take_turns(Role::Leader).await;
+                futures::join!(self.take_turns(Role::Leader), self.pushes.listen());
             }
         };
         self.runtime.leadership.alternate(stand_by, lead).await;
@@ -363,21 +366,26 @@ impl Core {
     async fn lead(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.pushes.follow(key, None);
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());
         let mut turn = entry.turn.lock().await;
         if object.metadata.deletion_timestamp.is_some() {
+            self.pushes.follow(key, None);
             return self.finalize(key, &object, &entry, &mut turn).await;
         }
         if turn.wants_reconciliation(&entry, &object) {
             self.reconcile(key, &object, &entry, &mut turn).await;
         }
+        self.heed(key, &entry, &mut turn).await;
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
             self.check(key, &plan, &entry, &mut turn).await;
         }
+        self.pushes
+            .follow(key, entry.live(|live| live.plan.clone()).as_deref());
         self.refresh(key, &object, &entry, &mut turn);
         let published = self.publish(key, &mut turn).await;
         next_action(&turn, published)

@@ -4,6 +4,7 @@ mod failures;
 mod internals;
 mod modifiers;
 mod objects;
+mod push;
 mod replicas;
 mod scaled_jobs;
 mod story;
