@@ -6,6 +6,7 @@ mod modifiers;
 mod objects;
 mod push;
 mod replicas;
+mod rows;
 mod scaled_jobs;
 mod story;
 
