@@ -142,6 +142,6 @@ async fn section_9_status_update_follows_the_triggers() {
     let a = names(&["s0-test-a"]);
     assert_eq!(
         shown(),
-        (json!([a, "test", null, "composite-metric"]), a.clone(), a.clone())
+        (json!([a, "test", null, "composite-metric"]), a.clone(), a)
     );
 }

@@ -38,6 +38,7 @@ const YES: &str = "True ScaledObjectPaused";
 const NO: &str = "False ";
 
 #[tokio::test(start_paused = true)]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn section_9_pause_variants_and_their_precedence() {
     let cases = [
         case(&[], RUNS, NO, true),
