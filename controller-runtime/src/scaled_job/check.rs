@@ -87,9 +87,22 @@ impl Core {
             if let Some(result) = &result {
                 self.announce_failure(key, plan, trigger, result, turn);
             }
+            self.warn_of_push(plan, trigger, turn);
             standing(trigger, result, plan.bounds.headroom)
         });
         triggers.collect()
+    }
+
+    /// Says that nobody listens to a source that pushes.
+    fn warn_of_push(&self, plan: &Plan, trigger: &PlannedTrigger, turn: &mut Turn) {
+        let pushes = trigger.source.as_ref().is_some_and(|source| source.pushes());
+        if pushes && turn.unheard.insert(trigger.index) {
+            let message = format!(
+                "{} pushes activations, which a ScaledJob does not hear: it is only polled",
+                trigger.label()
+            );
+            self.say(&plan.object, EventType::Warning, "KEDAScalerInfo", &message);
+        }
     }
 
     /// Says that a trigger has just begun to fail, or to work again.

@@ -105,6 +105,8 @@ pub(super) struct Turn {
     pub(super) announced: String,
     /// The triggers that failed at the last check.
     pub(super) failing: BTreeSet<usize>,
+    /// The triggers whose sources push, of which it was said that nobody listens.
+    pub(super) unheard: BTreeSet<usize>,
     /// Whether this leader has started it.
     pub(super) started: bool,
 }

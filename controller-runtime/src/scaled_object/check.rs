@@ -26,7 +26,6 @@ use crate::{events::EventType, store::ObjectKey};
 impl Core {
     /// Checks the triggers of a running object.
     pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
-        let spec = &plan.object.spec;
         let interval = schedule(plan, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let samples = plan.triggers.iter().map(|trigger| async move {
@@ -52,25 +51,7 @@ impl Core {
             .collect();
         let composite = composite(plan, &standings, current);
         let target = plan.target.to_string();
-        let mut seen = Observation {
-            now: self.runtime.clock.now(),
-            target: &target,
-            replicas,
-            bounds: Bounds {
-                min: spec.min_replica_count(),
-                idle: spec.idle_replica_count,
-            },
-            cooldown: cooldown(&plan.object, turn),
-            switches: Switches {
-                paused: plan.object.is_paused(),
-                scale_in_paused: plan.object.is_scale_in_paused(),
-                scale_out_paused: plan.object.is_scale_out_paused(),
-                force_activation: plan.object.is_activation_forced(),
-            },
-            fallback_replicas: plan.fallback.map(|fallback| fallback.replicas),
-            triggers: &views,
-            composite: composite.as_ref(),
-        };
+        let mut seen = self.observe(plan, turn, &target, replicas, &views, composite.as_ref());
         let mut decision = decision::decide(&seen);
         let mut stepped = true;
         if decision.step.replicas().is_some() {
@@ -80,6 +61,38 @@ impl Core {
         self.note(key, &seen, &decision, stepped, turn);
         let check = why::check(&seen, decision, stepped, turn);
         entry.live(|live| live.kept.keep_check(check));
+    }
+
+    /// What a decision looks at.
+    pub(super) fn observe<'a>(
+        &self,
+        plan: &Plan,
+        turn: &Turn,
+        target: &'a str,
+        replicas: Result<i32, String>,
+        triggers: &'a [TriggerView],
+        composite: Option<&'a TriggerView>,
+    ) -> Observation<'a> {
+        let (object, spec) = (&plan.object, &plan.object.spec);
+        Observation {
+            now: self.runtime.clock.now(),
+            target,
+            replicas,
+            bounds: Bounds {
+                min: spec.min_replica_count(),
+                idle: spec.idle_replica_count,
+            },
+            cooldown: cooldown(object, turn),
+            switches: Switches {
+                paused: object.is_paused(),
+                scale_in_paused: object.is_scale_in_paused(),
+                scale_out_paused: object.is_scale_out_paused(),
+                force_activation: object.is_activation_forced(),
+            },
+            fallback_replicas: plan.fallback.map(|fallback| fallback.replicas),
+            triggers,
+            composite,
+        }
     }
 
     /// How every trigger with a source stands; those that have just begun to fail are announced.
@@ -141,7 +154,7 @@ impl Core {
     }
 
     /// Takes a step on what the API server says, not on what was last watched.
-    async fn step(
+    pub(super) async fn step(
         &self,
         key: &ObjectKey,
         plan: &Plan,
@@ -188,7 +201,7 @@ impl Core {
     }
 
     /// Says in the status what was decided.
-    fn note(
+    pub(super) fn note(
         &self,
         key: &ObjectKey,
         seen: &Observation<'_>,

@@ -29,6 +29,7 @@ use super::{
     external_metrics::ScaledObjectMetrics,
     hpa::Autoscaler,
     plan::Builder,
+    push::Pushes,
     samples::Sources,
     signals::Signals,
     state::{Entries, Entry, Turn},
@@ -107,6 +108,7 @@ pub(crate) struct Core {
     pub(super) hpas: Watched<Autoscaler>,
     pub(super) builder: Builder,
     pub(super) entries: Entries,
+    pub(super) pushes: Pushes,
     queue: WorkQueue<ObjectKey>,
     /// Held by turns that ask the API server.
     pub(super) asking: Semaphore,
@@ -199,6 +201,7 @@ impl Controller {
             hpas,
             builder,
             entries,
+            pushes: Pushes::new(queue.clone()),
             queue,
             asking: Semaphore::new(ASKING),
             first_turns: Mutex::default(),
@@ -306,7 +309,7 @@ impl Core {
                 if !is_listed {
                     self.take_up().await;
                 }
-                self.take_turns(Role::Leader).await;
+                futures::join!(self.take_turns(Role::Leader), self.pushes.listen());
             }
         };
         self.runtime.leadership.alternate(stand_by, lead).await;
@@ -391,22 +394,27 @@ impl Core {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
             self.runtime.decisions.forget(&format!("ScaledObject/{key}"));
+            self.pushes.follow(key, None);
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());
         let mut turn = entry.turn.lock().await;
         if object.metadata.deletion_timestamp.is_some() {
+            self.pushes.follow(key, None);
             return self.finalize(key, &object, &entry, &mut turn).await;
         }
         if turn.wants_reconciliation(&entry, &object) {
             let _permit = self.asking.acquire().await;
             Box::pin(self.reconcile(key, &object, &entry, &mut turn)).await;
         }
+        Box::pin(self.heed(key, &entry, &mut turn)).await;
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
             Box::pin(self.check(key, &plan, &entry, &mut turn)).await;
         }
+        self.pushes
+            .follow(key, entry.live(|live| live.plan.clone()).as_deref());
         self.refresh(key, &object, &entry, &mut turn);
         let published = turn.is_published() || {
             let _permit = self.asking.acquire().await;

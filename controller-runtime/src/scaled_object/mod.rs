@@ -22,6 +22,7 @@ pub mod hpa;
 pub mod modifiers;
 pub mod plan;
 pub(crate) mod prepare;
+mod push;
 pub(crate) mod reconcile;
 pub mod samples;
 mod signals;

@@ -346,3 +346,37 @@ fn named(index: usize, spec: MetricSpec) -> NamedMetric {
     };
     NamedMetric { name, spec }
 }
+
+#[cfg(test)]
+mod tests {
+    use scaler_api::MetricTarget;
+
+    use super::*;
+
+    #[test]
+    fn section_2_1_external_metrics_have_their_triggers_place_in_their_name_and_others_have_not() {
+        let target = MetricTarget::Utilization(50);
+        let external = MetricSpec::External {
+            name: "aws-sqs-queue".into(),
+            target: target.clone(),
+        };
+        let (name, container) = ("cpu".to_owned(), "app".to_owned());
+        let resource = MetricSpec::Resource {
+            name: name.clone(),
+            target: target.clone(),
+        };
+        let of_container = MetricSpec::ContainerResource {
+            name,
+            container,
+            target,
+        };
+        for (index, spec, expected) in [
+            (0, external.clone(), "s0-aws-sqs-queue"),
+            (12, external, "s12-aws-sqs-queue"),
+            (1, resource, "cpu"),
+            (1, of_container, "cpu"),
+        ] {
+            assert_eq!(named(index, spec).name, expected);
+        }
+    }
+}

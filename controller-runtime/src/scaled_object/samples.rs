@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -78,6 +81,7 @@ impl Sources {
             input: input.clone(),
             shared: Arc::clone(&self.shared),
             connection: tokio::sync::Mutex::default(),
+            pushes: AtomicBool::new(false),
         });
         known.insert(key.clone(), Arc::downgrade(&source));
         source
@@ -104,6 +108,7 @@ pub struct Source {
     input: TriggerInput,
     shared: Arc<Shared>,
     connection: tokio::sync::Mutex<Connection>,
+    pushes: AtomicBool,
 }
 
 impl fmt::Debug for Source {
@@ -142,6 +147,21 @@ impl Source {
     #[must_use]
     pub fn key(&self) -> &SourceKey {
         &self.key
+    }
+
+    /// Whether it tells when it becomes active, as far as is known: not before it was connected for the first time.
+    #[must_use]
+    pub fn pushes(&self) -> bool {
+        self.pushes.load(Ordering::Relaxed)
+    }
+
+    /// Its scaler, connected if it is not.
+    pub(super) async fn scaler(&self) -> Result<Arc<dyn Scaler>, Error> {
+        let mut connection = self.connection.lock().await;
+        match &connection.scaler {
+            Some(scaler) => Ok(Arc::clone(scaler)),
+            None => self.connect(&mut connection).await,
+        }
     }
 
     /// A sample that was not older than `max_age` at the time of the call, or a new one.
@@ -208,6 +228,7 @@ impl Source {
             .map_err(|problems| Error::invalid(problems.to_string()))?;
         match self.in_time(parsed.trigger.connect(&self.shared.context)).await {
             Ok(scaler) => {
+                self.pushes.store(scaler.push().is_some(), Ordering::Relaxed);
                 connection.scaler = Some(Arc::clone(&scaler));
                 connection.connect_at = None;
                 Ok(scaler)

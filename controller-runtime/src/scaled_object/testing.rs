@@ -6,11 +6,19 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use scaler_api::{
-    Context, Error, ErrorKind, Field, MetricSpec, MetricTarget, MetricType, Quantity, Sample, Scaler, Secret,
-    Source, SourceKey, Trigger, TriggerSettings,
+    Context, Error, ErrorKind, Field, MetricSpec, MetricTarget, MetricType, PushScaler, Quantity, Sample,
+    Scaler, Secret, Source, SourceKey, Trigger, TriggerSettings,
 };
 use serde::Deserialize;
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 /// What the sources say, by queue.
 #[derive(Debug, Default)]
@@ -24,6 +32,10 @@ struct Queue {
     connections: u32,
     samples: u32,
     password: String,
+    /// When streams of activations were opened, and where they are fed.
+    streams: Vec<Instant>,
+    feeds: Vec<UnboundedSender<Result<bool, Error>>>,
+    refuses_streams: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +86,37 @@ impl Script {
         self.with(queue, |queue| queue.password.clone())
     }
 
+    /// Tells those who listen.
+    pub(crate) fn push(&self, queue: &str, is_active: bool) {
+        self.with(queue, |queue| {
+            queue.feeds.retain(|feed| feed.send(Ok(is_active)).is_ok());
+        });
+    }
+
+    /// Ends the streams of activations, by an error or without one, and, if asked for, those that are opened from now on.
+    pub(crate) fn end_streams(&self, queue: &str, error: Option<ErrorKind>, refuses: bool) {
+        self.with(queue, |queue| {
+            queue.refuses_streams = refuses;
+            for feed in queue.feeds.drain(..) {
+                if let Some(kind) = error {
+                    feed.send(Err(Error::new(kind, "the stream is broken"))).ok();
+                }
+            }
+        });
+    }
+
+    /// When streams of activations were opened.
+    pub(crate) fn streams(&self, queue: &str) -> Vec<Instant> {
+        self.with(queue, |queue| queue.streams.clone())
+    }
+
+    /// How many listen.
+    pub(crate) fn listeners(&self, queue: &str) -> usize {
+        self.with(queue, |queue| {
+            queue.feeds.iter().filter(|feed| !feed.is_closed()).count()
+        })
+    }
+
     pub(crate) fn samples(&self, queue: &str) -> u32 {
         self.with(queue, |queue| queue.samples)
     }
@@ -88,6 +131,8 @@ pub(crate) struct TestSource {
     activation: f64,
     #[serde(default)]
     password: Secret,
+    #[serde(default)]
+    push: bool,
     #[serde(skip)]
     metric_type: MetricType,
 }
@@ -101,6 +146,7 @@ impl Trigger for TestSource {
             Field::new("queue", "The queue.").required(),
             Field::new("target", "Messages for each replica.").required(),
             Field::new("activation", "Active above this."),
+            Field::new("push", "Whether it tells when it becomes active."),
             Field::new("password", "The password.")
                 .from(&[Source::Authentication, Source::Environment])
                 .secret(),
@@ -131,6 +177,7 @@ impl Trigger for TestSource {
         SourceKey::new(Self::TYPE)
             .with("queue", &self.queue)
             .with("activation", self.activation)
+            .with("push", self.push)
             .secret("password", &self.password)
     }
 
@@ -148,6 +195,7 @@ impl Trigger for TestSource {
             script: Arc::clone(&script),
             queue: self.queue,
             activation: self.activation,
+            push: self.push,
         })
     }
 }
@@ -157,6 +205,23 @@ pub(crate) struct TestScaler {
     script: Arc<Script>,
     queue: String,
     activation: f64,
+    push: bool,
+}
+
+impl PushScaler for TestScaler {
+    fn activations(&self) -> BoxStream<'_, Result<bool, Error>> {
+        let (feed, fed) = unbounded_channel();
+        let refuses = self.script.with(&self.queue, |queue| {
+            queue.streams.push(Instant::now());
+            queue.feeds.push(feed.clone());
+            queue.refuses_streams
+        });
+        if refuses {
+            return stream::iter([Err(Error::unavailable("no stream"))]).boxed();
+        }
+        drop(feed);
+        stream::unfold(fed, |mut fed| async move { Some((fed.recv().await?, fed)) }).boxed()
+    }
 }
 
 #[async_trait]
@@ -176,5 +241,9 @@ impl Scaler for TestScaler {
             State::Refuses => Err(Error::unavailable("connection refused")),
             State::Hangs => std::future::pending().await,
         }
+    }
+
+    fn push(&self) -> Option<&dyn PushScaler> {
+        self.push.then_some(self as &dyn PushScaler)
     }
 }

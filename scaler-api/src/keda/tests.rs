@@ -368,6 +368,286 @@ fn the_schema_of_scaled_objects_has_the_rules_and_one_default() {
     assert_eq!(tolerance["x-kubernetes-int-or-string"], true);
 }
 
+/// Every column with its type, place and, where it is shown only with `-o wide`, its priority.
+#[test]
+fn columns_of_sections_1_1_to_1_3_show_the_fields_that_they_name() {
+    let condition = |type_: &str| format!(r#".status.conditions[?(@.type=="{type_}")].status"#);
+    let known = |name: &str| {
+        let (kind, path) = match name {
+            "ScaleTargetKind" => ("string", ".status.scaleTargetKind".to_owned()),
+            "ScaleTargetName" => ("string", ".spec.scaleTargetRef.name".to_owned()),
+            "Min" => ("integer", ".spec.minReplicaCount".to_owned()),
+            "Max" => ("integer", ".spec.maxReplicaCount".to_owned()),
+            "Ready" | "Active" | "Fallback" | "Paused" => ("string", condition(name)),
+            "Triggers" => ("string", ".status.triggersTypes".to_owned()),
+            "Authentications" => ("string", ".status.authenticationsTypes".to_owned()),
+            "Age" => ("date", ".metadata.creationTimestamp".to_owned()),
+            "PodIdentity" => ("string", ".spec.podIdentity.provider".to_owned()),
+            "Secret" => ("string", ".spec.secretTargetRef[*].name".to_owned()),
+            "Env" => ("string", ".spec.env[*].name".to_owned()),
+            "FilePath" => ("string", ".spec.filePath".to_owned()),
+            "VaultAddress" => ("string", ".spec.hashiCorpVault.address".to_owned()),
+            "ScaledObjects" => ("string", ".status.scaledobjects".to_owned()),
+            "ScaledJobs" => ("string", ".status.scaledjobs".to_owned()),
+            other => panic!("{other} is no column of KEDA's"),
+        };
+        let priority = i32::from(matches!(name, "ScaledObjects" | "ScaledJobs"));
+        (kind, path, priority)
+    };
+    for crd in crds() {
+        for column in crd.spec.versions[0].additional_printer_columns.iter().flatten() {
+            let (kind, path, priority) = known(&column.name);
+            let found = (
+                column.type_.as_str(),
+                column.json_path.clone(),
+                column.priority.unwrap_or(0),
+            );
+            assert_eq!(
+                found,
+                (kind, path, priority),
+                "{} of {}",
+                column.name,
+                crd.spec.names.kind
+            );
+        }
+    }
+}
+
+/// Every field of a specification with its type, and the rule of its row: `>=1` for a minimum, the words of an enum,
+/// `required`, `length>=1`, `items>=1`.
+#[test]
+fn the_rows_of_sections_1_1_and_1_2_hold_in_the_schema() {
+    let objects = [
+        "scaleTargetRef object required",
+        "scaleTargetRef.name string required length>=1",
+        "scaleTargetRef.apiVersion string",
+        "scaleTargetRef.kind string",
+        "scaleTargetRef.envSourceContainerName string",
+        "pollingInterval int32 >=1",
+        "initialCooldownPeriod int32 >=0",
+        "cooldownPeriod int32 >=0",
+        "idleReplicaCount int32 >=0",
+        "minReplicaCount int32 >=0",
+        "maxReplicaCount int32 >=1",
+        "advanced object",
+        "advanced.restoreToOriginalReplicaCount boolean",
+        "advanced.horizontalPodAutoscalerConfig object",
+        "advanced.horizontalPodAutoscalerConfig.name string",
+        "advanced.horizontalPodAutoscalerConfig.behavior object",
+        "advanced.scalingModifiers object",
+        "advanced.scalingModifiers.formula string",
+        "advanced.scalingModifiers.target string",
+        "advanced.scalingModifiers.activationTarget string",
+        "advanced.scalingModifiers.metricType string AverageValue|Value",
+        "triggers array required items>=1",
+        "triggers[].type string required length>=1",
+        "triggers[].name string",
+        "triggers[].metadata object required",
+        "triggers[].useCachedMetrics boolean",
+        "triggers[].metricType string",
+        "triggers[].authenticationRef object",
+        "triggers[].authenticationRef.name string required",
+        "triggers[].authenticationRef.kind string TriggerAuthentication|ClusterTriggerAuthentication",
+        "fallback object",
+        "fallback.failureThreshold int32 required >=0",
+        "fallback.replicas int32 required >=0",
+        "fallback.behavior string static|currentReplicas|currentReplicasIfHigher|currentReplicasIfLower|scalingModifiers",
+    ];
+    let jobs = [
+        "jobTargetRef object required",
+        "pollingInterval int32 >=1",
+        "successfulJobsHistoryLimit int32 >=0",
+        "failedJobsHistoryLimit int32 >=0",
+        "rolloutStrategy string gradual|immediate",
+        "rollout object",
+        "rollout.strategy string gradual|immediate",
+        "rollout.propagationPolicy string foreground|background",
+        "envSourceContainerName string",
+        "minReplicaCount int32 >=0",
+        "maxReplicaCount int32 >=1",
+        "scalingStrategy object",
+        "scalingStrategy.strategy string default|custom|accurate|eager",
+        "scalingStrategy.customScalingQueueLengthDeduction int32",
+        "scalingStrategy.customScalingRunningJobPercentage string",
+        "scalingStrategy.pendingPodConditions array",
+        "scalingStrategy.multipleScalersCalculation string max|min|avg|sum",
+        "triggers array required items>=1",
+    ];
+    for (crd, expected) in crds().iter().zip([&objects[..], &jobs[..]]) {
+        let schema = schema(crd);
+        let mut rows = Vec::new();
+        rows_of(&schema["properties"]["spec"], "", &mut rows);
+        for expected in expected {
+            assert!(
+                rows.iter().any(|row| row == expected),
+                "{expected} is none of {rows:#?}"
+            );
+        }
+        let is_row = |row: &&String| {
+            let field = row.split(' ').next().unwrap_or_default();
+            !["behavior.", "jobTargetRef.", "triggers[]."]
+                .iter()
+                .any(|deep| field.contains(deep))
+        };
+        let mut fields: Vec<_> = rows.iter().filter(is_row).map(String::as_str).collect();
+        fields.retain(|row| !expected.contains(row));
+        assert!(fields.is_empty(), "no row has {fields:#?}");
+    }
+}
+
+fn rows_of(part: &Value, path: &str, rows: &mut Vec<String>) {
+    let required = part["required"].as_array().cloned().unwrap_or_default();
+    for (name, property) in part["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}{name}");
+        let text = |field: &str| property[field].as_str().map(str::to_owned);
+        let mut row = vec![path.clone()];
+        row.extend(
+            text("format")
+                .filter(|format| format.starts_with("int"))
+                .or(text("type")),
+        );
+        if required.contains(&json!(name)) {
+            row.push("required".to_owned());
+        }
+        for (field, words) in [
+            ("minimum", ">="),
+            ("minLength", "length>="),
+            ("minItems", "items>="),
+        ] {
+            row.extend(property[field].as_f64().map(|least| format!("{words}{least}")));
+        }
+        let words = property["enum"].as_array().into_iter().flatten();
+        let words: Vec<_> = words.filter_map(Value::as_str).collect();
+        row.extend((!words.is_empty()).then(|| words.join("|")));
+        rows.push(row.join(" "));
+        rows_of(property, &format!("{path}."), rows);
+        rows_of(&property["items"], &format!("{path}[]."), rows);
+    }
+}
+
+#[test]
+fn defaults_of_sections_1_1_and_1_2_are_applied_and_not_written() {
+    let object: ScaledObject =
+        parse("{metadata: {name: x}, spec: {scaleTargetRef: {name: web}, triggers: []}}");
+    let spec = &object.spec;
+    assert_eq!(
+        (spec.scale_target_ref.api_version(), spec.scale_target_ref.kind()),
+        ("apps/v1", "Deployment")
+    );
+    assert_eq!(
+        (
+            spec.polling_interval(),
+            spec.initial_cooldown_period(),
+            spec.cooldown_period()
+        ),
+        (30, 0, 300)
+    );
+    assert_eq!(
+        (
+            spec.idle_replica_count,
+            spec.min_replica_count(),
+            spec.max_replica_count()
+        ),
+        (None, 0, 100)
+    );
+    assert!(!spec.restores_original_replica_count());
+    assert_eq!(object.hpa_name(), "keda-hpa-x");
+    assert_eq!(
+        serde_json::to_value(spec).unwrap(),
+        json!({"scaleTargetRef": {"name": "web"}, "triggers": []})
+    );
+    let job: ScaledJob = parse("{metadata: {name: x}, spec: {jobTargetRef: {template: {}}, triggers: []}}");
+    let spec = &job.spec;
+    assert_eq!(
+        (
+            spec.polling_interval(),
+            spec.min_replica_count(),
+            spec.max_replica_count()
+        ),
+        (30, 0, 100)
+    );
+    assert_eq!(
+        (
+            spec.successful_jobs_history_limit(),
+            spec.failed_jobs_history_limit()
+        ),
+        (100, 100)
+    );
+}
+
+/// The names under which the status of section 1.1 is written.
+#[test]
+fn the_status_has_the_fields_of_section_1_1_and_no_others() {
+    let schema = schema(&crds()[0]);
+    let status = &schema["properties"]["status"]["properties"];
+    let names = |part: &Value| {
+        part.as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        names(status),
+        "authenticationsTypes compositeScalerName conditions externalMetricNames health hpaName lastActiveTime \
+         originalReplicaCount pausedReplicaCount resourceMetricNames scaleTargetGVKR scaleTargetKind triggersActivity \
+         triggersTypes"
+    );
+    assert_eq!(
+        names(&status["conditions"]["items"]["properties"]),
+        "message reason status type"
+    );
+    assert_eq!(
+        names(&status["scaleTargetGVKR"]["properties"]),
+        "group kind resource version"
+    );
+    let health = &status["health"]["additionalProperties"]["properties"];
+    assert_eq!(names(health), "numberOfFailures status");
+    let activity = &status["triggersActivity"]["additionalProperties"]["properties"];
+    assert_eq!(names(activity), "isActive");
+}
+
+#[test]
+fn the_names_of_section_1_1_are_the_ones_that_users_wrote() {
+    assert_eq!(
+        [
+            PAUSED_ANNOTATION,
+            PAUSED_REPLICAS_ANNOTATION,
+            PAUSED_SCALE_IN_ANNOTATION,
+            PAUSED_SCALE_OUT_ANNOTATION,
+            FORCE_ACTIVATION_ANNOTATION,
+            TRANSFER_HPA_OWNERSHIP_ANNOTATION,
+            HPA_EXCLUDED_LABELS_ANNOTATION,
+            JOB_EXCLUDED_LABELS_ANNOTATION,
+            VALIDATIONS_HPA_OWNERSHIP_ANNOTATION,
+            SCALED_OBJECT_NAME_LABEL,
+            SCALED_JOB_NAME_LABEL,
+            SCALED_JOB_GENERATION_ANNOTATION,
+            FINALIZER,
+            COMPOSITE_METRIC_NAME,
+            MANAGED_BY,
+        ],
+        [
+            "autoscaling.keda.sh/paused",
+            "autoscaling.keda.sh/paused-replicas",
+            "autoscaling.keda.sh/paused-scale-in",
+            "autoscaling.keda.sh/paused-scale-out",
+            "autoscaling.keda.sh/force-activation",
+            "scaledobject.keda.sh/transfer-hpa-ownership",
+            "scaledobject.keda.sh/hpa-excluded-labels",
+            "scaledjob.keda.sh/job-excluded-labels",
+            "validations.keda.sh/hpa-ownership",
+            "scaledobject.keda.sh/name",
+            "scaledjob.keda.sh/name",
+            "scaledjob.keda.sh/generation",
+            "finalizer.keda.sh",
+            "composite-metric",
+            "keda-operator",
+        ]
+    );
+}
+
 /// A definition is structural if every part says its type, and an optional word with an `enum` may not be `null` there.
 #[test]
 fn schemas_are_structural_and_default_what_kedas_own_default() {

@@ -1,7 +1,14 @@
 //! keda.md §9: what KEDA's own end-to-end tests of its internals expect, with their numbers, on a whole embedded cluster:
 //! controllers, scheduler, kubelet, the HPA, and the KEDA half behind its metrics adapter.
 
+mod activity;
+mod failures;
 mod fallback;
+mod formulas;
+mod jobs;
+mod pausing;
+mod targets;
+mod values;
 
 use metrics_adapter::MetricsAdapter;
 
@@ -16,7 +23,7 @@ const HPA: &str = "keda-hpa-so";
 const ADAPTER: (&str, &str) = ("keda", "adapter");
 
 /// Long enough for a poll, the HPA, and the little stabilisation that [`Stage::apply_object`] asks for.
-const A_WHILE: u64 = 120;
+const A_WHILE: u64 = 75;
 
 /// A whole cluster in which the KEDA half runs.
 struct Stage {
@@ -73,6 +80,11 @@ impl Stage {
     /// The ScaledObject `so` on the Deployment `web`, between 0 and 5, 5 messages of `orders` for each replica, with an
     /// HPA that scales in within seconds.
     fn apply_object(&self, spec: &Value) {
+        self.scale("so", spec);
+    }
+
+    /// The same by another name.
+    fn scale(&self, name: &str, spec: &Value) {
         let mut all = json!({
             "idleReplicaCount": null, "maxReplicaCount": 5,
             "advanced": {"horizontalPodAutoscalerConfig": quick()},
@@ -80,7 +92,7 @@ impl Stage {
         for (key, value) in spec.as_object().unwrap() {
             all[key] = value.clone();
         }
-        self.scaled_object("so", &all);
+        self.scaled_object(name, &all);
     }
 
     async fn annotate(&self, annotation: &str, value: impl Into<Value>) {

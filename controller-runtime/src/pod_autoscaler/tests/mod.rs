@@ -4,7 +4,9 @@ mod failures;
 mod internals;
 mod modifiers;
 mod objects;
+mod push;
 mod replicas;
+mod rows;
 mod scaled_jobs;
 mod story;
 

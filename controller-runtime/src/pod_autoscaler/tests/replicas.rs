@@ -536,6 +536,23 @@ async fn a_leader_that_loses_the_lease_is_a_standby_that_answers() {
     assert_eq!(world.replicas("web"), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_comes_while_the_hpa_is_made_leaves_none() {
+    for after in (0..400).step_by(40) {
+        let pair = Pair::new(Duration::from_millis(20));
+        let world = &pair.world;
+        world.pass(2).await;
+        world.deployment("web", 0);
+        world.scaled_object("so", &json!({}));
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let paused = json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}});
+        world.patch(OBJECT, &paused).await;
+        world.pass(5).await;
+        assert_eq!(world.condition("so", "Paused"), "True ScaledObjectPaused");
+        assert_eq!(world.hpa("keda-hpa-so"), None, "after {after} ms");
+    }
+}
+
 #[test]
 fn two_replicas_write_the_same_in_the_same_order() {
     async fn story() -> Vec<String> {

@@ -535,3 +535,90 @@ fn with_modifiers_the_formula_alone_decides_as_section_3_2_says() {
         );
     }
 }
+
+#[test]
+fn every_step_has_the_event_for_its_failure_3_3_1a_3() {
+    let (on, off) = ([trigger(TriggerState::Active)], [trigger(TriggerState::Inactive)]);
+    let activation = "KEDAScaleTargetActivationFailed";
+    let cases = [
+        (0, 0, &on, Step::Activate { to: 1 }, activation),
+        (1, 2, &off, Step::RaiseToMinimum { to: 2 }, activation),
+        (
+            2,
+            0,
+            &off,
+            Step::Deactivate { to: 0 },
+            "KEDAScaleTargetDeactivationFailed",
+        ),
+    ];
+    for (replicas, min, triggers, step, reason) in cases {
+        let decision = decide(&seen(replicas, Bounds { min, idle: None }, triggers));
+        assert_eq!((decision.step, decision.failure_reason), (step, reason));
+    }
+}
+
+#[test]
+fn conditions_have_the_words_of_section_1_1() {
+    let condition = |state: TriggerState, forced: bool, replicas: i32| {
+        let triggers = [trigger(state)];
+        let mut seen = seen(replicas, Bounds::default(), &triggers);
+        seen.switches.force_activation = forced;
+        seen.cooldown.last_active = Some(at(995));
+        let decision = decide(&seen);
+        [decision.ready, decision.active.unwrap()]
+            .map(|said| format!("{} {} {}", said.type_, said.status, said.reason.unwrap()))
+    };
+    let ready = "Ready True ScaledObjectReady";
+    let cases = [
+        (
+            TriggerState::Active,
+            false,
+            0,
+            [ready, "Active True ScalerActive"],
+        ),
+        (
+            TriggerState::Inactive,
+            true,
+            0,
+            [ready, "Active True ScalerActive"],
+        ),
+        (
+            TriggerState::Inactive,
+            false,
+            0,
+            [ready, "Active False ScalerNotActive"],
+        ),
+        (
+            TriggerState::Inactive,
+            false,
+            2,
+            [ready, "Active False ScalerCooldown"],
+        ),
+        (
+            failed(),
+            false,
+            2,
+            ["Ready False TriggerError", "Active False ScalerNotActive"],
+        ),
+        (
+            failed(),
+            true,
+            2,
+            ["Ready Unknown PartialTriggerError", "Active True ScalerActive"],
+        ),
+    ];
+    for (state, forced, replicas, expected) in cases {
+        let name = format!("{state:?}, forced: {forced}, at {replicas}");
+        assert_eq!(condition(state, forced, replicas), expected, "{name}");
+    }
+    let ready = super::ready();
+    assert_eq!(
+        ready.message.as_deref(),
+        Some("ScaledObject is defined correctly and is ready for scaling")
+    );
+    let (forced, by_triggers) = (condition_active(true), condition_active(false));
+    assert_ne!(
+        forced.message, by_triggers.message,
+        "§1.1 the message differs when forced"
+    );
+}
