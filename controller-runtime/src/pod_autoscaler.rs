@@ -1,5 +1,6 @@
 //! The KEDA half as one thing: give it a client, trigger types and their surroundings, and run it.
 
+pub mod metrics;
 pub mod watched;
 
 use std::{fmt, sync::Arc};

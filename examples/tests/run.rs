@@ -157,6 +157,12 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
         "autoscaler_api_requests_total{verb=\"watch\",code=\"200\"}",
         "autoscaler_queue_delayed{controller=\"scaled-object\"} 1",
         "autoscaler_turn_duration_seconds_count{controller=\"scaled-object\",result=\"ok\"}",
+        "keda_scaler_metrics_value{namespace=\"default\",metric=\"s0-metric-api-",
+        "scaledObject=\"worker\",scaler=\"metricsAPIScaler\",triggerIndex=\"0\",type=\"scaledobject\"} 0.0",
+        "keda_scaler_http_requests_total{namespace=\"default\",scaled_resource=\"worker\",scaler=\"metrics-api\"",
+        "keda_scaler_http_request_duration_seconds_count{scaler=\"metrics-api\",status_code=\"200\"}",
+        "keda_resource_registered_total{type=\"scaled_object\",namespace=\"default\"} 1.0",
+        "keda_trigger_registered_total{type=\"metrics-api\"} 1.0",
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }

@@ -33,6 +33,7 @@ use crate::{
     events::Recorder,
     pod_autoscaler::{
         Config,
+        metrics::Kind,
         watched::{Watched, Watches},
     },
     queue::{Action, WorkQueue},
@@ -148,6 +149,8 @@ impl Controller {
                 }
             },
         );
+        let registered = runtime.pods.registered();
+        registered.add("scaled_job", &objects, |object: &ScaledJob| &object.spec.triggers);
         let labelled = watcher::Config::default().labels(SCALED_JOB_NAME_LABEL);
         let mut work = Watches::new(client, &namespaces);
         let jobs = work.selected(&labelled, {
@@ -225,6 +228,7 @@ impl Core {
         let _late = tokio::time::timeout(PATIENCE, self.ready.wait().boxed()).await;
         self.set_unread(Some(UNLISTED.to_owned()));
         self.entries.clear();
+        self.runtime.pods.clear(Kind::ScaledJob);
         for unreadable in self.objects.unreadable() {
             announce(&self.runtime.recorder, &unreadable);
         }
@@ -342,6 +346,7 @@ impl Core {
     async fn turn(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.pods.remove(Kind::ScaledJob, key);
             return Action::Await;
         };
         let entry = self.entries.of(key, &object);

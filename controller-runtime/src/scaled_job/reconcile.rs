@@ -21,6 +21,7 @@ use super::{
 use crate::{
     admission::{Finding, Findings, Severity, scaled_job as rules},
     events::EventType,
+    pod_autoscaler::metrics::Kind,
     queue::Action,
     scaled_object::{
         controller::RETRY,
@@ -198,12 +199,15 @@ impl Core {
         }
         turn.started = true;
         turn.announced.clear();
+        self.runtime.pods.run(Kind::ScaledJob, key, &plan.triggers);
         turn.plan = Some(plan);
     }
 
     fn refuse(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn, refusal: &Refusal) {
         let problem = refusal.to_string();
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledJob, key);
+        self.runtime.pods.failed(Kind::ScaledJob, key);
         let conditions = &mut turn.status.conditions;
         let ready = Condition::new("Ready", "False", "ScaledJobCheckFailed", problem.as_str());
         put_condition(conditions, ready);
@@ -223,6 +227,7 @@ impl Core {
     /// Checks nothing and makes nothing; what runs, runs on.
     fn pause(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) {
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledJob, key);
         turn.status.paused = Some("True".to_owned());
         let message = "ScaledJob is paused";
         let paused = Condition::new("Paused", "True", "ScaledJobPaused", message);
@@ -249,6 +254,7 @@ impl Core {
     /// Lets a deleted object go; its Jobs go with it, as their owner is gone.
     pub(super) async fn finalize(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) -> Action {
         turn.rest();
+        self.runtime.pods.remove(Kind::ScaledJob, key);
         if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             return Action::Await;
         }

@@ -37,7 +37,10 @@ use super::{
 };
 use crate::{
     events::{EventType, Recorder},
-    pod_autoscaler::watched::{Watched, Watches},
+    pod_autoscaler::{
+        metrics::Kind,
+        watched::{Watched, Watches},
+    },
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
     store::{ObjectKey, Unreadable, list_readable},
@@ -171,6 +174,12 @@ impl Controller {
         );
         watches.namespaced::<PartialObjectMeta<Secret>>(signals.dependency(DependencyKind::Secret));
         watches.namespaced::<PartialObjectMeta<ConfigMap>>(signals.dependency(DependencyKind::ConfigMap));
+        let registered = runtime.pods.registered();
+        registered.add("scaled_object", &objects, |object| &object.spec.triggers);
+        registered.add("trigger_authentication", &authentications, |_| &[]);
+        registered.add("cluster_trigger_authentication", &cluster_authentications, |_| {
+            &[]
+        });
         let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets);
         let resolver = Resolver::new(
             runtime.client.clone(),
@@ -219,6 +228,7 @@ impl Controller {
         ScaledObjectMetrics {
             entries: self.core.entries.clone(),
             targets: self.core.builder.targets.clone(),
+            pods: self.core.runtime.pods.clone(),
             queue: self.core.queue.clone(),
             sample_max_age: self.core.config.sample_max_age,
         }
@@ -303,6 +313,7 @@ impl Core {
         let mut keys: BTreeSet<_> = known.iter().map(|object| ObjectKey::of(&**object)).collect();
         keys.extend(self.entries.keys());
         keys.iter().for_each(|key| self.entries.mark(key));
+        self.runtime.pods.clear(Kind::ScaledObject);
         self.queue.restart(keys);
     }
 
@@ -363,6 +374,7 @@ impl Core {
     async fn lead(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.pods.remove(Kind::ScaledObject, key);
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     admission::{Finding, Findings, Severity},
     events::EventType,
+    pod_autoscaler::metrics::Kind,
     store::ObjectKey,
 };
 
@@ -156,6 +157,9 @@ impl Core {
             .as_ref()
             .map(|modifiers| modifiers.metric().name.clone());
         entry.live(|live| live.run(Arc::clone(plan)));
+        self.runtime
+            .pods
+            .run(Kind::ScaledObject, &ObjectKey::of(&*plan.object), &plan.triggers);
         if restart || !is_running {
             turn.next_check = Some(Instant::now());
             if turn.started {
@@ -200,6 +204,8 @@ impl Core {
         let problem = problem.as_str();
         entry.live(|live| live.stop(problem));
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledObject, key);
+        self.runtime.pods.failed(Kind::ScaledObject, key);
         status::set_condition(
             &mut turn.status,
             Condition::new("Ready", "False", "ScaledObjectCheckFailed", problem),
@@ -230,6 +236,8 @@ impl Core {
     ) -> Result<(), Refusal> {
         entry.live(|live| live.stop(PAUSED));
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledObject, key);
+        self.runtime.pods.set_paused(Kind::ScaledObject, key, true);
         if status::set_condition(&mut turn.status, status::paused_condition(true)) {
             let (reason, message) = ("ScaledObjectPaused", "ScaledObject is paused");
             self.runtime
@@ -266,6 +274,7 @@ impl Core {
 
     fn unpause(&self, key: &ObjectKey, object: &ScaledObject, turn: &mut Turn) {
         turn.status.paused_replica_count = None;
+        self.runtime.pods.set_paused(Kind::ScaledObject, key, false);
         if !turn.status.condition("Paused").is_some_and(Condition::is_true) {
             return;
         }

@@ -10,6 +10,7 @@ mod common;
 mod names;
 mod scaled_job;
 mod scaled_object;
+mod scaler_name;
 mod status;
 mod vaults;
 
@@ -31,6 +32,7 @@ pub use scaled_object::{
     Advanced, Fallback, FallbackBehavior, HorizontalPodAutoscalerConfig, ScaleTargetRef, ScaledObject,
     ScaledObjectSpec, ScalingModifiers,
 };
+pub use scaler_name::go_scaler_name;
 pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
 
 pub use vaults::{
