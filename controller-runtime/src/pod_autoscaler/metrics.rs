@@ -21,6 +21,7 @@ use scaler_api::observe::HttpRequest;
 
 use self::{encode::Page, registered::Registered, series::Series};
 use crate::{
+    cloud_events::metrics::CloudEventMetrics,
     scaled_object::{plan::PlannedTrigger, samples::Taken},
     store::ObjectKey,
 };
@@ -42,6 +43,7 @@ pub(crate) enum Kind {
 pub struct PodMetrics {
     shared: Arc<Mutex<State>>,
     registered: Registered,
+    cloud_events: CloudEventMetrics,
 }
 
 /// Requests by the type of the trigger and the status of the answer.
@@ -96,6 +98,11 @@ impl PodMetrics {
     /// What there is of KEDA's resources, counted whenever somebody looks.
     pub(crate) fn registered(&self) -> &Registered {
         &self.registered
+    }
+
+    /// What is said of CloudEvents.
+    pub(crate) fn cloud_events(&self) -> &CloudEventMetrics {
+        &self.cloud_events
     }
 
     /// An object runs by these triggers from now on. Those that it had before keep their numbers.
@@ -159,6 +166,8 @@ impl Collector for PodMetrics {
         page.scalers(&state)?;
         page.objects(&state)?;
         page.requests(&state)?;
-        page.registered(&counts)
+        drop(state);
+        page.registered(&counts)?;
+        page.cloud_events(&self.cloud_events.counts())
     }
 }

@@ -13,7 +13,7 @@ use super::{
     registered::Counts,
     series::{MetricSeries, Series, TriggerSeries},
 };
-use crate::store::ObjectKey;
+use crate::{cloud_events::metrics, store::ObjectKey};
 
 /// What the metrics are written to.
 pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
@@ -234,6 +234,29 @@ impl Page<'_> {
             let code = status(*code);
             let labels = [("scaler", scaler.as_str()), ("status_code", &code)];
             histogram.encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// CloudEvents that were sent, and those that wait.
+    pub(super) fn cloud_events(&mut self, counts: &metrics::Counts) -> Result<(), fmt::Error> {
+        let help = "CloudEvents by source, destination and whether they were taken";
+        let name = "keda_cloudeventsource_events_emitted";
+        let mut metric = self.begin(name, help, MetricType::Counter)?;
+        for (sent, number) in &counts.sent {
+            let labels = [
+                ("namespace", sent.namespace.as_str()),
+                ("cloudeventsource", &sent.source.name),
+                ("eventsink", sent.sink),
+                ("state", sent.state),
+            ];
+            count(&mut metric, &labels, *number)?;
+        }
+        let help = "CloudEvents that wait for their receiver, by the namespace of their source";
+        let mut metric = self.begin("keda_cloudeventsource_events_queued", help, MetricType::Gauge)?;
+        for (namespace, number) in counts.queued_by_namespace() {
+            #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+            gauge(&mut metric, &[("namespace", namespace)], number as f64)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::World;
 const OBJECTS: &str = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects";
 
 impl World {
-    fn page(&self) -> String {
+    pub(super) fn page(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.pods.clone()));
         let mut page = String::new();
@@ -26,7 +26,7 @@ impl World {
         about.map(str::to_owned).collect()
     }
 
-    fn fed_by(&self, name: &str, queue: &str, more: &Value) {
+    pub(super) fn fed_by(&self, name: &str, queue: &str, more: &Value) {
         let mut trigger = json!({"type": "test", "metadata": {"queue": queue, "target": "5"}});
         for (key, value) in more.as_object().unwrap() {
             trigger[key] = value.clone();

@@ -1,5 +1,6 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
+mod cloud_events;
 mod failures;
 mod internals;
 mod metrics;
