@@ -21,7 +21,7 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::watcher,
 };
-use scaler_api::keda::{SCALED_JOB_NAME_LABEL, ScaledJob};
+use scaler_api::keda::{SCALED_JOB_NAME_LABEL, ScaledJob, ScaledJobStatus};
 use tokio::time::Instant;
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
     state::{Entries, Turn},
 };
 use crate::{
-    events::Recorder,
+    events::{EventType, Recorder},
     pod_autoscaler::{
         Config,
         metrics::Kind,
@@ -381,9 +381,20 @@ impl Core {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 tracing::warn!(object = %key, %error, "status was not written");
+                if !std::mem::replace(&mut turn.unwritten, true)
+                    && let Some(object) = self.objects.get(key)
+                {
+                    let is_paused = |status: &ScaledJobStatus| status.paused.as_deref() == Some("True");
+                    let reason = match is_paused(&turn.status) && !is_paused(&turn.published) {
+                        true => "ScaledJobPauseFailed",
+                        false => "ScaledJobUpdateFailed",
+                    };
+                    self.say(&object, EventType::Warning, reason, &error.to_string());
+                }
                 return false;
             }
         }
+        turn.unwritten = false;
         turn.published = turn.status.clone();
         true
     }

@@ -226,6 +226,7 @@ impl Core {
 
     /// Checks nothing and makes nothing; what runs, runs on.
     fn pause(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) {
+        self.announce_stop(object, turn);
         turn.rest();
         self.runtime.pods.stop(Kind::ScaledJob, key);
         turn.status.paused = Some("True".to_owned());
@@ -253,6 +254,7 @@ impl Core {
 
     /// Lets a deleted object go; its Jobs go with it, as their owner is gone.
     pub(super) async fn finalize(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) -> Action {
+        self.announce_stop(object, turn);
         turn.rest();
         self.runtime.pods.remove(Kind::ScaledJob, key);
         if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
@@ -272,6 +274,14 @@ impl Core {
         let message = "ScaledJob was deleted";
         self.say(object, EventType::Warning, "ScaledJobDeleted", message);
         Action::Await
+    }
+
+    /// Says that nothing is checked any more, if something was.
+    fn announce_stop(&self, object: &ScaledJob, turn: &Turn) {
+        if turn.started {
+            let message = "Stopped scalers watch";
+            self.say(object, EventType::Normal, "KEDAScalersStopped", message);
+        }
     }
 
     /// Publishes an event about an object.

@@ -123,12 +123,13 @@ impl Core {
                     return;
                 }
                 let message = error.to_string();
-                self.runtime.recorder.publish(
-                    &*plan.object,
-                    EventType::Warning,
-                    "KEDAScalerFailed",
-                    &message,
-                );
+                let reason = match plan.modifiers {
+                    Some(_) => "KEDAMetricSourceFailed",
+                    None => "KEDAScalerFailed",
+                };
+                self.runtime
+                    .recorder
+                    .publish(&*plan.object, EventType::Warning, reason, &message);
                 self.record(
                     &key,
                     "working",

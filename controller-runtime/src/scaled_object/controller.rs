@@ -434,9 +434,16 @@ impl Core {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 tracing::warn!(object = %key, %error, "status was not written");
+                if !std::mem::replace(&mut turn.unwritten, true)
+                    && let Some(object) = self.objects.get(key)
+                {
+                    let (recorder, message) = (&self.runtime.recorder, error.to_string());
+                    recorder.publish(&*object, EventType::Warning, "ScaledObjectUpdateFailed", message);
+                }
                 return false;
             }
         }
+        turn.unwritten = false;
         turn.published = turn.status.clone();
         true
     }

@@ -28,6 +28,7 @@ impl Core {
         turn: &mut Turn,
     ) -> Action {
         entry.live(|live| live.stop(DELETED));
+        self.announce_stop(object, turn);
         turn.rest();
         self.runtime.pods.remove(Kind::ScaledObject, key);
         if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {

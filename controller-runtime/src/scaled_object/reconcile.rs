@@ -73,7 +73,11 @@ impl Core {
             .is_none_or(|known| known.generation() != seen.generation());
         turn.seen = Some(seen);
         if object.is_paused() {
-            return self.pause(key, &object, entry, turn).await;
+            let paused = self.pause(key, &object, entry, turn).await;
+            if let Err(refusal) = &paused {
+                self.announce_failed_pause(&object, turn, &refusal.to_string());
+            }
+            return paused;
         }
         self.unpause(key, &object, turn);
         let prepared = self.prepare(key, &object, entry).await?;
@@ -235,6 +239,7 @@ impl Core {
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
         entry.live(|live| live.stop(PAUSED));
+        self.announce_stop(object, turn);
         turn.rest();
         self.runtime.pods.stop(Kind::ScaledObject, key);
         self.runtime.pods.set_paused(Kind::ScaledObject, key, true);
@@ -270,6 +275,27 @@ impl Core {
         }
         turn.status.paused_replica_count = Some(replicas);
         Ok(())
+    }
+
+    /// Says why an object cannot be paused, once for each reason.
+    fn announce_failed_pause(&self, object: &ScaledObject, turn: &mut Turn, problem: &str) {
+        if turn.announced != problem {
+            problem.clone_into(&mut turn.announced);
+            let reason = "ScaledObjectPauseFailed";
+            self.runtime
+                .recorder
+                .publish(object, EventType::Warning, reason, problem);
+        }
+    }
+
+    /// Says that nothing is checked any more, if something was.
+    pub(super) fn announce_stop(&self, object: &ScaledObject, turn: &Turn) {
+        if turn.started {
+            let (reason, message) = ("KEDAScalersStopped", "Stopped scalers watch");
+            self.runtime
+                .recorder
+                .publish(object, EventType::Normal, reason, message);
+        }
     }
 
     fn unpause(&self, key: &ObjectKey, object: &ScaledObject, turn: &mut Turn) {

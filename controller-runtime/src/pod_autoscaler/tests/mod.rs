@@ -1,6 +1,7 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
 mod cloud_events;
+mod events;
 mod failures;
 mod internals;
 mod metrics;
