@@ -197,12 +197,9 @@ fn listen(runtime: &Runtime, tell: mpsc::Sender<Happening>) {
     });
 }
 
-fn report<K: Resource<DynamicType = ()>>(
+fn report<K: Resource<DynamicType = ()> + 'static>(
     changes: mpsc::UnboundedSender<ObjectKey>,
-) -> impl FnMut(&Change<K>) + Clone + Send + 'static
-where
-    K: 'static,
-{
+) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
     move |change| {
         // Nobody listens at shutdown.
         changes.send(ObjectKey::of(&**change.object())).ok();
