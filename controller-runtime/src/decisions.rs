@@ -1,7 +1,10 @@
 //! Why: the decisions that were made, kept in order.
 //!
 //! Every controller that changes a number or buys, moves or returns a machine says so here, with its reason in words.
-//! The log is a ring in memory; whoever wants all of it (a record, an endpoint) subscribes.
+//! The log is a ring in memory; whoever wants all of it (a record, an endpoint) subscribes. Of each object the last few
+//! are kept longer than that.
+
+mod history;
 
 use std::{
     collections::VecDeque,
@@ -12,6 +15,8 @@ use jiff::Timestamp;
 use scaler_api::SharedClock;
 use serde::Serialize;
 use tokio::sync::mpsc;
+
+use self::history::Histories;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +45,7 @@ pub struct DecisionLog {
 #[derive(Debug, Default)]
 struct Shared {
     ring: VecDeque<Decision>,
+    histories: Histories,
     subscribers: Vec<mpsc::UnboundedSender<Decision>>,
 }
 
@@ -82,6 +88,7 @@ impl DecisionLog {
         shared
             .subscribers
             .retain(|subscriber| subscriber.send(decision.clone()).is_ok());
+        shared.histories.add(&decision);
         if shared.ring.len() == Self::CAPACITY {
             shared.ring.pop_front();
         }
@@ -98,6 +105,22 @@ impl DecisionLog {
             .iter()
             .cloned()
             .collect()
+    }
+
+    /// The last decisions about an object, oldest first; fewer where it has been quiet for long and others have not.
+    #[must_use]
+    pub fn about(&self, object: &str) -> Vec<Decision> {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .histories
+            .about(object)
+    }
+
+    /// Forgets what was decided about an object that is gone.
+    pub fn forget(&self, object: &str) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.histories.forget(object);
     }
 
     /// Every decision from now on, in order.

@@ -25,6 +25,7 @@ pub mod decisions;
 #[cfg(all(feature = "envtest", unix))]
 pub mod envtest;
 pub mod events;
+pub mod explain;
 pub mod hpa;
 mod latch;
 pub mod lease;

@@ -12,6 +12,7 @@ use scaler_api::{Context, Registry};
 pub use crate::scaled_object::controller::Config;
 use crate::{
     cloud_events::{self, CloudEvents, Sink},
+    explain::{self, Runs},
     runtime::{Readiness, Runtime},
     scaled_job,
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
@@ -86,6 +87,13 @@ impl PodAutoscaler {
     #[must_use]
     pub fn external_metrics(&self) -> Arc<dyn ExternalMetrics> {
         Arc::clone(&self.metrics) as Arc<dyn ExternalMetrics>
+    }
+
+    /// Why ScaledObjects and ScaledJobs are scaled as they are. `runs` knows the last runs of HPAs whose controller is in
+    /// this process; of others they are inferred.
+    #[must_use]
+    pub fn explained(&self, runs: Runs) -> Vec<explain::Kind> {
+        vec![self.scaled_objects.explained(runs), self.scaled_jobs.explained()]
     }
 
     /// What it watches, for an admission webhook in the same process.

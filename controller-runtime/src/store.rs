@@ -4,6 +4,8 @@
 //! that walks a store does the same thing every time. An [`Informer`] lists and watches one kind, keeps its
 //! [`Store`], and tells subscribers of every [`Change`] after the store has it.
 //!
+//! What is kept of an object lacks its `managedFields`.
+//!
 //! An object that cannot be read hides no other one: it is said once which it is and what is wrong with it, and it is
 //! as it was when it could be read. One that never could be read is not there.
 
@@ -257,6 +259,7 @@ where
     ) where
         T: Send,
     {
+        let read = |object| read(object).map(trimmed);
         let mut stream = std::pin::pin!(stream.backoff(RetryBackoff::default()));
         let mut listed = Listed::default();
         while let Some(event) = stream.next().await {
@@ -371,6 +374,12 @@ where
     }
 }
 
+/// An object without what no controller reads: who has written which field is often longer than the object itself.
+fn trimmed<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
 /// A list while it arrives.
 struct Listed<K> {
     objects: BTreeMap<ObjectKey, K>,
@@ -450,5 +459,48 @@ where
     fn drop(&mut self) {
         // Nothing will ever come any more, so nobody needs to wait.
         self.store.synced.set();
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::{Patch, PatchParams, PostParams};
+    use scaler_api::TokioClock;
+    use serde_json::json;
+
+    use super::*;
+    use crate::sim::api::{ApiServer, Options};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_of_an_object_lacks_its_managed_fields() {
+        let server = ApiServer::new(Options {
+            clock: Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
+            seed: 1,
+        });
+        let api: Api<ConfigMap> = Api::namespaced(server.client("default"), "default");
+        let listed: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"name": "listed"}, "data": {"a": "1"}})).unwrap();
+        api.create(&PostParams::default(), &listed).await.unwrap();
+        let informer = Informer::new(api.clone());
+        let store = informer.store();
+        tokio::spawn(informer.run());
+        store.synced().await;
+        let watched = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"b": "2"}});
+        let written = api
+            .patch("watched", &PatchParams::apply("test"), &Patch::Apply(&watched))
+            .await
+            .unwrap();
+        assert!(written.metadata.managed_fields.is_some());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for name in ["listed", "watched"] {
+            let kept = store.get(&ObjectKey::new("default", name)).unwrap();
+            assert!(
+                kept.data.is_some() && kept.metadata.managed_fields.is_none(),
+                "{name}"
+            );
+        }
     }
 }

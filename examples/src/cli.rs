@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bundled::{self, Bundled, Story},
+    explain,
     input::{self, InputProblems},
     install,
     record::Record,
@@ -51,6 +52,8 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Say why a ScaledObject or a ScaledJob is scaled as it is, from the running process or from a record.
+    Explain(explain::Arguments),
     /// Print the definitions of KEDA's and Karpenter's resources.
     Crds(install::crds::Arguments),
     /// Print everything that a cluster needs for the autoscaler.
@@ -150,6 +153,7 @@ impl Cli {
                 scenario,
                 run,
             } => run.execute(load(&manifests, &scenario)?),
+            Command::Explain(arguments) => arguments.run(),
             Command::Crds(arguments) => arguments.run(),
             Command::Manifests(arguments) => arguments.run(),
             Command::Install(arguments) => arguments.run(),

@@ -6,6 +6,7 @@
 pub mod bundled;
 #[cfg(feature = "sim")]
 pub mod cli;
+pub mod explain;
 pub mod input;
 pub mod install;
 pub mod names;

@@ -2,6 +2,7 @@
 //!
 //! - [`Health`] holds named checks and answers `/healthz`, `/livez` and `/readyz` as Kubernetes' own programs do;
 //! - [`Metrics`] is the registry behind `/metrics`, with the process, its leadership, its decisions and its requests;
+//! - [`explain_router`] says why an object is scaled as it is;
 //! - [`health_router`] and [`metrics_router`] put them on HTTP, and [`serve`] on a listener.
 
 mod decided;
@@ -15,5 +16,5 @@ pub use self::{
     health::{Health, Heartbeat},
     metrics::Metrics,
     requests::{MeasuredService, RequestMetrics},
-    router::{health_router, metrics_router, serve},
+    router::{explain_router, health_router, metrics_router, serve},
 };

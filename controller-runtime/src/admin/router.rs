@@ -14,7 +14,10 @@ use super::{
     health::{Health, Outcome},
     metrics::Metrics,
 };
-use crate::decisions::DecisionLog;
+use crate::{
+    decisions::DecisionLog,
+    explain::{self, Explainer, Unknown},
+};
 
 /// The content type of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -100,6 +103,35 @@ pub fn metrics_router(metrics: Metrics, decisions: DecisionLog) -> Router {
                 .route("/decisions", get(decided))
                 .with_state(decisions),
         )
+}
+
+/// `/explain/{kind}/{namespace}/{name}`: why an object is scaled as it is, as JSON; with `?output=text` in words.
+pub fn explain_router(explainer: Explainer) -> Router {
+    Router::new()
+        .route("/explain/{kind}/{namespace}/{name}", get(explained))
+        .with_state(explainer)
+}
+
+async fn explained(
+    State(explainer): State<Explainer>,
+    Path((kind, namespace, name)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let in_words = query
+        .unwrap_or_default()
+        .split('&')
+        .any(|pair| pair == "output=text");
+    match explainer.explain(&kind, &namespace, &name) {
+        Ok(explanation) if in_words => explain::text(&explanation).into_response(),
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(unknown) => {
+            let code = match unknown {
+                Unknown::NotStarted => StatusCode::SERVICE_UNAVAILABLE,
+                Unknown::Kind { .. } | Unknown::Object { .. } => StatusCode::NOT_FOUND,
+            };
+            (code, format!("{unknown}\n")).into_response()
+        }
+    }
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {
@@ -234,6 +266,45 @@ mod tests {
         let (_, last) = get(&router, "/decisions?object=a%2Fweb&limit=1").await;
         assert_eq!(targets(&last), ["3"]);
         assert_eq!(get(&router, "/decisions?limit=x").await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn who_asks_why_gets_a_value_or_words_or_names_that_are_like_it() {
+        use crate::{explain::Kind, store::ObjectKey};
+
+        let explainer = Explainer::default();
+        let router = explain_router(explainer.clone());
+        assert_eq!(get(&router, "/explain/so/shop/orders").await.0, 503);
+        let known = ObjectKey::new("shop", "orders");
+        let named = known.clone();
+        let explain = move |key: &ObjectKey| {
+            (*key == known).then(|| explain::Explanation {
+                name: key.name.clone(),
+                ..explain::Explanation::default()
+            })
+        };
+        explainer.set(vec![Kind::new("ScaledObject", &["so"], explain, move || {
+            vec![named.clone()]
+        })]);
+        let (code, body) = get(&router, "/explain/scaledobject/shop/orders").await;
+        let found: explain::Explanation = serde_json::from_str(&body).unwrap();
+        assert_eq!((code, found.name.as_str()), (200, "orders"));
+        let (_, words) = get(&router, "/explain/so/shop/orders?output=text").await;
+        assert!(words.contains("shop") || words.contains("orders"), "{words}");
+        assert_eq!(
+            get(&router, "/explain/so/shop/ordres").await,
+            said(
+                404,
+                "there is no ScaledObject shop/ordres, did you mean shop/orders?\n"
+            )
+        );
+        assert_eq!(
+            get(&router, "/explain/pod/shop/orders").await,
+            said(
+                404,
+                "\"pod\" is no kind that can be explained, expected one of scaledobject\n"
+            )
+        );
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@
 
 pub mod behavior;
 mod convert;
+pub mod explain;
 pub mod label_selector;
 pub mod metrics;
 pub mod pods;

@@ -343,7 +343,7 @@ fn hold(outcome: &mut Outcome, current: i32, statuses: Option<Vec<MetricStatus>>
     outcome.error = Some(error);
 }
 
-fn tolerances(behavior: Option<&Behavior>, config: &Config) -> Tolerances {
+pub(super) fn tolerances(behavior: Option<&Behavior>, config: &Config) -> Tolerances {
     let own = behavior.filter(|_| config.configurable_tolerance);
     Tolerances {
         scale_down: own

@@ -1,6 +1,6 @@
 //! One check of the triggers: sample, count, decide, make Jobs, say so, clean up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +13,8 @@ use super::{
     combine::Demand,
     controller::Core,
     decision::{self, Decision, Observation, Trigger},
-    state::{Plan, Turn},
+    state::{Entry, Plan, Turn},
+    why,
 };
 use crate::{
     events::EventType,
@@ -30,7 +31,7 @@ use crate::{
 
 impl Core {
     /// Checks the triggers of a running object.
-    pub(super) async fn check(&self, key: &ObjectKey, plan: &Plan, turn: &mut Turn) {
+    pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
         if let Some(due) = turn.next_check {
             self.runtime.pods.began(Kind::ScaledJob, key, due.elapsed());
         }
@@ -51,10 +52,12 @@ impl Core {
             triggers: &triggers,
         };
         let decision = decision::decide(&seen);
+        let mut made_now = None;
         if let Ok(counts) = &seen.counts
             && let Some(wanted) = usize::try_from(decision.create).ok().filter(|wanted| *wanted > 0)
         {
             let made = self.make(key, plan, wanted).await;
+            made_now = Some(made);
             if made > 0 {
                 let made = i64::try_from(made).unwrap_or(i64::MAX);
                 self.record(
@@ -66,9 +69,12 @@ impl Core {
             }
         }
         self.note(key, &plan.object, &triggers, &decision, turn);
-        if seen.counts.is_ok() {
+        let running = seen.counts.as_ref().ok().map(|counts| counts.running);
+        if running.is_some() {
             self.clean_up(key, plan).await;
         }
+        let now = self.runtime.clock.now();
+        entry.tell(plan, triggers, why::check(now, running, made_now, decision, turn));
     }
 
     /// Asks every trigger. What others asked for a while ago is too old: Jobs may have been made since for what was in

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     events::{EventType, Recorder},
+    explain,
     pod_autoscaler::{
         Config,
         metrics::Kind,
@@ -76,7 +77,7 @@ pub(super) struct Core {
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     pub(super) ledger: Ledger,
-    objects: Watched<ScaledJob>,
+    pub(super) objects: Watched<ScaledJob>,
     jobs: Watched<SlimJob>,
     pods: Watched<SlimPod>,
     queue: WorkQueue<ObjectKey>,
@@ -184,6 +185,24 @@ impl Controller {
             counted,
             builds,
         }
+    }
+
+    /// Why objects are scaled as they are.
+    pub(crate) fn explained(&self) -> explain::Kind {
+        let (asked, names) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        explain::Kind::new(
+            "ScaledJob",
+            &["scaledjobs", "sj"],
+            move |key| asked.explain(key),
+            move || {
+                names
+                    .objects
+                    .list()
+                    .iter()
+                    .map(|object| ObjectKey::of(&**object))
+                    .collect()
+            },
+        )
     }
 
     /// Whether its caches are filled, to be asked while it runs.
@@ -347,6 +366,7 @@ impl Core {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
             self.runtime.pods.remove(Kind::ScaledJob, key);
+            self.runtime.decisions.forget(&format!("ScaledJob/{key}"));
             return Action::Await;
         };
         let entry = self.entries.of(key, &object);
@@ -360,7 +380,7 @@ impl Core {
         if is_due(turn.next_check)
             && let Some(plan) = turn.plan.clone()
         {
-            self.check(key, &plan, &mut turn).await;
+            self.check(key, &plan, &entry, &mut turn).await;
         }
         let published = self.publish(key, &mut turn).await;
         let unpublished = (!published).then(|| Instant::now() + Duration::from_secs(1));

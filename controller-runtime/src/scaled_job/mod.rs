@@ -18,4 +18,5 @@ mod reconcile;
 mod state;
 pub mod strategy;
 pub mod template;
+mod why;
 mod work;

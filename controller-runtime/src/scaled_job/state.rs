@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use super::{
     cleanup::{History, Rollout},
     combine::Bounds,
+    decision::Trigger,
     strategy::Strategy,
 };
 use crate::{
+    explain::kept::Kept,
     scaled_object::{plan::PlannedTrigger, state::Fingerprint},
     store::ObjectKey,
     trigger_auth::{Dependency, dependents::Dependents},
@@ -66,6 +68,18 @@ pub(super) struct Entry {
     /// Whether something that it is made of has changed.
     dirty: AtomicBool,
     pub(super) turn: tokio::sync::Mutex<Turn>,
+    /// For whoever asks why; locked for moments only.
+    pub(super) told: Mutex<Told>,
+}
+
+/// What is kept for whoever asks why.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) kept: Kept,
+    /// How it ran at the last check.
+    pub(super) plan: Option<Arc<Plan>>,
+    /// How its triggers stood then.
+    pub(super) triggers: Vec<Trigger>,
 }
 
 /// What a turn remembers for the next one.
@@ -154,10 +168,16 @@ impl Entries {
                 uid: object.uid(),
                 dirty: AtomicBool::new(false),
                 turn: tokio::sync::Mutex::new(Turn::resume(object)),
+                told: Mutex::default(),
             });
             index.entries.insert(key.clone(), Arc::clone(&entry));
             entry
         })
+    }
+
+    /// The entry of an object, if there is one.
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<Entry>> {
+        self.with(|index| index.entries.get(key).cloned())
     }
 
     pub(super) fn remove(&self, key: &ObjectKey) {

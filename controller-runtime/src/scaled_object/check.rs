@@ -19,7 +19,7 @@ use super::{
     plan::{Plan, PlannedTrigger},
     samples::Taken,
     state::{Entry, Standing, Turn},
-    status,
+    status, why,
 };
 use crate::{events::EventType, pod_autoscaler::metrics::Kind, store::ObjectKey};
 
@@ -81,6 +81,8 @@ impl Core {
         }
         turn.status.triggers_activity = activity(&plan.triggers, &views);
         self.note(key, &seen, &decision, stepped, turn);
+        let check = why::check(&seen, decision, stepped, turn);
+        entry.live(|live| live.kept.keep_check(check));
     }
 
     /// How every trigger with a source stands; those that have just begun to fail are announced.

@@ -23,7 +23,7 @@ use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     external_metrics::ScaledObjectMetrics,
@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     events::{EventType, Recorder},
+    explain::{self, Runs},
     pod_autoscaler::{
         metrics::Kind,
         watched::{Watched, Watches},
@@ -82,6 +83,10 @@ pub(crate) const RETRY: Backoff = Backoff {
     last: Duration::from_secs(30),
 };
 
+/// How many turns ask the API server at once: each has a connection of its own, and more of them at a time do not make a
+/// server faster. Those that wait for their sources do not count.
+const ASKING: usize = 64;
+
 /// The controller of ScaledObjects.
 pub struct Controller {
     core: Arc<Core>,
@@ -106,6 +111,8 @@ pub(crate) struct Core {
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     queue: WorkQueue<ObjectKey>,
+    /// Held by turns that ask the API server.
+    pub(super) asking: Semaphore,
     /// The objects of the first list that had no turn yet.
     first_turns: Mutex<BTreeSet<ObjectKey>>,
     synced: Readiness,
@@ -144,6 +151,7 @@ impl Controller {
             queue: queue.clone(),
             entries: entries.clone(),
             leadership: runtime.leadership.clone(),
+            clock: Arc::clone(&runtime.clock),
             listener,
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
@@ -201,6 +209,7 @@ impl Controller {
             builder,
             entries,
             queue,
+            asking: Semaphore::new(ASKING),
             first_turns: Mutex::default(),
             synced: Readiness::default(),
             ready: Readiness::default(),
@@ -232,6 +241,24 @@ impl Controller {
             queue: self.core.queue.clone(),
             sample_max_age: self.core.config.sample_max_age,
         }
+    }
+
+    /// Why objects are scaled as they are; `runs` knows what HPAs did whose controller is in this process.
+    pub(crate) fn explained(&self, runs: Runs) -> explain::Kind {
+        let (asked, names) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        explain::Kind::new(
+            "ScaledObject",
+            &["scaledobjects", "so"],
+            move |key| asked.explain(key, &runs),
+            move || {
+                names
+                    .objects
+                    .list()
+                    .iter()
+                    .map(|object| ObjectKey::of(&**object))
+                    .collect()
+            },
+        )
     }
 
     /// The objects and HPAs that it watches.
@@ -375,6 +402,7 @@ impl Core {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
             self.runtime.pods.remove(Kind::ScaledObject, key);
+            self.runtime.decisions.forget(&format!("ScaledObject/{key}"));
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());
@@ -383,15 +411,19 @@ impl Core {
             return self.finalize(key, &object, &entry, &mut turn).await;
         }
         if turn.wants_reconciliation(&entry, &object) {
-            self.reconcile(key, &object, &entry, &mut turn).await;
+            let _permit = self.asking.acquire().await;
+            Box::pin(self.reconcile(key, &object, &entry, &mut turn)).await;
         }
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            self.check(key, &plan, &entry, &mut turn).await;
+            Box::pin(self.check(key, &plan, &entry, &mut turn)).await;
         }
         self.refresh(key, &object, &entry, &mut turn);
-        let published = self.publish(key, &mut turn).await;
+        let published = turn.is_published() || {
+            let _permit = self.asking.acquire().await;
+            Box::pin(self.publish(key, &mut turn)).await
+        };
         next_action(&turn, published)
     }
 

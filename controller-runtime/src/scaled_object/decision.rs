@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 use scaler_api::keda::Condition;
+use serde::{Deserialize, Serialize};
 
 use crate::events::EventType;
 
@@ -161,9 +162,43 @@ pub struct Announcement {
     pub message: String,
 }
 
+/// Which rule decided, in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rule {
+    /// The target's replicas cannot be read.
+    Unreadable,
+    /// The object is paused.
+    Paused,
+    /// There is work and the target is at rest: it is woken.
+    Activate,
+    /// The same, but scaling out is paused.
+    ActivationPaused,
+    /// There is work and the target is awake, but a trigger fails: the last activity is not renewed.
+    PartlyFailing,
+    /// There is work and the target is awake: the HPA scales it.
+    Active,
+    /// There is no work that is known of, and a trigger fails whose failures are not past the fallback's threshold.
+    AwaitsFallback,
+    /// There is no work that is known of, and a trigger fails without a fallback.
+    Failing,
+    /// There is no work and the target could rest, but scaling in is paused.
+    RestPaused,
+    /// There is no work and the target could rest, but the cooldown is not over.
+    CoolingDown,
+    /// There is no work and the cooldown is over: the target is put to rest.
+    Deactivate,
+    /// There are fewer replicas than the minimum: they are filled up.
+    RaiseToMinimum,
+    /// There is no work, and nothing to do.
+    AtRest,
+}
+
 /// The outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
+    /// Which rule decided.
+    pub rule: Rule,
     /// What to do about the replicas.
     pub step: Step,
     /// The condition `Ready`.
@@ -198,12 +233,12 @@ pub fn decide(seen: &Observation<'_>) -> Decision {
             let message = format!("Error getting information on the current Scale: {error}");
             return Decision {
                 ready: Condition::new("Ready", "False", "ErrorGettingCurrentReplicas", message.clone()),
-                ..Decision::stay(None, message)
+                ..Decision::stay(Rule::Unreadable, None, message)
             };
         }
     };
     if seen.switches.paused {
-        return Decision::stay(None, "the object is paused");
+        return Decision::stay(Rule::Paused, None, "the object is paused");
     }
     if seen.is_active() || seen.switches.force_activation {
         decide_active(seen, replicas)
@@ -273,8 +308,9 @@ pub(crate) fn in_words<'a>(triggers: impl IntoIterator<Item = &'a TriggerView>) 
 }
 
 impl Decision {
-    fn stay(active: Option<Condition>, reason: impl Into<String>) -> Self {
+    fn stay(rule: Rule, active: Option<Condition>, reason: impl Into<String>) -> Self {
         Self {
+            rule,
             step: Step::Stay,
             ready: ready(),
             active,
@@ -324,9 +360,10 @@ fn decide_active(seen: &Observation<'_>, replicas: i32) -> Decision {
     } else {
         Cow::Owned(seen.triggers_in_words())
     };
-    let mut decision = Decision::stay(Some(condition_active(forced)), cause.clone());
+    let mut decision = Decision::stay(Rule::Active, Some(condition_active(forced)), cause.clone());
     if (idle.is_some() && replicas < min) || replicas == 0 {
         if seen.switches.scale_out_paused {
+            decision.rule = Rule::ActivationPaused;
             decision.reason = format!("{cause}; scaling out is paused by an annotation, so {replicas} stay");
             return decision;
         }
@@ -336,6 +373,7 @@ fn decide_active(seen: &Observation<'_>, replicas: i32) -> Decision {
         } else {
             format!("triggered by {}", seen.active_names())
         };
+        decision.rule = Rule::Activate;
         decision.step = Step::Activate { to };
         decision.is_active_now = true;
         decision.event = Some(Announcement {
@@ -347,6 +385,7 @@ fn decide_active(seen: &Observation<'_>, replicas: i32) -> Decision {
         return decision;
     }
     if seen.has_failed() {
+        decision.rule = Rule::PartlyFailing;
         decision.ready = Condition::new(
             "Ready",
             "Unknown",
@@ -362,10 +401,11 @@ fn decide_active(seen: &Observation<'_>, replicas: i32) -> Decision {
 fn decide_inactive(seen: &Observation<'_>, replicas: i32) -> Decision {
     let Bounds { min, idle } = seen.bounds;
     let triggers = seen.triggers_in_words();
-    let mut decision = Decision::stay(Some(condition_inactive()), triggers.clone());
+    let mut decision = Decision::stay(Rule::AtRest, Some(condition_inactive()), triggers.clone());
     if seen.has_failed() {
         match seen.fallback_replicas {
             None => {
+                decision.rule = Rule::Failing;
                 decision.ready = Condition::new(
                     "Ready",
                     "False",
@@ -376,6 +416,7 @@ fn decide_inactive(seen: &Observation<'_>, replicas: i32) -> Decision {
                 return decision;
             }
             Some(fallback) if fallback != 0 => {
+                decision.rule = Rule::AwaitsFallback;
                 decision.reason =
                     format!("{triggers}; {replicas} stay until the failures pass the fallback's threshold");
                 return decision;
@@ -388,6 +429,7 @@ fn decide_inactive(seen: &Observation<'_>, replicas: i32) -> Decision {
         return decide_rest(seen, replicas, decision);
     }
     if idle.is_none() && replicas < min {
+        decision.rule = Rule::RaiseToMinimum;
         decision.step = Step::RaiseToMinimum { to: min };
         decision.failure_reason = "KEDAScaleTargetActivationFailed";
         decision.reason = format!("{replicas} are fewer than minReplicaCount {min}; {triggers}");
@@ -398,6 +440,7 @@ fn decide_inactive(seen: &Observation<'_>, replicas: i32) -> Decision {
 fn decide_rest(seen: &Observation<'_>, replicas: i32, mut decision: Decision) -> Decision {
     let triggers = seen.triggers_in_words();
     if seen.switches.scale_in_paused {
+        decision.rule = Rule::RestPaused;
         decision.reason = format!("{triggers}; scaling in is paused by an annotation, so {replicas} stay");
         return decision;
     }
@@ -408,6 +451,7 @@ fn decide_rest(seen: &Observation<'_>, replicas: i32, mut decision: Decision) ->
     };
     if ends >= seen.now {
         let left = ends.duration_since(seen.now).as_secs();
+        decision.rule = Rule::CoolingDown;
         decision.active = Some(condition_cooldown());
         decision.reason = format!(
             "{triggers}; {left} s of the {which} of {} s are left",
@@ -423,6 +467,7 @@ fn decide_rest(seen: &Observation<'_>, replicas: i32, mut decision: Decision) ->
         ),
         None => "never active".to_owned(),
     };
+    decision.rule = Rule::Deactivate;
     decision.step = Step::Deactivate { to };
     decision.reason = format!(
         "{triggers}; {rested}, the {which} of {} s is over",

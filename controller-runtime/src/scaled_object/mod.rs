@@ -31,3 +31,4 @@ pub mod status;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod why;

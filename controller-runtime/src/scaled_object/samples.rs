@@ -177,6 +177,12 @@ impl Source {
         taken
     }
 
+    /// The last sample, if there is one and none is being taken.
+    #[must_use]
+    pub fn last(&self) -> Option<Arc<Taken>> {
+        self.connection.try_lock().ok()?.last.clone()
+    }
+
     async fn take(&self, connection: &mut Connection) -> Result<Sample, Error> {
         let scaler = match &connection.scaler {
             Some(scaler) => Arc::clone(scaler),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt as _};
-use scaler_api::keda::ScaledObject;
+use scaler_api::{SharedClock, keda::ScaledObject};
 
 use super::{
     hpa::Autoscaler,
@@ -23,6 +23,7 @@ pub(super) struct Signals {
     pub(super) queue: WorkQueue<ObjectKey>,
     pub(super) entries: Entries,
     pub(super) leadership: Leadership,
+    pub(super) clock: SharedClock,
     /// Who else builds triggers.
     pub(super) listener: Listener,
 }
@@ -63,6 +64,14 @@ impl Signals {
             let owner = owners.find(|owner| owner.kind == ScaledObject::kind(&()))?;
             Some(ObjectKey::new(hpa.namespace().unwrap_or_default(), &owner.name))
         };
+        if let Change::Applied { object, previous } = change
+            && previous
+                .as_ref()
+                .is_none_or(|previous| previous.status != object.status)
+            && let Some(entry) = owner(object).and_then(|key| self.entries.get(&key))
+        {
+            entry.watch(object, self.clock.now());
+        }
         match change {
             Change::Deleted(hpa) => {
                 if let Some(key) = owner(hpa) {

@@ -35,12 +35,13 @@ impl Core {
             return Action::Await;
         }
         if turn.wants_reconciliation(&entry, &object) {
-            self.follow(key, &object, &entry, &mut turn).await;
+            let _permit = self.asking.acquire().await;
+            Box::pin(self.follow(key, &object, &entry, &mut turn)).await;
         }
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            self.poll(key, &plan, &entry, &mut turn).await;
+            Box::pin(self.poll(key, &plan, &entry, &mut turn)).await;
         }
         next_action(&turn, true)
     }

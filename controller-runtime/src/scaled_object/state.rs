@@ -21,6 +21,7 @@ use super::{
     status,
 };
 use crate::{
+    explain::kept::Kept,
     store::ObjectKey,
     trigger_auth::{
         Dependency,
@@ -72,6 +73,8 @@ pub(crate) struct Live {
     dirty: bool,
     /// Whether it was built from the target's containers.
     pub(crate) uses_containers: bool,
+    /// What is kept for whoever asks why.
+    pub(crate) kept: Kept,
 }
 
 /// How a trigger's metrics stand after a sample.
@@ -152,6 +155,11 @@ impl Turn {
         let dirty = entry.live(Live::take_dirty);
         let is_late = self.retry_at.is_some_and(|at| at <= Instant::now());
         dirty || is_late || self.seen.as_ref() != Some(&Fingerprint::of(object))
+    }
+
+    /// Whether the status says what it shall.
+    pub(crate) fn is_published(&self) -> bool {
+        self.published == self.status
     }
 
     /// Nothing is checked any more.
@@ -375,6 +383,7 @@ impl Live {
         let mut changed = false;
         if taken.sequence > *counted {
             *counted = taken.sequence;
+            self.kept.note(trigger.index, result.is_ok(), taken.time);
             for metric in trigger.external() {
                 changed |= self
                     .ledger

@@ -126,6 +126,12 @@ impl Cluster {
         &self.runtime
     }
 
+    /// What the last runs of HorizontalPodAutoscalers came to.
+    #[must_use]
+    pub fn autoscaler_runs(&self) -> horizontal_pod_autoscaler::Runs {
+        self.options.hpa.runs.clone()
+    }
+
     /// Everything that turns, until dropped. Call it once.
     pub fn run(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut informers = Informers::new(&self.runtime.client);

@@ -2,6 +2,7 @@
 
 mod observer;
 
+use controller_runtime::explain::Explanation;
 pub use observer::{Observer, PriceList};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +45,20 @@ pub struct Record {
     pub events: Vec<EventEntry>,
     /// Each ScaledObject, ScaledJob, HPA, NodePool and NodeClaim whenever its spec or conditions changed.
     pub objects: Vec<ObjectEntry>,
+    /// Why each ScaledObject and ScaledJob was scaled as it was, after each decision and at the end; without the
+    /// decisions, which are above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explanations: Vec<ExplanationEntry>,
+}
+
+/// An explanation at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplanationEntry {
+    /// Since the start, in milliseconds on the wire as seconds.
+    #[serde(with = "seconds")]
+    pub t: u64,
+    /// What was so then.
+    pub explanation: Explanation,
 }
 
 /// What became of the messages.

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use controller_runtime::explain::Explanation;
 use scaler_api::Quantity;
 use serde_json::Value;
 
 use super::{
-    Cost, DecisionEntry, EventEntry, Messages, Moment, ObjectEntry, Record, Replicas, Workload, to_seconds,
+    Cost, DecisionEntry, EventEntry, ExplanationEntry, Messages, Moment, ObjectEntry, Record, Replicas,
+    Workload, to_seconds,
 };
 
 /// The price per hour of an instance type in a zone by a capacity type.
@@ -149,6 +151,29 @@ impl Observer {
     /// A decision was made.
     pub fn decided(&mut self, decision: DecisionEntry) {
         self.record.decisions.push(decision);
+    }
+
+    /// Why an object is scaled as it is at `milliseconds`; what was said last is not said again.
+    pub fn explained(&mut self, milliseconds: u64, mut explanation: Explanation) {
+        explanation.decisions.clear();
+        let same = |entry: &ExplanationEntry| {
+            Explanation {
+                time: explanation.time,
+                ..entry.explanation.clone()
+            } == explanation
+        };
+        let of_object = |entry: &&ExplanationEntry| {
+            let known = &entry.explanation;
+            (&known.kind, &known.namespace, &known.name)
+                == (&explanation.kind, &explanation.namespace, &explanation.name)
+        };
+        if self.record.explanations.iter().rfind(of_object).is_some_and(same) {
+            return;
+        }
+        self.record.explanations.push(ExplanationEntry {
+            t: milliseconds,
+            explanation,
+        });
     }
 
     /// The queues hold so many messages.

@@ -51,6 +51,8 @@ pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Answers {
         registry,
         stores: pods.watched(),
     };
+    // The HPA controller is another process.
+    process.explainer.set(pods.explained(Arc::new(|_| None)));
     process.add_caches("pod-caches", pods.ready());
     let heartbeat = process.heartbeat("pods");
     lives

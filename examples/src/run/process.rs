@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use controller_runtime::{
     admin::{self, Health, Heartbeat, Metrics},
     certificates::{self, Keeper, Source},
+    explain::Explainer,
     lease::Writes,
     runtime::{Readiness, Runtime},
 };
@@ -46,6 +47,8 @@ pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) health: Health,
     pub(super) metrics: Metrics,
+    /// Knows why, once the halves have started.
+    pub(super) explainer: Explainer,
     pub(super) addresses: Addresses,
     /// What a process outside the cluster shows.
     certificate: ServingCertificate,
@@ -129,6 +132,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
         runtime,
         health: Health::new(),
         metrics,
+        explainer: Explainer::default(),
         addresses,
         certificate: own.map_or_else(ServingCertificate::empty, |own| own.serving),
         registration,
@@ -236,6 +240,8 @@ impl Process {
             let certificate = kept.unwrap_or_else(|| self.certificate.clone());
             serving::start(self, lives, listeners, certificate, answers);
         }
+        // Without the pod half nobody knows anything.
+        self.explainer.set(Vec::new());
         if let Some(provider) = self.settings.nodes {
             halves::start_nodes(self, provider, lives)?;
         }
@@ -272,7 +278,8 @@ impl Process {
 
     fn serve_admin(&self, lives: &mut Lives, listeners: &mut Listeners) {
         let health = admin::health_router(self.health.clone());
-        let metrics = admin::metrics_router(self.metrics.clone(), self.runtime.decisions.clone());
+        let metrics = admin::metrics_router(self.metrics.clone(), self.runtime.decisions.clone())
+            .merge(admin::explain_router(self.explainer.clone()));
         for (name, listener, router) in [
             ("the health endpoint", listeners.health.take(), health),
             ("the metrics endpoint", listeners.metrics.take(), metrics),

@@ -3,6 +3,7 @@
 //! Here, and nowhere else, scalers, cloud and cluster are wired together: the product's own controllers over the
 //! embedded API server, the in-memory SQS endpoint under the real SDK, and an in-process cloud behind `Provisioner`.
 
+mod asking;
 mod check;
 mod cloud;
 mod consumers;
@@ -14,9 +15,9 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use controller_runtime::{
+    explain::Explainer,
     node_autoscaler::{self, NodeAutoscaler},
     pod_autoscaler::{self, PodAutoscaler},
-    runtime::Runtime,
     sim::{
         api::boxed_backend,
         cluster::{self, Cluster},
@@ -103,7 +104,16 @@ async fn simulate(
     let table = Table::default();
     let cloud = Cloud::build(&story.scenario, seed, &clock)?;
     let cluster = cluster(&story, seed, &clock, &queues, &table, cloud.as_ref());
-    let mut watcher = Watcher::new(&story, seed, &cluster, &queues, cloud.as_ref(), view);
+    let explainer = Explainer::default();
+    let mut watcher = Watcher::new(
+        &story,
+        seed,
+        &cluster,
+        &queues,
+        cloud.as_ref(),
+        view,
+        explainer.clone(),
+    );
     install(&cluster)?;
     load(&cluster, &story)?;
 
@@ -115,7 +125,7 @@ async fn simulate(
             Ok(())
         }
     });
-    halves(&mut tasks, cluster.runtime(), &cluster, &queues, &clock, cloud);
+    halves(&mut tasks, &cluster, &queues, &clock, cloud, &explainer);
     for queue in story.scenario.queues.clone() {
         tasks.last(queues.clone().play(queue));
     }
@@ -237,12 +247,13 @@ fn api_service(namespace: &str, service: &str) -> Value {
 /// Starts the KEDA half and, where there is a cloud, the Karpenter half.
 fn halves(
     tasks: &mut Tasks,
-    runtime: &Runtime,
     cluster: &Cluster,
     queues: &Queues,
     clock: &SharedClock,
     cloud: Option<Cloud>,
+    explainer: &Explainer,
 ) {
+    let runtime = cluster.runtime();
     let aws = scalers::aws::AwsEnvironment::in_memory(queues.endpoint.clone(), Arc::clone(clock));
     let context = scaler_api::Context::new().with_clock(Arc::clone(clock)).with(aws);
     // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
@@ -258,6 +269,8 @@ fn halves(
         context,
         pod_autoscaler::Config::default(),
     );
+    let runs = cluster.autoscaler_runs();
+    explainer.set(pods.explained(Arc::new(move |key| runs.last(key))));
     let (namespace, service) = ADAPTER;
     cluster.api().register_backend(
         namespace,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use controller_runtime::{
     decisions::Decision,
+    explain::Explainer,
     sim::{
         api::{Change, Verb},
         cluster::Cluster,
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use scalers::sqs::fake::Changes;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{cloud::Cloud, queues::Queues};
+use super::{asking::Asking, cloud::Cloud, queues::Queues};
 use crate::{
     bundled::Story,
     record::{DecisionEntry, Messages, Observer, PriceList, Record},
@@ -30,6 +31,7 @@ pub(super) struct Watcher {
     decisions: mpsc::UnboundedReceiver<Decision>,
     queue_changes: Changes,
     queues: Queues,
+    asking: Asking,
 }
 
 impl Watcher {
@@ -41,6 +43,7 @@ impl Watcher {
         queues: &Queues,
         cloud: Option<&Cloud>,
         view: View,
+        explainer: Explainer,
     ) -> Self {
         let scenario = &story.scenario;
         let prices = cloud.map_or_else(
@@ -57,6 +60,7 @@ impl Watcher {
             decisions: cluster.runtime().decisions.subscribe(),
             queue_changes: queues.endpoint.changes(),
             queues: queues.clone(),
+            asking: Asking::new(explainer),
         }
     }
 
@@ -71,6 +75,7 @@ impl Watcher {
                 Some(change) = self.changes.recv() => self.change(&change),
                 Some(decision) = self.decisions.recv() => self.decision(decision),
                 () = self.queue_changes.changed() => {}
+                () = self.asking.due() => {}
             }
             self.drain();
             let latest = self.observer.latest();
@@ -83,12 +88,14 @@ impl Watcher {
     /// Ends the record.
     pub(super) fn finish(self, wall_seconds: f64, messages: Messages) -> Record {
         let Self {
-            observer,
+            mut observer,
             mut view,
             origin,
+            asking,
             ..
         } = self;
         let milliseconds = u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        asking.all(milliseconds, &mut observer);
         let record = observer.finish(milliseconds, wall_seconds, messages);
         view.finish(&record);
         record
@@ -106,7 +113,9 @@ impl Watcher {
         while let Ok(decision) = self.decisions.try_recv() {
             self.decision(decision);
         }
-        self.observer.queued(self.now(), self.queues.depth());
+        let now = self.now();
+        self.asking.ask(now, &mut self.observer);
+        self.observer.queued(now, self.queues.depth());
         self.observer.settle();
     }
 
@@ -119,6 +128,7 @@ impl Watcher {
     }
 
     fn decision(&mut self, decision: Decision) {
+        self.asking.note(&decision.object);
         let since = decision.time.duration_since(self.start).as_millis();
         self.observer.decided(DecisionEntry {
             t: u64::try_from(since).unwrap_or(0),

@@ -173,6 +173,11 @@ impl Running {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Where metrics, decisions and explanations are served.
+    pub(crate) fn metrics_url(&self) -> String {
+        format!("http://{}", self.metrics)
+    }
+
     /// The text of a path of the metrics endpoint.
     pub(crate) async fn metrics(&self, path: &str) -> String {
         let answer = reqwest::get(format!("http://{}/{path}", self.metrics))

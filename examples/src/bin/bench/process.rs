@@ -42,6 +42,11 @@ impl Process {
         self.megabytes("VmRSS")
     }
 
+    /// What of that is the program itself, in MB.
+    pub(crate) fn program_megabytes(&self) -> anyhow::Result<f64> {
+        self.megabytes("RssFile")
+    }
+
     fn megabytes(&self, field: &str) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let mut lines = status.lines().filter_map(|line| line.split_once(':'));

@@ -5,6 +5,7 @@
 
 mod readings;
 mod reason;
+mod runs;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -28,8 +29,11 @@ use kube::{
 use metrics_adapter::selector::Selector;
 use serde::Deserialize as _;
 
-pub use self::readings::ResourceMetrics;
-use self::target::{Target, Targets};
+pub use self::{readings::ResourceMetrics, runs::Runs};
+use self::{
+    runs::Run,
+    target::{Target, Targets},
+};
 use crate::{
     events::EventType,
     hpa::{self, Input, Outcome, Spec, State, Status, spec::Metric},
@@ -52,6 +56,8 @@ pub struct Options {
     pub config: hpa::Config,
     /// CPU and memory of pods. Without it, metrics of resources fail as they do on a cluster without metrics-server.
     pub resource_metrics: Option<Arc<dyn ResourceMetrics>>,
+    /// Where the last run of each autoscaler is kept, for whoever asks why.
+    pub runs: Runs,
 }
 
 /// The controller as a task that runs until dropped. `pods` are all pods of the cluster.
@@ -131,6 +137,7 @@ impl Controller {
             memory.states.remove(key);
             memory.selectors.remove(key);
         });
+        self.options.runs.forget(key);
     }
 
     async fn reconcile(&self, key: &ObjectKey) {
@@ -205,7 +212,20 @@ impl Controller {
             readings: &readings,
             config: &self.options.config,
         };
-        hpa::decide(&input, state, self.cx.clock.now())
+        let (before, now) = (state.clone(), self.cx.clock.now());
+        let outcome = hpa::decide(&input, state, now);
+        let run = Run {
+            spec: spec.clone(),
+            scale: scale.clone(),
+            pods,
+            controllers,
+            readings,
+            config: self.options.config.clone(),
+            before,
+            at: now,
+        };
+        self.options.runs.keep(key, run);
+        outcome
     }
 
     /// The pods that the target selects, converted if any metric looks at them, and the autoscalers that they belong to.

@@ -142,5 +142,6 @@ async fn observe(
         },
         peak_megabytes: process.peak_megabytes()?,
         resident_megabytes: process.resident_megabytes()?,
+        program_megabytes: process.program_megabytes()?,
     })
 }

@@ -23,6 +23,8 @@ pub(super) struct Report {
     pub(super) rest: Rest,
     pub(super) peak_megabytes: f64,
     pub(super) resident_megabytes: f64,
+    /// What of the memory is the program's own pages.
+    pub(super) program_megabytes: f64,
 }
 
 /// What was seen while nothing happened.
@@ -79,6 +81,7 @@ impl Report {
             },
             "peakMegabytes": self.peak_megabytes,
             "residentMegabytes": self.resident_megabytes,
+            "programMegabytes": self.program_megabytes,
         })
     }
 
@@ -113,8 +116,8 @@ impl Report {
             self.rest.per_minute(requests.leases as f64),
         );
         println!(
-            "  memory         {:.0} MB at most, {:.0} MB at the end",
-            self.peak_megabytes, self.resident_megabytes
+            "  memory         {:.0} MB at most, {:.0} MB at the end, of which {:.0} MB are the program itself",
+            self.peak_megabytes, self.resident_megabytes, self.program_megabytes
         );
         if self.fleet.objects == 1000 {
             println!(
