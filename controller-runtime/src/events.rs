@@ -3,7 +3,11 @@
 //! A [`Recorder`] never makes its caller wait: notes go through a channel to one task, which writes `core/v1` Events and
 //! raises the count of one that says the same again, as client-go's recorder does.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -55,11 +59,15 @@ enum Told {
     Written(oneshot::Sender<()>),
 }
 
+/// Hears of an object, a reason and a message.
+type Listener = Box<dyn Fn(&ObjectReference, &str, &str) + Send + Sync>;
+
 /// Publishes events in the name of a component. Clones share the channel.
 #[derive(Clone)]
 pub struct Recorder {
     component: &'static str,
     sender: mpsc::UnboundedSender<Told>,
+    listeners: Arc<Mutex<Vec<Listener>>>,
 }
 
 impl fmt::Debug for Recorder {
@@ -82,7 +90,12 @@ impl Recorder {
             known: BTreeMap::new(),
             sequence: 0,
         };
-        (Self { component, sender }, writer.run(receiver))
+        let recorder = Self {
+            component,
+            sender,
+            listeners: Arc::default(),
+        };
+        (recorder, writer.run(receiver))
     }
 
     /// The same channel under another component's name (the event's `source.component`).
@@ -90,8 +103,15 @@ impl Recorder {
     pub fn named(&self, component: &'static str) -> Self {
         Self {
             component,
-            sender: self.sender.clone(),
+            ..self.clone()
         }
+    }
+
+    /// Calls `listener` with the object, the reason and the message of whatever is published from now on, by any
+    /// component. It must not wait.
+    pub fn listen(&self, listener: impl Fn(&ObjectReference, &str, &str) + Send + Sync + 'static) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Box::new(listener));
     }
 
     /// Publishes an event about `object`.
@@ -152,6 +172,11 @@ impl Recorder {
     }
 
     fn send(&self, note: Note) {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in &*listeners {
+            listener(&note.regarding, &note.reason, &note.message);
+        }
+        drop(listeners);
         // The writer is gone only at shutdown.
         let _closed = self.sender.send(Told::Note(Box::new(note)));
     }

@@ -3,6 +3,7 @@
 
 // The KEDA half.
 pub mod admission;
+pub mod cloud_events;
 pub mod pod_autoscaler;
 pub mod scaled_job;
 pub mod scaled_object;

@@ -1,5 +1,6 @@
 //! The KEDA half as one thing: give it a client, trigger types and their surroundings, and run it.
 
+pub mod metrics;
 pub mod watched;
 
 use std::{fmt, sync::Arc};
@@ -10,6 +11,7 @@ use scaler_api::{Context, Registry};
 
 pub use crate::scaled_object::controller::Config;
 use crate::{
+    cloud_events::{self, CloudEvents, Sink},
     explain::{self, Runs},
     runtime::{Readiness, Runtime},
     scaled_job,
@@ -22,6 +24,10 @@ pub struct PodAutoscaler {
     scaled_jobs: scaled_job::controller::Controller,
     metrics: Arc<ScaledObjectMetrics>,
     ready: Readiness,
+    runtime: Runtime,
+    namespaces: Vec<String>,
+    cluster_object_namespace: String,
+    cloud_events: Option<CloudEvents>,
 }
 
 impl fmt::Debug for PodAutoscaler {
@@ -36,6 +42,8 @@ impl PodAutoscaler {
     /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
+        let (namespaces, cluster_object_namespace) =
+            (config.namespaces.clone(), config.cluster_object_namespace.clone());
         let (for_jobs, signals) = (runtime.clone(), scaled_job::controller::Signals::default());
         let scaled_objects = Controller::with_listener(
             runtime,
@@ -53,7 +61,26 @@ impl PodAutoscaler {
             scaled_jobs,
             metrics,
             ready: Readiness::default(),
+            runtime: for_jobs,
+            namespaces,
+            cluster_object_namespace,
+            cloud_events: None,
         }
+    }
+
+    /// The same, which also tells CloudEventSources what happens, through `sink`.
+    #[must_use]
+    pub fn with_cloud_events(mut self, config: cloud_events::Config, sink: Arc<dyn Sink>) -> Self {
+        let resolver = self.scaled_objects.builder().resolver;
+        self.cloud_events = Some(CloudEvents::new(
+            &self.runtime,
+            config,
+            sink,
+            &self.namespaces,
+            &self.cluster_object_namespace,
+            (resolver, self.scaled_objects.synced()),
+        ));
+        self
     }
 
     /// What the HPA reads; put it behind a [`MetricsAdapter`](metrics_adapter::MetricsAdapter).
@@ -87,18 +114,20 @@ impl PodAutoscaler {
         futures::future::join_all(self.into_parts()).await;
     }
 
-    fn into_parts(self) -> [BoxFuture<'static, ()>; 3] {
+    fn into_parts(self) -> Vec<BoxFuture<'static, ()>> {
         let (objects, jobs) = (self.scaled_objects.ready(), self.scaled_jobs.ready());
         let tell = async move {
             objects.wait().await;
             jobs.wait().await;
             self.ready.set();
         };
-        [
+        let mut parts = vec![
             self.scaled_objects.run().boxed(),
             self.scaled_jobs.run().boxed(),
             tell.boxed(),
-        ]
+        ];
+        parts.extend(self.cloud_events.map(|cloud_events| cloud_events.run().boxed()));
+        parts
     }
 }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use kube::Client;
 use scaler_api::SharedClock;
 
-use crate::{decisions::DecisionLog, events::Recorder, latch::Latch, lease::Leadership, work::WorkMetrics};
+use crate::{
+    decisions::DecisionLog, events::Recorder, latch::Latch, lease::Leadership,
+    pod_autoscaler::metrics::PodMetrics, work::WorkMetrics,
+};
 
 /// Whether something that runs can do its work: its caches are filled. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,8 @@ pub struct Runtime {
     pub decisions: DecisionLog,
     /// How much there is to do, and how long it takes.
     pub work: WorkMetrics,
+    /// What is said of ScaledObjects and ScaledJobs under KEDA's names.
+    pub pods: PodMetrics,
     /// Whether this process may write.
     pub leadership: Leadership,
 }
@@ -77,6 +82,7 @@ impl Runtime {
                 recorder,
                 decisions,
                 work: WorkMetrics::default(),
+                pods: PodMetrics::default(),
                 leadership: Leadership::always(),
             },
             events,

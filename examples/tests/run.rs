@@ -4,6 +4,14 @@
 
 mod run_support;
 
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use controller_runtime::envtest;
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Service},
@@ -119,7 +127,21 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     })
     .await;
 
-    // 0 -> 1 -> N -> 0.
+    // 0 -> 1 -> N -> 0, told to somebody who is not there yet.
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let destination = json!({"http": {"uri": format!("http://{receiver}/")}});
+    apply(
+        &client,
+        json!({
+            "apiVersion": "eventing.keda.sh/v1alpha1", "kind": "CloudEventSource",
+            "metadata": {"name": "receiver", "namespace": "default"},
+            "spec": {"clusterName": "west", "destination": destination},
+        }),
+    )
+    .await;
     workload(&client, &queue).await;
     until("the ScaledObject is ready", async || {
         let object = scaled_objects(&client).get("worker").await.ok()?;
@@ -129,6 +151,7 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     })
     .await;
     assert_eq!(replicas(&client).await, 0);
+    let told = receive(receiver).await;
     queue.set(3);
     until("the first replica", async || {
         (replicas(&client).await == 1).then_some(())
@@ -149,14 +172,31 @@ async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind()
     })
     .await;
 
+    let of_ready = [
+        "keda.scaledobject.ready.v1",
+        "/west/autoscaler/keda",
+        "/west/default/scaledobject/worker",
+    ];
+    until("what happened is told", async || {
+        (*told.lock().unwrap() == [of_ready]).then_some(())
+    })
+    .await;
+
     let page = running.metrics("metrics").await;
     for part in [
+        "keda_cloudeventsource_events_emitted_total{namespace=\"default\",cloudeventsource=\"receiver\",eventsink=\"http\",state=\"emitted\"} 1",
         "autoscaler_leader 1",
         "autoscaler_decisions_total{controller=\"scaled-object\"}",
         "autoscaler_adapter_requests_total{verb=\"get\",code=\"200\"}",
         "autoscaler_api_requests_total{verb=\"watch\",code=\"200\"}",
         "autoscaler_queue_delayed{controller=\"scaled-object\"} 1",
         "autoscaler_turn_duration_seconds_count{controller=\"scaled-object\",result=\"ok\"}",
+        "keda_scaler_metrics_value{namespace=\"default\",metric=\"s0-metric-api-",
+        "scaledObject=\"worker\",scaler=\"metricsAPIScaler\",triggerIndex=\"0\",type=\"scaledobject\"} 0.0",
+        "keda_scaler_http_requests_total{namespace=\"default\",scaled_resource=\"worker\",scaler=\"metrics-api\"",
+        "keda_scaler_http_request_duration_seconds_count{scaler=\"metrics-api\",status_code=\"200\"}",
+        "keda_resource_registered_total{type=\"scaled_object\",namespace=\"default\"} 1.0",
+        "keda_trigger_registered_total{type=\"metrics-api\"} 1.0",
     ] {
         assert!(page.contains(part), "{part} is missing in\n{page}");
     }
@@ -247,6 +287,21 @@ async fn pods_get_nodes_of_an_instance_types_file_on_a_real_control_plane() {
         assert_eq!(node.labels()["node.kubernetes.io/instance-type"], "tiny");
     }
     assert_eq!(running.terminate().await, Some(0));
+}
+
+/// Takes CloudEvents from now on: type, source and subject of each.
+async fn receive(address: std::net::SocketAddr) -> Arc<Mutex<Vec<[String; 3]>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let take = async |State(told): State<Arc<Mutex<Vec<[String; 3]>>>>, headers: HeaderMap| {
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let event = ["ce-type", "ce-source", "ce-subject"].map(header);
+        told.lock().unwrap().push(event);
+        StatusCode::ACCEPTED
+    };
+    let router = Router::new().route("/", post(take)).with_state(Arc::clone(&told));
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    told
 }
 
 /// `page` is what `/metrics` says.

@@ -13,6 +13,7 @@ pub mod metadata;
 mod metric;
 #[cfg(feature = "mock")]
 pub mod mock;
+pub mod observe;
 mod quantity;
 mod registry;
 mod scaler;

@@ -13,7 +13,9 @@ use prometheus_client::{
 };
 
 use super::{decided, process::Process, requests::RequestMetrics};
-use crate::{decisions::DecisionLog, lease::Leadership, work::WorkMetrics};
+use crate::{
+    decisions::DecisionLog, lease::Leadership, pod_autoscaler::metrics::PodMetrics, work::WorkMetrics,
+};
 
 /// The metrics of a process. Clones share them.
 #[derive(Clone)]
@@ -71,6 +73,11 @@ impl Metrics {
     /// Adds what controllers have to do and how long it takes them; see [`WorkMetrics`].
     pub fn add_work(&self, work: &WorkMetrics) {
         self.with_registry(|registry| registry.register_collector(Box::new(work.clone())));
+    }
+
+    /// Adds what is said of ScaledObjects and ScaledJobs; see [`PodMetrics`].
+    pub fn add_pods(&self, pods: &PodMetrics) {
+        self.with_registry(|registry| registry.register_collector(Box::new(pods.clone())));
     }
 
     /// Adds the requests of one kind of service; see [`RequestMetrics::register`].

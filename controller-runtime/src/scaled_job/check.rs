@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     events::EventType,
+    pod_autoscaler::metrics::Kind,
     scaled_object::{
         check::{activity, following, in_words},
         decision::{TriggerState, TriggerView},
@@ -31,6 +32,9 @@ use crate::{
 impl Core {
     /// Checks the triggers of a running object.
     pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
+        if let Some(due) = turn.next_check {
+            self.runtime.pods.began(Kind::ScaledJob, key, due.elapsed());
+        }
         turn.next_check = Some(following(turn.next_check, interval(&plan.object)));
         let triggers = self.ask(key, plan, turn).await;
         let views = triggers.iter().map(|trigger| &trigger.view);
@@ -79,6 +83,7 @@ impl Core {
         let samples = plan.triggers.iter().map(|trigger| async move {
             let source = trigger.source.as_ref()?;
             let taken = source.sample(Duration::ZERO).await;
+            self.runtime.pods.sampled(Kind::ScaledJob, key, trigger, &taken);
             Some(whole(trigger, &taken))
         });
         let samples = futures::future::join_all(samples).await;

@@ -21,7 +21,7 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::watcher,
 };
-use scaler_api::keda::{SCALED_JOB_NAME_LABEL, ScaledJob};
+use scaler_api::keda::{SCALED_JOB_NAME_LABEL, ScaledJob, ScaledJobStatus};
 use tokio::time::Instant;
 
 use super::{
@@ -30,10 +30,11 @@ use super::{
     state::{Entries, Turn},
 };
 use crate::{
-    events::Recorder,
+    events::{EventType, Recorder},
     explain,
     pod_autoscaler::{
         Config,
+        metrics::Kind,
         watched::{Watched, Watches},
     },
     queue::{Action, WorkQueue},
@@ -149,6 +150,8 @@ impl Controller {
                 }
             },
         );
+        let registered = runtime.pods.registered();
+        registered.add("scaled_job", &objects, |object: &ScaledJob| &object.spec.triggers);
         let labelled = watcher::Config::default().labels(SCALED_JOB_NAME_LABEL);
         let mut work = Watches::new(client, &namespaces);
         let jobs = work.selected(&labelled, {
@@ -244,6 +247,7 @@ impl Core {
         let _late = tokio::time::timeout(PATIENCE, self.ready.wait().boxed()).await;
         self.set_unread(Some(UNLISTED.to_owned()));
         self.entries.clear();
+        self.runtime.pods.clear(Kind::ScaledJob);
         for unreadable in self.objects.unreadable() {
             announce(&self.runtime.recorder, &unreadable);
         }
@@ -361,6 +365,7 @@ impl Core {
     async fn turn(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.pods.remove(Kind::ScaledJob, key);
             self.runtime.decisions.forget(&format!("ScaledJob/{key}"));
             return Action::Await;
         };
@@ -396,9 +401,20 @@ impl Core {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 tracing::warn!(object = %key, %error, "status was not written");
+                if !std::mem::replace(&mut turn.unwritten, true)
+                    && let Some(object) = self.objects.get(key)
+                {
+                    let is_paused = |status: &ScaledJobStatus| status.paused.as_deref() == Some("True");
+                    let reason = match is_paused(&turn.status) && !is_paused(&turn.published) {
+                        true => "ScaledJobPauseFailed",
+                        false => "ScaledJobUpdateFailed",
+                    };
+                    self.say(&object, EventType::Warning, reason, &error.to_string());
+                }
                 return false;
             }
         }
+        turn.unwritten = false;
         turn.published = turn.status.clone();
         true
     }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     admission::{Finding, Findings, Severity, scaled_job as rules},
     events::EventType,
+    pod_autoscaler::metrics::Kind,
     queue::Action,
     scaled_object::{
         controller::RETRY,
@@ -198,12 +199,15 @@ impl Core {
         }
         turn.started = true;
         turn.announced.clear();
+        self.runtime.pods.run(Kind::ScaledJob, key, &plan.triggers);
         turn.plan = Some(plan);
     }
 
     fn refuse(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn, refusal: &Refusal) {
         let problem = refusal.to_string();
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledJob, key);
+        self.runtime.pods.failed(Kind::ScaledJob, key);
         let conditions = &mut turn.status.conditions;
         let ready = Condition::new("Ready", "False", "ScaledJobCheckFailed", problem.as_str());
         put_condition(conditions, ready);
@@ -222,7 +226,9 @@ impl Core {
 
     /// Checks nothing and makes nothing; what runs, runs on.
     fn pause(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) {
+        self.announce_stop(object, turn);
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledJob, key);
         turn.status.paused = Some("True".to_owned());
         let message = "ScaledJob is paused";
         let paused = Condition::new("Paused", "True", "ScaledJobPaused", message);
@@ -248,7 +254,9 @@ impl Core {
 
     /// Lets a deleted object go; its Jobs go with it, as their owner is gone.
     pub(super) async fn finalize(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) -> Action {
+        self.announce_stop(object, turn);
         turn.rest();
+        self.runtime.pods.remove(Kind::ScaledJob, key);
         if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             return Action::Await;
         }
@@ -266,6 +274,14 @@ impl Core {
         let message = "ScaledJob was deleted";
         self.say(object, EventType::Warning, "ScaledJobDeleted", message);
         Action::Await
+    }
+
+    /// Says that nothing is checked any more, if something was.
+    fn announce_stop(&self, object: &ScaledJob, turn: &Turn) {
+        if turn.started {
+            let message = "Stopped scalers watch";
+            self.say(object, EventType::Normal, "KEDAScalersStopped", message);
+        }
     }
 
     /// Publishes an event about an object.

@@ -109,6 +109,8 @@ pub(super) struct Turn {
     pub(super) unheard: BTreeSet<usize>,
     /// Whether this leader has started it.
     pub(super) started: bool,
+    /// Whether the last status could not be written.
+    pub(super) unwritten: bool,
 }
 
 impl Turn {

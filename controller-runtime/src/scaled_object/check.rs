@@ -21,11 +21,14 @@ use super::{
     state::{Entry, Standing, Turn},
     status, why,
 };
-use crate::{events::EventType, store::ObjectKey};
+use crate::{events::EventType, pod_autoscaler::metrics::Kind, store::ObjectKey};
 
 impl Core {
     /// Checks the triggers of a running object.
     pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
+        if let Some(due) = turn.next_check {
+            self.runtime.pods.began(Kind::ScaledObject, key, due.elapsed());
+        }
         let interval = schedule(plan, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let samples = plan.triggers.iter().map(|trigger| async move {
@@ -41,7 +44,7 @@ impl Core {
             .replicas(&plan.target)
             .await
             .map_err(|error| error.to_string());
-        let standings = self.standings(plan, entry, turn, &samples);
+        let standings = self.standings(key, plan, entry, turn, &samples);
         let current = replicas.as_ref().copied().unwrap_or(0);
         let views: Vec<_> = plan
             .triggers
@@ -98,6 +101,7 @@ impl Core {
     /// How every trigger with a source stands; those that have just begun to fail are announced.
     fn standings(
         &self,
+        key: &ObjectKey,
         plan: &Plan,
         entry: &Entry,
         turn: &mut Turn,
@@ -105,6 +109,7 @@ impl Core {
     ) -> Vec<Option<Standing>> {
         let standings = plan.triggers.iter().zip(samples).map(|(trigger, taken)| {
             let taken = taken.as_ref()?;
+            self.runtime.pods.sampled(Kind::ScaledObject, key, trigger, taken);
             let standing = entry.live(|live| {
                 live.keep_polled(trigger, taken);
                 live.account(plan, trigger, taken).0
@@ -133,12 +138,13 @@ impl Core {
                     return;
                 }
                 let message = error.to_string();
-                self.runtime.recorder.publish(
-                    &*plan.object,
-                    EventType::Warning,
-                    "KEDAScalerFailed",
-                    &message,
-                );
+                let reason = match plan.modifiers {
+                    Some(_) => "KEDAMetricSourceFailed",
+                    None => "KEDAScalerFailed",
+                };
+                self.runtime
+                    .recorder
+                    .publish(&*plan.object, EventType::Warning, reason, &message);
                 self.record(
                     &key,
                     "working",

@@ -39,7 +39,10 @@ use super::{
 use crate::{
     events::{EventType, Recorder},
     explain::{self, Runs},
-    pod_autoscaler::watched::{Watched, Watches},
+    pod_autoscaler::{
+        metrics::Kind,
+        watched::{Watched, Watches},
+    },
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
     store::{ObjectKey, Unreadable, list_readable},
@@ -181,6 +184,12 @@ impl Controller {
         );
         watches.namespaced::<PartialObjectMeta<Secret>>(signals.dependency(DependencyKind::Secret));
         watches.namespaced::<PartialObjectMeta<ConfigMap>>(signals.dependency(DependencyKind::ConfigMap));
+        let registered = runtime.pods.registered();
+        registered.add("scaled_object", &objects, |object| &object.spec.triggers);
+        registered.add("trigger_authentication", &authentications, |_| &[]);
+        registered.add("cluster_trigger_authentication", &cluster_authentications, |_| {
+            &[]
+        });
         let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets);
         let resolver = Resolver::new(
             runtime.client.clone(),
@@ -231,6 +240,7 @@ impl Controller {
         ScaledObjectMetrics {
             entries: self.core.entries.clone(),
             targets: self.core.builder.targets.clone(),
+            pods: self.core.runtime.pods.clone(),
             queue: self.core.queue.clone(),
             sample_max_age: self.core.config.sample_max_age,
         }
@@ -333,6 +343,7 @@ impl Core {
         let mut keys: BTreeSet<_> = known.iter().map(|object| ObjectKey::of(&**object)).collect();
         keys.extend(self.entries.keys());
         keys.iter().for_each(|key| self.entries.mark(key));
+        self.runtime.pods.clear(Kind::ScaledObject);
         self.queue.restart(keys);
     }
 
@@ -393,6 +404,7 @@ impl Core {
     async fn lead(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.pods.remove(Kind::ScaledObject, key);
             self.runtime.decisions.forget(&format!("ScaledObject/{key}"));
             self.pushes.follow(key, None);
             return Action::Await;
@@ -462,9 +474,16 @@ impl Core {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 tracing::warn!(object = %key, %error, "status was not written");
+                if !std::mem::replace(&mut turn.unwritten, true)
+                    && let Some(object) = self.objects.get(key)
+                {
+                    let (recorder, message) = (&self.runtime.recorder, error.to_string());
+                    recorder.publish(&*object, EventType::Warning, "ScaledObjectUpdateFailed", message);
+                }
                 return false;
             }
         }
+        turn.unwritten = false;
         turn.published = turn.status.clone();
         true
     }

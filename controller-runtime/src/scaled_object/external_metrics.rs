@@ -21,13 +21,18 @@ use super::{
     state::{Entries, Entry, Standing},
     target::Targets,
 };
-use crate::{queue::WorkQueue, store::ObjectKey};
+use crate::{
+    pod_autoscaler::metrics::{Kind, PodMetrics},
+    queue::WorkQueue,
+    store::ObjectKey,
+};
 
 /// The external metrics of all ScaledObjects. Clones share them.
 #[derive(Clone)]
 pub struct ScaledObjectMetrics {
     pub(crate) entries: Entries,
     pub(crate) targets: Targets,
+    pub(crate) pods: PodMetrics,
     pub(crate) queue: WorkQueue<ObjectKey>,
     pub(crate) sample_max_age: Duration,
 }
@@ -70,6 +75,7 @@ impl ExternalMetrics for ScaledObjectMetrics {
             MetricError::new(MetricErrorKind::NotFound, message)
         })?;
         let taken = self.sample(&entry, trigger, source).await;
+        self.pods.sampled(Kind::ScaledObject, &key, trigger, &taken);
         let (standing, changed) = entry.live(|live| live.account(&plan, trigger, &taken));
         if changed {
             // The controller writes the status.
@@ -104,6 +110,7 @@ impl ScaledObjectMetrics {
         let (mut standings, mut has_changed) = (Vec::new(), false);
         for (trigger, taken) in plan.triggers.iter().zip(&samples) {
             standings.push(taken.as_ref().map(|taken| {
+                self.pods.sampled(Kind::ScaledObject, &key, trigger, taken);
                 let (standing, changed) = entry.live(|live| live.account(plan, trigger, taken));
                 has_changed |= changed;
                 standing

@@ -13,7 +13,7 @@ use super::{
     state::{Entry, Turn},
     target::TargetError,
 };
-use crate::{events::EventType, queue::Action, store::ObjectKey};
+use crate::{events::EventType, pod_autoscaler::metrics::Kind, queue::Action, store::ObjectKey};
 
 /// What readers of the metrics of a deleted object are told.
 pub(super) const DELETED: &str = "it is being deleted";
@@ -28,7 +28,9 @@ impl Core {
         turn: &mut Turn,
     ) -> Action {
         entry.live(|live| live.stop(DELETED));
+        self.announce_stop(object, turn);
         turn.rest();
+        self.runtime.pods.remove(Kind::ScaledObject, key);
         if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             return Action::Await;
         }

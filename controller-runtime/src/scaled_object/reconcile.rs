@@ -22,6 +22,7 @@ use super::{
 use crate::{
     admission::{Finding, Findings, Severity},
     events::EventType,
+    pod_autoscaler::metrics::Kind,
     store::ObjectKey,
 };
 
@@ -72,7 +73,11 @@ impl Core {
             .is_none_or(|known| known.generation() != seen.generation());
         turn.seen = Some(seen);
         if object.is_paused() {
-            return self.pause(key, &object, entry, turn).await;
+            let paused = self.pause(key, &object, entry, turn).await;
+            if let Err(refusal) = &paused {
+                self.announce_failed_pause(&object, turn, &refusal.to_string());
+            }
+            return paused;
         }
         self.unpause(key, &object, turn);
         let prepared = self.prepare(key, &object, entry).await?;
@@ -156,6 +161,9 @@ impl Core {
             .as_ref()
             .map(|modifiers| modifiers.metric().name.clone());
         entry.live(|live| live.run(Arc::clone(plan)));
+        self.runtime
+            .pods
+            .run(Kind::ScaledObject, &ObjectKey::of(&*plan.object), &plan.triggers);
         if restart || !is_running {
             turn.next_check = Some(Instant::now());
             if turn.started {
@@ -200,6 +208,8 @@ impl Core {
         let problem = problem.as_str();
         entry.live(|live| live.stop(problem));
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledObject, key);
+        self.runtime.pods.failed(Kind::ScaledObject, key);
         status::set_condition(
             &mut turn.status,
             Condition::new("Ready", "False", "ScaledObjectCheckFailed", problem),
@@ -229,7 +239,10 @@ impl Core {
         turn: &mut Turn,
     ) -> Result<(), Refusal> {
         entry.live(|live| live.stop(PAUSED));
+        self.announce_stop(object, turn);
         turn.rest();
+        self.runtime.pods.stop(Kind::ScaledObject, key);
+        self.runtime.pods.set_paused(Kind::ScaledObject, key, true);
         if status::set_condition(&mut turn.status, status::paused_condition(true)) {
             let (reason, message) = ("ScaledObjectPaused", "ScaledObject is paused");
             self.runtime
@@ -264,8 +277,30 @@ impl Core {
         Ok(())
     }
 
+    /// Says why an object cannot be paused, once for each reason.
+    fn announce_failed_pause(&self, object: &ScaledObject, turn: &mut Turn, problem: &str) {
+        if turn.announced != problem {
+            problem.clone_into(&mut turn.announced);
+            let reason = "ScaledObjectPauseFailed";
+            self.runtime
+                .recorder
+                .publish(object, EventType::Warning, reason, problem);
+        }
+    }
+
+    /// Says that nothing is checked any more, if something was.
+    pub(super) fn announce_stop(&self, object: &ScaledObject, turn: &Turn) {
+        if turn.started {
+            let (reason, message) = ("KEDAScalersStopped", "Stopped scalers watch");
+            self.runtime
+                .recorder
+                .publish(object, EventType::Normal, reason, message);
+        }
+    }
+
     fn unpause(&self, key: &ObjectKey, object: &ScaledObject, turn: &mut Turn) {
         turn.status.paused_replica_count = None;
+        self.runtime.pods.set_paused(Kind::ScaledObject, key, false);
         if !turn.status.condition("Paused").is_some_and(Condition::is_true) {
             return;
         }

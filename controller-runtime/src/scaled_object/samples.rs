@@ -15,7 +15,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use scaler_api::{Context, Error, ErrorKind, Registry, Sample, Scaler, SourceKey, TriggerInput};
+use scaler_api::{
+    Context, Error, ErrorKind, Registry, Sample, Scaler, SourceKey, TriggerInput, observe::Observer,
+};
 use tokio::time::Instant;
 
 use crate::queue::Backoff;
@@ -80,6 +82,7 @@ impl Sources {
             trigger_type: trigger_type.to_owned(),
             input: input.clone(),
             shared: Arc::clone(&self.shared),
+            observer: Observer::new(),
             connection: tokio::sync::Mutex::default(),
             pushes: AtomicBool::new(false),
         });
@@ -107,6 +110,8 @@ pub struct Source {
     trigger_type: String,
     input: TriggerInput,
     shared: Arc<Shared>,
+    /// Hears what the scaler notices.
+    observer: Observer,
     connection: tokio::sync::Mutex<Connection>,
     pushes: AtomicBool,
 }
@@ -138,6 +143,10 @@ pub struct Taken {
     pub at: Instant,
     /// The same, by the clock on the wall.
     pub time: Timestamp,
+    /// How long it took, connecting included.
+    pub took: Duration,
+    /// What was noticed meanwhile, for the first that takes it.
+    pub observer: Observer,
     /// What came of it.
     pub result: Result<Sample, Error>,
 }
@@ -173,12 +182,15 @@ impl Source {
         if let Some(last) = connection.last.as_ref().filter(|last| last.at + max_age >= asked) {
             return Arc::clone(last);
         }
+        let began = Instant::now();
         let result = self.take(&mut connection).await;
         connection.sequence += 1;
         let taken = Arc::new(Taken {
             sequence: connection.sequence,
             at: Instant::now(),
             time: self.shared.context.clock.now(),
+            took: began.elapsed(),
+            observer: self.observer.clone(),
             result,
         });
         connection.last = Some(Arc::clone(&taken));
@@ -226,7 +238,8 @@ impl Source {
             .registry
             .parse(&self.trigger_type, &self.input)
             .map_err(|problems| Error::invalid(problems.to_string()))?;
-        match self.in_time(parsed.trigger.connect(&self.shared.context)).await {
+        let context = self.shared.context.clone().with(self.observer.clone());
+        match self.in_time(parsed.trigger.connect(&context)).await {
             Ok(scaler) => {
                 self.pushes.store(scaler.push().is_some(), Ordering::Relaxed);
                 connection.scaler = Some(Arc::clone(&scaler));

@@ -17,19 +17,21 @@ use super::{
     reconcile::{PATIENCE, PAUSED},
     state::{Entry, Fingerprint, Turn},
 };
-use crate::{queue::Action, store::ObjectKey};
+use crate::{pod_autoscaler::metrics::Kind, queue::Action, store::ObjectKey};
 
 impl Core {
     /// One turn of one object in a process that does not lead.
     pub(super) async fn stand_by(&self, key: &ObjectKey) -> Action {
         let Some(object) = self.objects.get(key) else {
             self.entries.remove(key);
+            self.runtime.pods.remove(Kind::ScaledObject, key);
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());
         let mut turn = entry.turn.lock().await;
         if object.metadata.deletion_timestamp.is_some() {
             entry.live(|live| live.stop(DELETED));
+            self.runtime.pods.remove(Kind::ScaledObject, key);
             return Action::Await;
         }
         if turn.wants_reconciliation(&entry, &object) {
@@ -39,7 +41,7 @@ impl Core {
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            Box::pin(self.poll(&plan, &entry, &mut turn)).await;
+            Box::pin(self.poll(key, &plan, &entry, &mut turn)).await;
         }
         next_action(&turn, true)
     }
@@ -50,6 +52,7 @@ impl Core {
         turn.seen = Some(Fingerprint::of(&**object));
         if object.is_paused() {
             turn.rest();
+            self.runtime.pods.stop(Kind::ScaledObject, key);
             return entry.live(|live| live.stop(PAUSED));
         }
         let plan = self
@@ -61,6 +64,7 @@ impl Core {
                 turn.failures = 0;
                 let is_polled = plan.triggers.iter().any(|trigger| trigger.use_cached_metrics);
                 turn.next_check = is_polled.then(|| turn.next_check.unwrap_or_else(Instant::now));
+                self.runtime.pods.run(Kind::ScaledObject, key, &plan.triggers);
                 entry.live(|live| live.run(plan));
             }
             Err(refusal) => {
@@ -71,6 +75,7 @@ impl Core {
                     tracing::warn!(object = %key, %refusal, "was not resolved, trying again");
                 } else {
                     turn.rest();
+                    self.runtime.pods.stop(Kind::ScaledObject, key);
                     entry.live(|live| live.stop(&refusal.to_string()));
                 }
             }
@@ -78,7 +83,7 @@ impl Core {
     }
 
     /// Samples for those who read cached metrics.
-    async fn poll(&self, plan: &Plan, entry: &Entry, turn: &mut Turn) {
+    async fn poll(&self, key: &ObjectKey, plan: &Plan, entry: &Entry, turn: &mut Turn) {
         let interval = schedule(plan, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let polled = plan.triggers.iter().filter(|trigger| trigger.use_cached_metrics);
@@ -91,6 +96,9 @@ impl Core {
                 live.keep_polled(trigger, &taken);
                 live.account(plan, trigger, &taken);
             });
+            self.runtime
+                .pods
+                .sampled(Kind::ScaledObject, key, trigger, &taken);
         }
     }
 }

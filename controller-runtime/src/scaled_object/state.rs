@@ -125,6 +125,8 @@ pub(crate) struct Turn {
     pub(crate) failing: BTreeSet<usize>,
     /// Whether this leader has started it.
     pub(crate) started: bool,
+    /// Whether the last status could not be written.
+    pub(crate) unwritten: bool,
 }
 
 impl Turn {

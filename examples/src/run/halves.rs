@@ -6,6 +6,7 @@ use std::sync::Arc;
 use controller_runtime::node_autoscaler::{self, NodeAutoscaler};
 use controller_runtime::{
     admission::webhook::Stores,
+    cloud_events,
     pod_autoscaler::{self, PodAutoscaler},
 };
 use metrics_adapter::ExternalMetrics;
@@ -18,6 +19,7 @@ use provisioner::{
 use scaler_api::Registry;
 
 use super::{
+    cloud_events::HttpSink,
     config::{Provider, Settings},
     process::{Lives, Process},
 };
@@ -82,7 +84,13 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         cluster_object_namespace: cluster_object_namespace.clone(),
         ..pod_autoscaler::Config::default()
     };
+    let events = cloud_events::Config {
+        cluster_name: process.settings.cluster_name.clone(),
+        namespace: process.settings.pod_namespace.clone(),
+        ..cloud_events::Config::default()
+    };
     PodAutoscaler::new(process.runtime.clone(), registry, context, config)
+        .with_cloud_events(events, Arc::new(HttpSink::default()))
 }
 
 /// Starts the node half.

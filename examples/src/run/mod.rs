@@ -2,6 +2,7 @@
 
 mod args;
 mod certificates;
+mod cloud_events;
 mod cluster;
 pub mod config;
 mod election;

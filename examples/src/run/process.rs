@@ -110,6 +110,9 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     let runtime = runtime.with_leadership(election.leadership());
     metrics.add_leadership(election.leadership());
     metrics.add_work(&runtime.work);
+    if settings.pods {
+        metrics.add_pods(&runtime.pods);
+    }
     let own = own_certificate(&settings)?;
     let registration = own.as_ref().and_then(|own| {
         Some(Registration {

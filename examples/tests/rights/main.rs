@@ -33,6 +33,8 @@ type Spare = (&'static str, &'static str, &'static str);
 
 const OWNERS: &str = "the admission plugin OwnerReferencesPermissionEnforcement asks for it, and nobody else";
 
+const SUBSCRIBED: &str = "nobody subscribes to events here";
+
 /// Of the pod half.
 const SPARE_PODS: &[Spare] = &[
     (
@@ -42,6 +44,10 @@ const SPARE_PODS: &[Spare] = &[
     ),
     ("scaledobjects/finalizers", "update", OWNERS),
     ("scaledjobs/finalizers", "update", OWNERS),
+    ("cloudeventsources", "patch", SUBSCRIBED),
+    ("cloudeventsources/status", "patch", SUBSCRIBED),
+    ("clustercloudeventsources", "patch", SUBSCRIBED),
+    ("clustercloudeventsources/status", "patch", SUBSCRIBED),
 ];
 
 /// Of the pod half where its own namespace is none of those that it watches.

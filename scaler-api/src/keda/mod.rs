@@ -12,6 +12,7 @@ mod names;
 pub mod old;
 mod scaled_job;
 mod scaled_object;
+mod scaler_name;
 mod status;
 mod vaults;
 
@@ -37,6 +38,7 @@ pub use scaled_object::{
     Advanced, Fallback, FallbackBehavior, HorizontalPodAutoscalerConfig, ScaleTargetRef, ScaledObject,
     ScaledObjectSpec, ScalingModifiers,
 };
+pub use scaler_name::go_scaler_name;
 pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
 
 pub use vaults::{

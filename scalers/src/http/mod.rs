@@ -7,7 +7,9 @@ mod environment;
 use std::{collections::BTreeMap, error::Error as StdError, time::Duration};
 
 use reqwest::{Client, StatusCode, Url, header};
-use scaler_api::{Context, Error, ErrorKind, Field, Problems, SourceKey, metadata::GoDuration};
+use scaler_api::{
+    Context, Error, ErrorKind, Field, Problems, SourceKey, metadata::GoDuration, observe::Observer,
+};
 
 pub(crate) use self::authentication::{Authentication, fields};
 pub use self::environment::HttpEnvironment;
@@ -32,6 +34,7 @@ pub(crate) struct Source {
     client: Option<Client>,
     authentication: Authentication,
     timeout: Duration,
+    observer: Observer,
 }
 
 /// An answer, whatever its status.
@@ -58,6 +61,7 @@ impl Source {
             client,
             authentication,
             timeout: timeout.map_or(context.timeout, Duration::from),
+            observer: Observer::of(context),
         })
     }
 
@@ -72,8 +76,10 @@ impl Source {
             request = request.header(name, value);
         }
         let request = self.authentication.apply(request);
+        let pending = self.observer.begin_request();
         let mut response = request.send().await.map_err(error)?;
         let status = response.status();
+        pending.answered(status.as_u16());
         let retry_after = retry_after(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(error)? {

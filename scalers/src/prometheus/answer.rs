@@ -24,14 +24,15 @@ struct Element {
 /// What a JSON null in the place of a number counts as; it is reported as 0, as every negative value is.
 const NULL: f64 = -1.0;
 
-/// The number in an answer.
+/// The number in an answer; `on_empty` is called where there is none.
 ///
 /// # Errors
 /// If there is none, or more than one, or none that makes sense.
-pub(super) fn value(body: &[u8], ignore_null: bool) -> Result<f64, String> {
+pub(super) fn value(body: &[u8], ignore_null: bool, on_empty: impl Fn()) -> Result<f64, String> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|error| format!("the answer is not a vector of Prometheus' query API: {error}"))?;
     let lost = |what: &str| {
+        on_empty();
         if ignore_null {
             return Ok(0.0);
         }
@@ -112,7 +113,7 @@ mod tests {
         ];
         for (name, body, ignoring, strict) in cases {
             for (ignore_null, expected) in [(true, ignoring), (false, strict)] {
-                let read = value(body.as_bytes(), ignore_null);
+                let read = value(body.as_bytes(), ignore_null, || ());
                 match (read, expected) {
                     (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{name}"),
                     (Err(read), Err(expected)) => assert!(read.contains(expected), "{name}: {read}"),
@@ -131,7 +132,7 @@ mod tests {
             ("<html>".to_owned(), "not a vector"),
             ("{}".to_owned(), "not a vector"),
         ] {
-            let error = value(body.as_bytes(), true).unwrap_err();
+            let error = value(body.as_bytes(), true, || ()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

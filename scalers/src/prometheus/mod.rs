@@ -12,7 +12,7 @@ use reqwest::{
 };
 use scaler_api::{
     Context, Error, Field, MetricSpec, Problems, Sample, Scaler, SharedClock, SourceKey, Trigger,
-    TriggerSettings, metadata::GoDuration,
+    TriggerSettings, metadata::GoDuration, observe::Observer,
 };
 use serde::Deserialize;
 
@@ -175,6 +175,7 @@ impl Trigger for PrometheusTrigger {
         Ok(PrometheusScaler {
             source,
             clock: context.clock.clone(),
+            observer: Observer::of(context),
             trigger: self,
         })
     }
@@ -185,6 +186,7 @@ impl Trigger for PrometheusTrigger {
 pub struct PrometheusScaler {
     source: http::Source,
     clock: SharedClock,
+    observer: Observer,
     trigger: PrometheusTrigger,
 }
 
@@ -196,7 +198,8 @@ impl PrometheusScaler {
             let status = answer.status.as_u16();
             return Err(answer.error(format!("prometheus query api returned error. status: {status}")));
         }
-        answer::value(&answer.body, self.trigger.ignore_null_values).map_err(Error::invalid)
+        let is_zero = self.trigger.ignore_null_values;
+        answer::value(&answer.body, is_zero, || self.observer.empty_answer(is_zero)).map_err(Error::invalid)
     }
 }
 

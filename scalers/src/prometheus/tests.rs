@@ -188,3 +188,26 @@ fn all_problems_are_reported_at_once() {
         assert!(problems.contains(expected), "{expected:?} is not in {problems}");
     }
 }
+
+#[tokio::test]
+async fn requests_and_empty_answers_are_noticed() {
+    let server = TestServer::start(Reply::Body(200, r#"{"data":{"result":[]}}"#.into())).await;
+    let observer = Observer::new();
+    let context = Context::new().with(HttpEnvironment::new()).with(observer.clone());
+    let statuses = |observer: &Observer| {
+        let seen = observer.take();
+        let statuses: Vec<_> = seen.requests.iter().map(|request| request.status).collect();
+        (statuses, seen.empty_as_zero, seen.empty_as_error)
+    };
+    let address = server.url("");
+    let scaler = parse(&input(&address, &[])).connect(&context).await.unwrap();
+    scaler.sample().await.unwrap();
+    assert_eq!(statuses(&observer), (vec![Some(200)], 1, 0));
+    server.reply(Reply::Body(500, String::new()));
+    scaler.sample().await.unwrap_err();
+    assert_eq!(statuses(&observer), (vec![Some(500)], 0, 0));
+    let nobody = parse(&input("http://127.0.0.1:1", &[]));
+    let scaler = nobody.connect(&context).await.unwrap();
+    scaler.sample().await.unwrap_err();
+    assert_eq!(statuses(&observer), (vec![None], 0, 0));
+}

@@ -1,7 +1,10 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
+mod cloud_events;
+mod events;
 mod failures;
 mod internals;
+mod metrics;
 mod modifiers;
 mod objects;
 mod push;
@@ -18,7 +21,7 @@ use scaler_api::{Context, Registry, SharedClock, TokioClock, keda};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Config, PodAutoscaler};
+use super::{Config, PodAutoscaler, metrics::PodMetrics};
 use crate::{
     decisions::DecisionLog,
     runtime::Runtime,
@@ -33,6 +36,7 @@ struct World {
     script: Arc<Script>,
     metrics: Arc<dyn ExternalMetrics>,
     decisions: DecisionLog,
+    pods: PodMetrics,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -65,7 +69,7 @@ impl World {
         }
         let script = Script::new();
         let (runtime, _events) = Runtime::new(server.client("default"), Arc::clone(&clock), "test");
-        let decisions = runtime.decisions.clone();
+        let (decisions, pods) = (runtime.decisions.clone(), runtime.pods.clone());
         let metrics = autoscaler(runtime, &script).external_metrics();
         Self {
             server,
@@ -73,6 +77,7 @@ impl World {
             script,
             metrics,
             decisions,
+            pods,
             running: Vec::new(),
         }
     }
@@ -82,7 +87,7 @@ impl World {
         for task in self.running.drain(..) {
             task.abort();
         }
-        (self.metrics, self.decisions, self.running) =
+        (self.metrics, self.decisions, self.pods, self.running) =
             start_autoscaler(&self.server, &self.clock, &self.script);
     }
 
@@ -228,7 +233,12 @@ impl World {
     }
 }
 
-type Started = (Arc<dyn ExternalMetrics>, DecisionLog, Vec<JoinHandle<()>>);
+type Started = (
+    Arc<dyn ExternalMetrics>,
+    DecisionLog,
+    PodMetrics,
+    Vec<JoinHandle<()>>,
+);
 
 fn autoscaler(runtime: Runtime, script: &Arc<Script>) -> PodAutoscaler {
     let context = Context::new()
@@ -241,12 +251,13 @@ fn autoscaler(runtime: Runtime, script: &Arc<Script>) -> PodAutoscaler {
 
 fn start_autoscaler(server: &ApiServer, clock: &SharedClock, script: &Arc<Script>) -> Started {
     let (runtime, events) = Runtime::new(server.client("default"), Arc::clone(clock), "test");
-    let decisions = runtime.decisions.clone();
+    let (decisions, pods) = (runtime.decisions.clone(), runtime.pods.clone());
     let autoscaler = autoscaler(runtime, script);
     let metrics = autoscaler.external_metrics();
     (
         metrics,
         decisions,
+        pods,
         vec![tokio::spawn(events), tokio::spawn(autoscaler.run())],
     )
 }

@@ -78,20 +78,32 @@ fn aggregated(cx: &Context<'_>) -> Vec<Value> {
         let namespaced = ["scaledobjects", "scaledjobs", "triggerauthentications"];
         let cluster = ["clustertriggerauthentications"];
         let all = [&namespaced[..], &cluster].concat();
+        let eventing = scaler_api::keda::EVENTING_GROUP;
+        let (source, cluster_source) = (["cloudeventsources"], ["clustercloudeventsources"]);
+        let sources = [source, cluster_source].concat();
         push(
             "autoscaler-pods-view",
             "view",
-            vec![roles::rule(keda, &all, READ)],
+            vec![
+                roles::rule(keda, &all, READ),
+                roles::rule(eventing, &sources, READ),
+            ],
         );
         push(
             "autoscaler-pods-edit",
             "edit",
-            vec![roles::rule(keda, &namespaced, WRITE)],
+            vec![
+                roles::rule(keda, &namespaced, WRITE),
+                roles::rule(eventing, &source, WRITE),
+            ],
         );
         push(
             "autoscaler-pods-admin",
             "admin",
-            vec![roles::rule(keda, &cluster, WRITE)],
+            vec![
+                roles::rule(keda, &cluster, WRITE),
+                roles::rule(eventing, &cluster_source, WRITE),
+            ],
         );
     }
     if Half::Nodes.is_in(cx.values.only) {

@@ -14,6 +14,7 @@ const READ: &[&str] = &["get", "list", "watch"];
 const CORE: &str = "";
 const APPS: &str = "apps";
 const KEDA: &str = scaler_api::keda::GROUP;
+const EVENTING: &str = scaler_api::keda::EVENTING_GROUP;
 const KARPENTER: &str = provisioner::karpenter::labels::GROUP;
 /// Owner references that block deletion may need it, see the admission plugin OwnerReferencesPermissionEnforcement.
 const OWNS: &[&str] = &["update"];
@@ -38,6 +39,9 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
         rule(KEDA, &["scaledjobs/finalizers"], OWNS),
         rule("batch", &["jobs"], &["list", "watch", "create", "delete"]),
         rule(KEDA, &["triggerauthentications"], FOLLOW),
+        // Written to only where KEDA's finalizer is taken off.
+        rule(EVENTING, &["cloudeventsources"], &["list", "watch", "patch"]),
+        rule(EVENTING, &["cloudeventsources/status"], &["patch"]),
         rule(
             "autoscaling",
             &["horizontalpodautoscalers"],
@@ -86,7 +90,15 @@ fn scale(cx: &Context<'_>) -> Vec<Value> {
 
 /// What the pod half asks for that stands in no namespace.
 pub(super) fn pods_in_the_cluster(cx: &Context<'_>) -> Vec<Value> {
-    let mut rules = vec![rule(KEDA, &["clustertriggerauthentications"], FOLLOW)];
+    let mut rules = vec![
+        rule(KEDA, &["clustertriggerauthentications"], FOLLOW),
+        rule(
+            EVENTING,
+            &["clustercloudeventsources"],
+            &["list", "watch", "patch"],
+        ),
+        rule(EVENTING, &["clustercloudeventsources/status"], &["patch"]),
+    ];
     if cx.values.certificates.source != CertificateSource::CertManager {
         let verbs = &["list", "watch", "patch"];
         rules.push(rule_for(

@@ -59,7 +59,7 @@ pub(super) const NODE_POOL: Kind = kind("karpenter.sh", "v1", "NodePool", "nodep
 
 /// The kinds that are defined by an installation, in an order in which their objects can go: those that others own, or
 /// are made for, first.
-pub(super) const DEFINED: [Kind; 9] = [
+pub(super) const DEFINED: [Kind; 11] = [
     SCALED_OBJECT,
     SCALED_JOB,
     kind(
@@ -73,6 +73,18 @@ pub(super) const DEFINED: [Kind; 9] = [
         "v1alpha1",
         "ClusterTriggerAuthentication",
         "clustertriggerauthentications",
+    ),
+    kind(
+        "eventing.keda.sh",
+        "v1alpha1",
+        "CloudEventSource",
+        "cloudeventsources",
+    ),
+    kind(
+        "eventing.keda.sh",
+        "v1alpha1",
+        "ClusterCloudEventSource",
+        "clustercloudeventsources",
     ),
     NODE_CLAIM,
     NODE_POOL,

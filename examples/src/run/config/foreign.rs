@@ -148,7 +148,6 @@ const KEDA: &[Foreign] = &[
         "webhooks-service-name",
         "adapter and webhook stand behind one Service, see --service",
     ),
-    keda("k8s-cluster-name", "no event or metric carries it"),
     keda("filepath-auth-root-path", "no credentials are read from files"),
     keda("http-max-idle-conns", "idle connections are closed by age"),
     keda(

@@ -390,6 +390,14 @@ const HALVES: &[Setting] = &[
         aliases: &[keda_env("KEDA_CLUSTER_OBJECT_NAMESPACE")],
     },
     Setting {
+        path: "pods.clusterName",
+        flag: "k8s-cluster-name",
+        kind: Kind::Text,
+        default: "kubernetes-default",
+        doc: "The cluster's name in the source and subject of CloudEvents, where a CloudEventSource names no other.",
+        aliases: &[],
+    },
+    Setting {
         path: "nodes.batchIdleDuration",
         flag: "batch-idle-duration",
         kind: Kind::Duration,

@@ -90,6 +90,8 @@ pub struct Settings {
     pub pods_concurrency: usize,
     /// Where ClusterTriggerAuthentications find their Secrets.
     pub cluster_object_namespace: String,
+    /// The cluster's name in CloudEvents.
+    pub cluster_name: String,
     /// When a batch of pods ends.
     pub batch_idle: Duration,
     /// When it ends at the latest.
@@ -198,6 +200,7 @@ pub(super) fn settle(
             _ => 1,
         },
         cluster_object_namespace: read.text("pods.clusterObjectNamespace").unwrap_or_default(),
+        cluster_name: read.text("pods.clusterName").unwrap_or_default(),
         batch_idle: read.duration("nodes.batchIdleDuration"),
         batch_longest: read.duration("nodes.batchMaxDuration"),
         spot_to_spot,
