@@ -16,6 +16,8 @@ mod quantity;
 mod registry;
 mod scaler;
 mod secret;
+#[cfg(feature = "keda")]
+pub mod secret_store;
 #[cfg(test)]
 mod testing;
 mod trigger;

@@ -21,6 +21,8 @@ use crate::{
 pub struct Registry {
     entries: BTreeMap<&'static str, Box<dyn Factory>>,
     unavailable: BTreeMap<&'static str, &'static str>,
+    #[cfg(feature = "keda")]
+    secret_stores: crate::secret_store::SecretStores,
 }
 
 impl Registry {
@@ -41,6 +43,19 @@ impl Registry {
     pub fn register_unavailable(&mut self, trigger_type: &'static str, needs: &'static str) -> &mut Self {
         self.unavailable.insert(trigger_type, needs);
         self
+    }
+
+    /// The stores of secrets that TriggerAuthentications can name.
+    #[cfg(feature = "keda")]
+    #[must_use]
+    pub fn secret_stores(&self) -> &crate::secret_store::SecretStores {
+        &self.secret_stores
+    }
+
+    /// The same, to register more of them.
+    #[cfg(feature = "keda")]
+    pub fn secret_stores_mut(&mut self) -> &mut crate::secret_store::SecretStores {
+        &mut self.secret_stores
     }
 
     /// The registered types, sorted.
