@@ -13,12 +13,14 @@ use crate::{
     runtime::{Readiness, Runtime},
     scaled_job,
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
+    trigger_auth::objects::Objects,
 };
 
 /// Scales pods by events.
 pub struct PodAutoscaler {
     scaled_objects: Controller,
     scaled_jobs: scaled_job::controller::Controller,
+    authentications: Objects,
     metrics: Arc<ScaledObjectMetrics>,
     ready: Readiness,
 }
@@ -44,12 +46,17 @@ impl PodAutoscaler {
             signals.listener(),
         );
         let (builder, synced) = (scaled_objects.builder(), scaled_objects.synced());
+        let resolver = builder.resolver.clone();
         let scaled_jobs =
-            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced, signals);
+            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced.clone(), signals);
+        // Nobody is taken off a list before those who may stand on it are known.
+        let known = vec![synced, scaled_jobs.synced()];
+        let authentications = Objects::new(&for_jobs, resolver, known);
         let metrics = Arc::new(scaled_objects.external_metrics());
         Self {
             scaled_objects,
             scaled_jobs,
+            authentications,
             metrics,
             ready: Readiness::default(),
         }
@@ -79,7 +86,7 @@ impl PodAutoscaler {
         futures::future::join_all(self.into_parts()).await;
     }
 
-    fn into_parts(self) -> [BoxFuture<'static, ()>; 3] {
+    fn into_parts(self) -> [BoxFuture<'static, ()>; 4] {
         let (objects, jobs) = (self.scaled_objects.ready(), self.scaled_jobs.ready());
         let tell = async move {
             objects.wait().await;
@@ -89,6 +96,7 @@ impl PodAutoscaler {
         [
             self.scaled_objects.run().boxed(),
             self.scaled_jobs.run().boxed(),
+            self.authentications.run().boxed(),
             tell.boxed(),
         ]
     }

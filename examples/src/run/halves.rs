@@ -77,7 +77,10 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         namespaces: namespaces.clone(),
         sample_max_age: *sample_max_age,
         concurrency: *pods_concurrency,
-        cluster_object_namespace: cluster_object_namespace.clone(),
+        authentication: trigger_auth::Settings {
+            cluster_object_namespace: cluster_object_namespace.clone(),
+            ..trigger_auth::Settings::default()
+        },
         ..pod_autoscaler::Config::default()
     };
     PodAutoscaler::new(process.runtime.clone(), registry, context, config)
