@@ -165,8 +165,9 @@ impl Controller {
         });
         let deployments = watches.namespaced::<SlimDeployment>(signals.target());
         let stateful_sets = watches.namespaced::<SlimStatefulSet>(signals.target());
-        let authentications = watches
-            .namespaced::<TriggerAuthentication>(signals.authentication(DependencyKind::TriggerAuthentication));
+        let authentications = watches.namespaced::<TriggerAuthentication>(
+            signals.authentication(DependencyKind::TriggerAuthentication),
+        );
         let cluster_authentications = watches.cluster::<ClusterTriggerAuthentication>(
             signals.authentication(DependencyKind::ClusterTriggerAuthentication),
         );

@@ -23,11 +23,15 @@ pub(super) fn locate(root: Option<&Path>, path: &str) -> Result<PathBuf, String>
     };
     let relative = Path::new(path);
     if relative.is_absolute() {
-        return Err(format!("spec.filePath {path:?} is absolute, expected a relative path"));
+        return Err(format!(
+            "spec.filePath {path:?} is absolute, expected a relative path"
+        ));
     }
     let mut names = relative.components();
     if !names.all(|name| matches!(name, Component::Normal(_) | Component::CurDir)) {
-        return Err(format!("spec.filePath {path:?} leads upwards, expected no \"..\""));
+        return Err(format!(
+            "spec.filePath {path:?} leads upwards, expected no \"..\""
+        ));
     }
     Ok(root.join(relative))
 }
@@ -47,7 +51,10 @@ pub(super) fn read(root: &Path, file: &Path) -> Result<BTreeMap<String, Secret>,
     // A link may lead to another place of the folder, as those of mounted Secrets do, but not out of it.
     let actual = fs::canonicalize(file).map_err(failed)?;
     if !actual.starts_with(fs::canonicalize(root).map_err(failed)?) {
-        return Err(Error::invalid(format!("file {} is not inside its folder", file.display())));
+        return Err(Error::invalid(format!(
+            "file {} is not inside its folder",
+            file.display()
+        )));
     }
     if fs::metadata(&actual).map_err(failed)?.len() > MAX_FILE {
         return Err(Error::invalid(format!("file {} is too long", file.display())));
@@ -66,7 +73,10 @@ mod tests {
     #[test]
     fn paths_stay_inside_the_folder() {
         let root = Path::new("/keys");
-        assert_eq!(locate(Some(root), "a/b.json"), Ok(PathBuf::from("/keys/a/b.json")));
+        assert_eq!(
+            locate(Some(root), "a/b.json"),
+            Ok(PathBuf::from("/keys/a/b.json"))
+        );
         for (path, problem) in [
             ("/etc/passwd", "is absolute"),
             ("../etc/passwd", "leads upwards"),
@@ -75,7 +85,11 @@ mod tests {
             let error = locate(Some(root), path).unwrap_err();
             assert!(error.contains(problem), "{error}");
         }
-        assert!(locate(None, "a.json").unwrap_err().contains("filepath-auth-root-path"));
+        assert!(
+            locate(None, "a.json")
+                .unwrap_err()
+                .contains("filepath-auth-root-path")
+        );
     }
 
     #[test]

@@ -299,13 +299,19 @@ impl Shared {
     async fn ask_store(&self, request: &SecretRequest) -> Result<Answer, Error> {
         let field = request.block.field();
         let Some(store) = self.stores.get(field) else {
-            return Err(Error::new(ErrorKind::Unsupported, format!("spec.{field}: this build has no such store")));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("spec.{field}: this build has no such store"),
+            ));
         };
         // A login and some secrets are several requests, each with the timeout itself.
         let patience = self.context.timeout * 4;
         let read = tokio::time::timeout(patience, store.read(request, &self.context)).await;
         let secrets = read.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("spec.{field}: the store did not answer in time")))
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("spec.{field}: the store did not answer in time"),
+            ))
         })?;
         let refresh = self.settings.secret_refresh;
         let ask_again = secrets.ask_again.map_or(refresh, |again| again.min(refresh));
@@ -326,7 +332,9 @@ impl Shared {
             ..TokenRequest::default()
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let issued = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let issued = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await;
         let issued = issued.map_err(|error| {
             let kind = match &error {
                 kube::Error::Api(status) if status.is_not_found() => ErrorKind::NotFound,
@@ -336,14 +344,20 @@ impl Shared {
                 }
                 _ => ErrorKind::Unavailable,
             };
-            Error::new(kind, format!("no token for ServiceAccount {name:?} (namespace {namespace:?})"))
-                .with_source(error.to_string())
+            Error::new(
+                kind,
+                format!("no token for ServiceAccount {name:?} (namespace {namespace:?})"),
+            )
+            .with_source(error.to_string())
         })?;
         let Some(status) = issued.status.filter(|status| !status.token.is_empty()) else {
             return Err(Error::unavailable("the API server answered no token"));
         };
         // An API server may give tokens another lifetime than was asked for.
-        let left = status.expiration_timestamp.0.duration_since(self.context.clock.now());
+        let left = status
+            .expiration_timestamp
+            .0
+            .duration_since(self.context.clock.now());
         let left = Duration::try_from(left).unwrap_or_default().min(lifetime);
         Ok(Answer {
             secrets: StoredSecrets {

@@ -167,7 +167,11 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+#[cfg(feature = "sim")]
+mod tests;
+
+#[cfg(test)]
+mod rules {
     //! keda.md §6.
     use serde_json::json;
 

@@ -100,7 +100,9 @@ impl Objects {
     /// Works on what `resolver` watches, once everything is `synced`.
     pub(crate) fn new(runtime: &Runtime, resolver: Resolver, synced: Vec<Readiness>) -> Self {
         let runtime = runtime.named(scaler_api::keda::MANAGED_BY);
-        runtime.work.add("trigger-authentication", &resolver.users().queue);
+        runtime
+            .work
+            .add("trigger-authentication", &resolver.users().queue);
         Self {
             runtime,
             resolver,
@@ -124,7 +126,12 @@ impl Objects {
         let cluster = self.resolver.cluster_authentications.list().into_iter();
         let keys = namespaced
             .map(|object| (DependencyKind::TriggerAuthentication, ObjectKey::of(&*object)))
-            .chain(cluster.map(|object| (DependencyKind::ClusterTriggerAuthentication, ObjectKey::of(&*object))));
+            .chain(cluster.map(|object| {
+                (
+                    DependencyKind::ClusterTriggerAuthentication,
+                    ObjectKey::of(&*object),
+                )
+            }));
         let queue = &self.resolver.users().queue;
         queue.restart(keys.collect::<Vec<_>>());
         let turn = |key: Dependency| async move { Ok::<_, Infallible>(self.turn(&key).await) };
@@ -193,7 +200,9 @@ impl Objects {
                 "resourceVersion": metadata.resource_version,
                 "finalizers": finalizers,
             }});
-            let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let patched = api
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
             gone_is_done(patched.map(|_| ()))?;
         }
         if let Some(event) = step.event {
@@ -209,7 +218,9 @@ impl Objects {
                 "scaledobjects": text(&status.scaledobjects),
                 "scaledjobs": text(&status.scaledjobs),
             }});
-            let patched = api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let patched = api
+                .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
             gone_is_done(patched.map(|_| ()))?;
         }
         Ok(())
@@ -275,22 +286,85 @@ mod tests {
         };
         let ours = &[FINALIZER][..];
         let cases = [
-            ("new", metadata(1, &["x"], false), None, None, users("", ""),
-             step(list(&["x", FINALIZER]), None, Some("Added"))),
-            ("known", metadata(1, ours, false), None, None, users("", ""), Step::default()),
-            ("used", metadata(1, ours, false), None, Some(1), users("a,b", ""),
-             step(None, Some(users("a,b", "")), None)),
-            ("still used", metadata(1, ours, false), Some(users("a", "j")), Some(1), users("a", "j"), Step::default()),
-            ("no longer used", metadata(1, ours, false), Some(users("a", "")), Some(1), users("", ""),
-             step(None, Some(users("", "")), None)),
-            ("changed", metadata(2, ours, false), None, Some(1), users("", ""), step(None, None, Some("Updated"))),
-            ("seen first", metadata(2, ours, false), None, None, users("", ""), Step::default()),
-            ("deleted", metadata(2, &["x", FINALIZER], true), None, Some(1), users("a", ""),
-             step(list(&["x"]), None, Some("Deleted"))),
-            ("let go", metadata(2, &["x"], true), None, Some(1), users("a", ""), Step::default()),
+            (
+                "new",
+                metadata(1, &["x"], false),
+                None,
+                None,
+                users("", ""),
+                step(list(&["x", FINALIZER]), None, Some("Added")),
+            ),
+            (
+                "known",
+                metadata(1, ours, false),
+                None,
+                None,
+                users("", ""),
+                Step::default(),
+            ),
+            (
+                "used",
+                metadata(1, ours, false),
+                None,
+                Some(1),
+                users("a,b", ""),
+                step(None, Some(users("a,b", "")), None),
+            ),
+            (
+                "still used",
+                metadata(1, ours, false),
+                Some(users("a", "j")),
+                Some(1),
+                users("a", "j"),
+                Step::default(),
+            ),
+            (
+                "no longer used",
+                metadata(1, ours, false),
+                Some(users("a", "")),
+                Some(1),
+                users("", ""),
+                step(None, Some(users("", "")), None),
+            ),
+            (
+                "changed",
+                metadata(2, ours, false),
+                None,
+                Some(1),
+                users("", ""),
+                step(None, None, Some("Updated")),
+            ),
+            (
+                "seen first",
+                metadata(2, ours, false),
+                None,
+                None,
+                users("", ""),
+                Step::default(),
+            ),
+            (
+                "deleted",
+                metadata(2, &["x", FINALIZER], true),
+                None,
+                Some(1),
+                users("a", ""),
+                step(list(&["x"]), None, Some("Deleted")),
+            ),
+            (
+                "let go",
+                metadata(2, &["x"], true),
+                None,
+                Some(1),
+                users("a", ""),
+                Step::default(),
+            ),
         ];
         for (name, metadata, status, seen, users, expected) in cases {
-            assert_eq!(decide(&metadata, status.as_ref(), seen, users), expected, "{name}");
+            assert_eq!(
+                decide(&metadata, status.as_ref(), seen, users),
+                expected,
+                "{name}"
+            );
         }
     }
 }

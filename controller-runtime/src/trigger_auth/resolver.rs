@@ -139,7 +139,8 @@ impl Resolver {
         let contents = self.read(objects, &references, &mut resolution.uses).await?;
         resolution.take(spec, objects, &contents);
         for block in blocks {
-            self.take_block(block, objects, &contents, &mut resolution).await?;
+            self.take_block(block, objects, &contents, &mut resolution)
+                .await?;
         }
         for token in spec.bound_service_account_token.iter().flatten() {
             self.take_token(token, objects, &mut resolution).await?;
@@ -212,7 +213,9 @@ impl Resolver {
     ) -> Result<(), ResolveError> {
         if !reference.is_cluster() {
             let problem = "spec.filePath is for ClusterTriggerAuthentications alone";
-            resolution.refused.push(format!("{} {:?}: {problem}", reference.kind(), reference.name));
+            resolution
+                .refused
+                .push(format!("{} {:?}: {problem}", reference.kind(), reference.name));
             return Ok(());
         }
         let file = match file::locate(self.settings.file_root.as_deref(), path) {
@@ -222,7 +225,10 @@ impl Resolver {
                 return Ok(());
             }
         };
-        if let Some(found) = self.fetch("spec.filePath", Question::File(file), resolution).await? {
+        if let Some(found) = self
+            .fetch("spec.filePath", Question::File(file), resolution)
+            .await?
+        {
             resolution.take_stored("filePath", &found);
         }
         Ok(())
@@ -238,7 +244,9 @@ impl Resolver {
     ) -> Result<(), ResolveError> {
         let field = block.field();
         if !self.kept.has_store(field) {
-            resolution.refused.push(format!("spec.{field}: this build has no such store"));
+            resolution
+                .refused
+                .push(format!("spec.{field}: this build has no such store"));
             return Ok(());
         }
         let mut credentials = BTreeMap::new();
@@ -247,7 +255,9 @@ impl Resolver {
             match look_up("Secret", &contents.secrets, name, key) {
                 Ok(value) => _ = credentials.insert(credential, value.to_owned().into()),
                 Err(problem) => {
-                    missing = Some(format!("{credential} of spec.{field}: {problem} (namespace {namespace:?})"));
+                    missing = Some(format!(
+                        "{credential} of spec.{field}: {problem} (namespace {namespace:?})"
+                    ));
                 }
             }
         }
@@ -284,7 +294,9 @@ impl Resolver {
             namespace: namespace.to_owned(),
             name: token.service_account_name.clone(),
         };
-        let found = self.fetch("boundServiceAccountToken", question, resolution).await?;
+        let found = self
+            .fetch("boundServiceAccountToken", question, resolution)
+            .await?;
         match found.as_deref().and_then(Kept::token_in) {
             Some(value) => _ = resolution.parameters.insert(token.parameter.clone(), value),
             None => resolution.insert(&token.parameter, Err("there is no such token".to_owned())),
@@ -391,7 +403,10 @@ fn references(spec: &TriggerAuthenticationSpec, blocks: &[SecretBlock]) -> Vec<R
     let targets = spec.secret_target_ref.iter().flatten();
     let maps = spec.config_map_target_ref.iter().flatten();
     let credentials = blocks.iter().flat_map(SecretBlock::credential_references);
-    let oauth2 = spec.oauth2.iter().filter_map(|oauth2| oauth2.client_secret.as_ref());
+    let oauth2 = spec
+        .oauth2
+        .iter()
+        .filter_map(|oauth2| oauth2.client_secret.as_ref());
     let all: BTreeSet<_> = targets
         .map(|target| secret(&target.name))
         .chain(maps.map(|target| Reference::ConfigMap(target.name.clone())))

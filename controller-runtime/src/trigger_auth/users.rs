@@ -102,7 +102,9 @@ fn names(objects: Vec<ObjectKey>) -> Option<String> {
 }
 
 fn referred_to(namespace: &str, triggers: &[ScaleTrigger]) -> BTreeSet<Dependency> {
-    let references = triggers.iter().filter_map(|trigger| trigger.authentication_ref.as_ref());
+    let references = triggers
+        .iter()
+        .filter_map(|trigger| trigger.authentication_ref.as_ref());
     references
         .map(|reference| match reference.is_cluster() {
             true => (
