@@ -16,7 +16,6 @@ mod quantity;
 mod registry;
 mod scaler;
 mod secret;
-#[cfg(feature = "keda")]
 pub mod secret_store;
 #[cfg(test)]
 mod testing;

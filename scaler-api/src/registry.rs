@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     Context, Error, Field, MetricSpec, Scaler, SourceKey, Trigger, TriggerInput,
     metadata::{self, Problems},
+    secret_store::SecretStores,
 };
 
 /// The trigger types that a program knows. An instance, not a global: a program registers what it wants.
@@ -21,8 +22,7 @@ use crate::{
 pub struct Registry {
     entries: BTreeMap<&'static str, Box<dyn Factory>>,
     unavailable: BTreeMap<&'static str, &'static str>,
-    #[cfg(feature = "keda")]
-    secret_stores: crate::secret_store::SecretStores,
+    secret_stores: SecretStores,
 }
 
 impl Registry {
@@ -46,15 +46,13 @@ impl Registry {
     }
 
     /// The stores of secrets that TriggerAuthentications can name.
-    #[cfg(feature = "keda")]
     #[must_use]
-    pub fn secret_stores(&self) -> &crate::secret_store::SecretStores {
+    pub fn secret_stores(&self) -> &SecretStores {
         &self.secret_stores
     }
 
     /// The same, to register more of them.
-    #[cfg(feature = "keda")]
-    pub fn secret_stores_mut(&mut self) -> &mut crate::secret_store::SecretStores {
+    pub fn secret_stores_mut(&mut self) -> &mut SecretStores {
         &mut self.secret_stores
     }
 

@@ -11,15 +11,14 @@ mod names;
 mod scaled_job;
 mod scaled_object;
 mod status;
-mod vaults;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
 pub use authentication::{
     AuthenticationEnvironment, AuthenticationTargetRef, BoundServiceAccountToken,
-    ClusterTriggerAuthentication, OAuth2, PodIdentitySpec, SecretKeyRef, SecretValue, TriggerAuthentication,
-    TriggerAuthenticationSpec, TriggerAuthenticationStatus, ValueFromSecret,
+    ClusterTriggerAuthentication, OAuth2, TriggerAuthentication, TriggerAuthenticationSpec,
+    TriggerAuthenticationStatus,
 };
 pub use common::{AuthenticationRef, Condition, ScaleTrigger, TriggerActivity, Unknown, condition};
 pub use names::*;
@@ -33,10 +32,11 @@ pub use scaled_object::{
 };
 pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
 
-pub use vaults::{
+pub use crate::secret_store::blocks::{
     AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
     AzureKeyVaultCredentials, AzureKeyVaultSecret, AzureServicePrincipal, GcpCredentials, GcpSecretManager,
-    GcpSecretManagerSecret, HashiCorpVault, VaultCredential, VaultPkiData, VaultSecret,
+    GcpSecretManagerSecret, HashiCorpVault, PodIdentitySpec, SecretKeyRef, SecretValue, ValueFromSecret,
+    VaultCredential, VaultPkiData, VaultSecret,
 };
 
 /// The definitions of all resources here, as an API server takes them.

@@ -4,17 +4,16 @@
 //! credentials first, asks again from time to time, and keeps what it gets in memory only; a store keeps nothing but its
 //! logins.
 
+pub mod blocks;
+
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{
-    Context, Error, Secret,
-    keda::{
-        AwsSecretManager, AzureKeyVault, GcpSecretManager, HashiCorpVault, PodIdentitySpec,
-        TriggerAuthenticationSpec,
-    },
-};
+#[cfg(feature = "keda")]
+use crate::keda::TriggerAuthenticationSpec;
+use crate::{Context, Error, Secret};
+use blocks::{AwsSecretManager, AzureKeyVault, GcpSecretManager, HashiCorpVault, PodIdentitySpec};
 
 /// The name of a credential: `clientSecret`, of Azure and Google Cloud.
 pub const CLIENT_SECRET: &str = "clientSecret";
@@ -77,6 +76,7 @@ pub enum SecretBlock {
 
 impl SecretBlock {
     /// The blocks of a spec, in the order in which later ones win.
+    #[cfg(feature = "keda")]
     #[must_use]
     pub fn all_of(spec: &TriggerAuthenticationSpec) -> Vec<Self> {
         let blocks = [
@@ -203,6 +203,7 @@ impl SecretStores {
 }
 
 #[cfg(test)]
+#[cfg(feature = "keda")]
 mod tests {
     use serde_json::json;
 
