@@ -31,7 +31,9 @@ pub(crate) async fn credentials(config: &SdkConfig) -> Result<Credentials, Error
     let provider = config.credentials_provider().ok_or_else(none)?;
     provider.provide_credentials().await.map_err(|error| {
         let kind = match &error {
-            aws_credential_types::provider::error::CredentialsError::ProviderTimedOut(_) => ErrorKind::Timeout,
+            aws_credential_types::provider::error::CredentialsError::ProviderTimedOut(_) => {
+                ErrorKind::Timeout
+            }
             _ => ErrorKind::Unauthorized,
         };
         Error::new(kind, "no AWS credentials were found").with_source(super::error::chain(&error))
@@ -42,8 +44,13 @@ pub(crate) async fn credentials(config: &SdkConfig) -> Result<Credentials, Error
 ///
 /// # Errors
 /// If the request cannot be signed.
-pub(crate) fn headers(credentials: &Credentials, request: Unsigned<'_>) -> Result<Vec<(String, String)>, Error> {
-    let failed = |problem: String| Error::new(ErrorKind::Internal, "the request cannot be signed").with_source(problem);
+pub(crate) fn headers(
+    credentials: &Credentials,
+    request: Unsigned<'_>,
+) -> Result<Vec<(String, String)>, Error> {
+    let failed = |problem: String| {
+        Error::new(ErrorKind::Internal, "the request cannot be signed").with_source(problem)
+    };
     let identity = credentials.clone().into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
@@ -65,5 +72,7 @@ pub(crate) fn headers(credentials: &Credentials, request: Unsigned<'_>) -> Resul
         .map_err(|error| failed(error.to_string()))?
         .into_parts();
     let headers = instructions.headers();
-    Ok(headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    Ok(headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
 }

@@ -76,7 +76,9 @@ impl SecretStore for AwsSecretManagerStore {
         };
         let region = block.region.clone().filter(|region| !region.is_empty());
         let Some(region) = region.or_else(|| self.region.clone()) else {
-            return Err(Error::invalid("awsSecretManager.region is not given, and neither is AWS_REGION"));
+            return Err(Error::invalid(
+                "awsSecretManager.region is not given, and neither is AWS_REGION",
+            ));
         };
         let identity = identity(block, request)?;
         let config = AwsEnvironment::of(context).config(&identity, &region).await;
@@ -95,7 +97,11 @@ impl SecretStore for AwsSecretManagerStore {
                 Some(text) => text,
                 None => call.get(secret, &name).await?,
             };
-            match text.as_deref().map_err(Clone::clone).and_then(|text| value_of(text, secret)) {
+            match text
+                .as_deref()
+                .map_err(Clone::clone)
+                .and_then(|text| value_of(text, secret))
+            {
                 Ok(value) => _ = found.parameters.insert(secret.parameter.clone(), value),
                 Err(problem) => _ = found.missing.insert(secret.parameter.clone(), problem),
             }
@@ -131,7 +137,10 @@ fn identity(block: &AwsSecretManager, request: &SecretRequest) -> Result<AwsIden
         _ if block.credentials.is_none() => Err(Error::invalid(
             "awsSecretManager names neither credentials nor a podIdentity of provider aws",
         )),
-        _ => Err(Error::new(ErrorKind::Internal, "the credentials were not resolved")),
+        _ => Err(Error::new(
+            ErrorKind::Internal,
+            "the credentials were not resolved",
+        )),
     }
 }
 
@@ -158,7 +167,11 @@ fn body(secret: &AwsSecretManagerSecret) -> Value {
 
 impl Call<'_> {
     /// The text of a secret; what is not there is the inner error.
-    async fn get(&self, secret: &AwsSecretManagerSecret, body: &str) -> Result<Result<String, String>, Error> {
+    async fn get(
+        &self,
+        secret: &AwsSecretManagerSecret,
+        body: &str,
+    ) -> Result<Result<String, String>, Error> {
         let host = match (self.url.host_str().unwrap_or_default(), self.url.port()) {
             (host, Some(port)) => format!("{host}:{port}"),
             (host, None) => host.to_owned(),
@@ -221,9 +234,13 @@ fn refusal(answer: &Answer) -> Error {
         "InvalidRequestException" => ErrorKind::NotFound,
         _ => kind_of_code(code, answer.status.as_u16()),
     };
-    let message = body["message"].as_str().or_else(|| body["Message"].as_str()).unwrap_or_default();
+    let message = body["message"]
+        .as_str()
+        .or_else(|| body["Message"].as_str())
+        .unwrap_or_default();
     let status = answer.status.as_u16();
-    Error::new(kind, format!("AWS Secrets Manager answered {status}")).with_source(format!("{code}: {message}"))
+    Error::new(kind, format!("AWS Secrets Manager answered {status}"))
+        .with_source(format!("{code}: {message}"))
 }
 
 /// The whole text, or one key of it where it is a JSON object.
@@ -233,7 +250,9 @@ fn value_of(text: &str, secret: &AwsSecretManagerSecret) -> Result<Secret, Strin
     };
     let name = &secret.name;
     let Ok(Value::Object(fields)) = serde_json::from_str(text) else {
-        return Err(format!("secret {name:?} is no JSON object, so it has no key {key:?}"));
+        return Err(format!(
+            "secret {name:?} is no JSON object, so it has no key {key:?}"
+        ));
     };
     match fields.get(key) {
         None | Some(Value::Null) => Err(format!("secret {name:?} has no key {key:?}")),
@@ -241,6 +260,3 @@ fn value_of(text: &str, secret: &AwsSecretManagerSecret) -> Result<Secret, Strin
         Some(other) => Ok(Secret::new(other.to_string())),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,9 +5,9 @@
 mod authentication;
 mod environment;
 
-use std::{error::Error as StdError, time::Duration};
 #[cfg(feature = "http-scalers")]
 use std::{collections::BTreeMap, sync::Arc};
+use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
 use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};

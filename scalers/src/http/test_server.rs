@@ -116,7 +116,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
         }
         let mut request = String::from_utf8_lossy(&head).into_owned();
         head.clear();
-        let length = request.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = request
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
         if stream.read_exact(&mut body).await.is_err() {
             return;

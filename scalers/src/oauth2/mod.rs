@@ -108,7 +108,12 @@ impl TokenSource {
         if !scope.is_empty() {
             form.push(("scope", &scope));
         }
-        form.extend(client.parameters.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        form.extend(
+            client
+                .parameters
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
         let (id, secret) = (client.client_id.as_str(), client.client_secret.expose());
         if in_body {
             form.push(("client_id", id));
@@ -155,7 +160,9 @@ fn read(answer: &Answer) -> Result<(Secret, Duration), Error> {
         serde_json::Value::String(text) => text.parse().ok(),
         number => number.as_u64(),
     };
-    let lives = seconds.filter(|seconds| *seconds > 0).map_or(UNSAID, Duration::from_secs);
+    let lives = seconds
+        .filter(|seconds| *seconds > 0)
+        .map_or(UNSAID, Duration::from_secs);
     Ok((issued.access_token, lives))
 }
 

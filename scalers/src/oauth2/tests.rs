@@ -34,7 +34,10 @@ async fn a_token_is_asked_for_once_by_the_rules_of_the_standard() {
     let request = &requests[0];
     assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
     // me:p%25w+d
-    assert!(request.contains("authorization: Basic bWU6cCUyNXcrZA=="), "{request}");
+    assert!(
+        request.contains("authorization: Basic bWU6cCUyNXcrZA=="),
+        "{request}"
+    );
     source.forget(&Secret::new("another")).await;
     source.token().await.unwrap();
     assert_eq!(server.requests().len(), 1);
@@ -65,7 +68,8 @@ async fn a_refused_client_and_an_outage_differ_and_show_no_secret() {
 async fn a_server_that_wants_the_secret_in_the_body_gets_it_there() {
     let issued = r#"{"access_token": "t1", "expires_in": "60"}"#;
     let server = TestServer::start(Reply::Body(200, issued.into())).await;
-    let body = "grant_type=client_credentials&scope=read+write&audience=a+b&x=1&client_id=me&client_secret=word";
+    let body =
+        "grant_type=client_credentials&scope=read+write&audience=a+b&x=1&client_id=me&client_secret=word";
     server.require(body);
     let source = source(&server, "word");
     assert_eq!(source.token().await.unwrap(), Secret::new("t1"));

@@ -41,8 +41,11 @@ impl VaultStore {
     #[must_use]
     pub fn from_environment() -> Self {
         let token = env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
-        let ca = env::var("VAULT_CACERT").ok().and_then(|file| fs::read_to_string(file).ok());
-        let skip = env::var("VAULT_SKIP_VERIFY").is_ok_and(|text| matches!(&*text, "1" | "t" | "true" | "TRUE"));
+        let ca = env::var("VAULT_CACERT")
+            .ok()
+            .and_then(|file| fs::read_to_string(file).ok());
+        let skip =
+            env::var("VAULT_SKIP_VERIFY").is_ok_and(|text| matches!(&*text, "1" | "t" | "true" | "TRUE"));
         Self {
             token: token.map(Secret::new),
             tls: Tls {
@@ -85,7 +88,9 @@ impl SecretStore for VaultStore {
             now: context.clock.now().as_second(),
         };
         let login = self.login(block, request)?;
-        let slot = self.sessions.slot(&server.address, server.namespace.as_deref(), &login);
+        let slot = self
+            .sessions
+            .slot(&server.address, server.namespace.as_deref(), &login);
         let mut session = slot.lock().await;
         let started_with = session.is_some();
         let found = self.read_all(&server, &login, &mut session, block).await;
@@ -115,7 +120,9 @@ impl VaultStore {
             "kubernetes" => {
                 let needed = |field: &'static str, text: &Option<String>| {
                     given(text.clone()).ok_or_else(|| {
-                        Error::invalid(format!("hashiCorpVault.{field} is not given: authentication kubernetes needs it"))
+                        Error::invalid(format!(
+                            "hashiCorpVault.{field} is not given: authentication kubernetes needs it"
+                        ))
                     })
                 };
                 Ok(Login::Kubernetes {
@@ -123,7 +130,10 @@ impl VaultStore {
                     role: needed("role", &block.role)?,
                     token: match request.credentials.get(SERVICE_ACCOUNT_TOKEN) {
                         Some(token) => session::Jwt::Given(token.clone()),
-                        None => session::Jwt::File(needed("credential.serviceAccount", &credential.service_account)?),
+                        None => session::Jwt::File(needed(
+                            "credential.serviceAccount",
+                            &credential.service_account,
+                        )?),
                     },
                 })
             }
@@ -187,8 +197,14 @@ impl Server {
             .map_err(|()| Error::invalid("hashiCorpVault.address cannot carry a path"))?
             .pop_if_empty()
             .push("v1")
-            .extend(path.split('/').filter(|segment| !matches!(*segment, "" | "." | "..")));
-        let mut request = self.caller.request(method, url)?.header("x-vault-request", "true");
+            .extend(
+                path.split('/')
+                    .filter(|segment| !matches!(*segment, "" | "." | "..")),
+            );
+        let mut request = self
+            .caller
+            .request(method, url)?
+            .header("x-vault-request", "true");
         if let Some(namespace) = &self.namespace {
             request = request.header("x-vault-namespace", namespace);
         }
@@ -213,10 +229,16 @@ fn data(what: &str, answer: &Answer) -> Result<Value, Error> {
     if answer.status.is_success() {
         return match body {
             Value::Object(_) => Ok(body),
-            _ => Err(Error::unavailable(format!("{what}: the server answered no JSON object"))),
+            _ => Err(Error::unavailable(format!(
+                "{what}: the server answered no JSON object"
+            ))),
         };
     }
-    let words = body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let words = body["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let words = words.collect::<Vec<_>>().join(", ");
     let error = answer.error(format!("{what}: status {}", answer.status.as_u16()));
     // 472 and 473: a standby that does not answer reads.
@@ -233,6 +255,3 @@ fn data(what: &str, answer: &Answer) -> Result<Value, Error> {
 fn unauthorized(message: &'static str) -> Error {
     Error::new(ErrorKind::Unauthorized, message)
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,7 +16,9 @@ pub(super) struct Place {
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Place")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -27,7 +29,10 @@ impl Place {
         let is_leased = answer["lease_id"].as_str().is_some_and(|id| !id.is_empty());
         let lease = answer["lease_duration"].as_u64().filter(|_| is_leased);
         // A certificate without a lease tells its own end.
-        let end = data.as_ref().and_then(|data| data.get("expiration")).and_then(Value::as_i64);
+        let end = data
+            .as_ref()
+            .and_then(|data| data.get("expiration"))
+            .and_then(Value::as_i64);
         let issued = data.as_ref().and_then(|data| data.get("certificate"));
         let left = issued.zip(end).and_then(|(_, end)| u64::try_from(end - now).ok());
         let lives = lease.or(left);

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Duration, Error, ErrorKind, Instant, Place, Secret, Server, Url, Value, VaultSecret, data, json,
-    read, unauthorized,
+    Duration, Error, ErrorKind, Instant, Place, Secret, Server, Url, Value, VaultSecret, data, json, read,
+    unauthorized,
 };
 
 /// Logins that are kept; more at a time log in more often.
@@ -93,7 +93,11 @@ impl Login {
                 let Some(token) = auth["client_token"].as_str().filter(|token| !token.is_empty()) else {
                     return Err(unauthorized("cannot log in: the server answered no token"));
                 };
-                Ok(Session::new(Secret::new(token), &auth["lease_duration"], &auth["renewable"]))
+                Ok(Session::new(
+                    Secret::new(token),
+                    &auth["lease_duration"],
+                    &auth["renewable"],
+                ))
             }
         }
     }
@@ -106,15 +110,21 @@ impl Jwt {
             Self::File(path) => path,
         };
         let text = fs::read_to_string(path).map_err(|error| {
-            Error::unavailable(format!("hashiCorpVault.credential.serviceAccount {path:?} cannot be read"))
-                .with_source(error)
+            Error::unavailable(format!(
+                "hashiCorpVault.credential.serviceAccount {path:?} cannot be read"
+            ))
+            .with_source(error)
         })?;
         // Nothing else leaves this machine: whoever may write a TriggerAuthentication names file and server.
         let token = text.trim();
         let is_part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
-        let is_token = token.len() <= MAX_TOKEN && token.split('.').count() == 3 && token.split('.').all(is_part);
+        let is_token =
+            token.len() <= MAX_TOKEN && token.split('.').count() == 3 && token.split('.').all(is_part);
         if !is_token {
             return Err(Error::invalid(format!(
                 "hashiCorpVault.credential.serviceAccount {path:?} holds no token of a ServiceAccount"
@@ -126,7 +136,12 @@ impl Jwt {
 
 /// How long a token lives. Not every token may ask that of itself; it is used all the same.
 async fn look_up(server: &Server, token: &Secret) -> Session {
-    let found = async { data("cannot look up the token", &server.get("auth/token/lookup-self", token).await?) };
+    let found = async {
+        data(
+            "cannot look up the token",
+            &server.get("auth/token/lookup-self", token).await?,
+        )
+    };
     let found = found.await.unwrap_or_default();
     Session::new(token.clone(), &found["data"]["ttl"], &found["data"]["renewable"])
 }
@@ -136,7 +151,10 @@ impl Session {
         Self {
             token,
             renewable: renewable.as_bool() == Some(true),
-            lives: seconds.as_u64().filter(|seconds| *seconds > 0).map(Duration::from_secs),
+            lives: seconds
+                .as_u64()
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
             since: Instant::now(),
             kept: BTreeMap::new(),
         }
@@ -144,7 +162,8 @@ impl Session {
 
     /// Whether the token is not at its end.
     pub(super) fn is_valid(&self) -> bool {
-        self.lives.is_none_or(|lives| self.since.elapsed() < lives.mul_f64(0.9))
+        self.lives
+            .is_none_or(|lives| self.since.elapsed() < lives.mul_f64(0.9))
     }
 
     /// How soon to come back so that the token can be renewed in time.
@@ -159,7 +178,9 @@ impl Session {
             return;
         }
         let renewed = async {
-            let answer = server.post("auth/token/renew-self", Some(&self.token), &json!({})).await?;
+            let answer = server
+                .post("auth/token/renew-self", Some(&self.token), &json!({}))
+                .await?;
             data("cannot renew the token", &answer)
         };
         match renewed.await {
@@ -175,14 +196,23 @@ impl Session {
     }
 
     /// What stands at a path; what was issued for a while is given out for most of that.
-    pub(super) async fn place(&mut self, server: &Server, name: &str, secret: &VaultSecret) -> Result<Place, Error> {
+    pub(super) async fn place(
+        &mut self,
+        server: &Server,
+        name: &str,
+        secret: &VaultSecret,
+    ) -> Result<Place, Error> {
         let now = Instant::now();
         self.kept.retain(|_, (_, until)| *until > now);
         if let Some((place, _)) = self.kept.get(name) {
             return Ok(place.clone());
         }
         let answer = match read::certificate(secret) {
-            Some(body) => server.post(&secret.path, Some(&self.token), &Value::Object(body)).await?,
+            Some(body) => {
+                server
+                    .post(&secret.path, Some(&self.token), &Value::Object(body))
+                    .await?
+            }
             None => server.get(&secret.path, &self.token).await?,
         };
         let what = format!("cannot read {:?}", secret.path);
