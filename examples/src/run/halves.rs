@@ -63,7 +63,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         sample_max_age,
         http_timeout,
         pods_concurrency,
-        cluster_object_namespace,
+        authentication,
         ..
     } = &process.settings;
     let context = scaler_api::Context::new()
@@ -77,10 +77,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         namespaces: namespaces.clone(),
         sample_max_age: *sample_max_age,
         concurrency: *pods_concurrency,
-        authentication: trigger_auth::Settings {
-            cluster_object_namespace: cluster_object_namespace.clone(),
-            ..trigger_auth::Settings::default()
-        },
+        authentication: authentication.clone(),
         ..pod_autoscaler::Config::default()
     };
     PodAutoscaler::new(process.runtime.clone(), registry, context, config)
