@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn halves_and_providers_narrow_the_definitions() {
-        let pods = "ScaledObject ScaledJob TriggerAuthentication ClusterTriggerAuthentication";
+        let pods = "ScaledObject ScaledJob TriggerAuthentication ClusterTriggerAuthentication CloudEventSource \
+                    ClusterCloudEventSource";
         let nodes = "NodePool NodeClaim NodeOverlay";
         assert_eq!(
             kinds(None, None),

@@ -1,4 +1,4 @@
-//! KEDA's custom resources, `keda.sh/v1alpha1`.
+//! KEDA's custom resources, `keda.sh/v1alpha1` and `eventing.keda.sh/v1alpha1`.
 //!
 //! The types hold what a user wrote and nothing else: defaults that KEDA applies in code are methods
 //! ([`ScaledObjectSpec::polling_interval`], ...), never written into an object. Fields that this version does not know
@@ -6,6 +6,7 @@
 //! word of a later version can still be read and reported; methods turn them into enums.
 
 mod authentication;
+mod cloud_event_source;
 mod common;
 mod names;
 mod scaled_job;
@@ -19,6 +20,10 @@ pub use authentication::{
     AuthenticationEnvironment, AuthenticationTargetRef, BoundServiceAccountToken,
     ClusterTriggerAuthentication, OAuth2, TriggerAuthentication, TriggerAuthenticationSpec,
     TriggerAuthenticationStatus,
+};
+pub use cloud_event_source::{
+    AzureEventGridTopic, CLOUD_EVENT_TYPES, CloudEventHttp, CloudEventSource, CloudEventSourceSpec,
+    CloudEventSourceStatus, ClusterCloudEventSource, Destination, EVENTING_GROUP, EventSubscription,
 };
 pub use common::{AuthenticationRef, Condition, ScaleTrigger, TriggerActivity, Unknown, condition};
 pub use names::*;
@@ -47,6 +52,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ScaledJob::crd(),
         TriggerAuthentication::crd(),
         ClusterTriggerAuthentication::crd(),
+        CloudEventSource::crd(),
+        ClusterCloudEventSource::crd(),
     ]
 }
 

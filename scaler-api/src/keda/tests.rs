@@ -268,7 +268,7 @@ fn schema(crd: &CustomResourceDefinition) -> Value {
 
 #[test]
 fn definitions_have_the_names_and_columns_that_users_know() {
-    let [objects, jobs, authentications, cluster] = &crds()[..] else {
+    let [objects, jobs, authentications, cluster, ..] = &crds()[..] else {
         panic!("four definitions")
     };
     for (crd, name, scope, short_names, expected) in [
@@ -386,11 +386,31 @@ fn schemas_are_structural_and_default_what_kedas_own_default() {
         });
         let expected: &[&str] = match name.as_str() {
             "scaledobjects.keda.sh" => &["spec.fallback.behavior"],
-            "scaledjobs.keda.sh" => &[],
-            _ => &["spec.oauth2.type"],
+            name if name.ends_with("triggerauthentications.keda.sh") => &["spec.oauth2.type"],
+            _ => &[],
         };
         let expected: Vec<_> = expected.iter().map(|field| format!("{name}.{field}")).collect();
         assert_eq!(defaults, expected, "{name}");
+    }
+}
+
+/// keda.md §1.4.
+#[test]
+fn cloud_event_sources_exist_in_both_scopes_and_know_the_types_of_events() {
+    let event_type = |crd: &CustomResourceDefinition, list: &str| {
+        let subscription = &schema(crd)["properties"]["spec"]["properties"]["eventSubscription"];
+        subscription["properties"][list]["items"]["enum"].clone()
+    };
+    for (index, name, scope) in [
+        (4, "cloudeventsources.eventing.keda.sh", "Namespaced"),
+        (5, "clustercloudeventsources.eventing.keda.sh", "Cluster"),
+    ] {
+        let crd = &crds()[index];
+        assert_eq!(crd.metadata.name.as_deref(), Some(name));
+        assert_eq!(crd.spec.scope, scope);
+        for list in ["includedEventTypes", "excludedEventTypes"] {
+            assert_eq!(event_type(crd, list), json!(CLOUD_EVENT_TYPES), "{name} {list}");
+        }
     }
 }
 

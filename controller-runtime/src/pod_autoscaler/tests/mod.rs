@@ -1,6 +1,7 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
 mod failures;
+mod internals;
 mod modifiers;
 mod objects;
 mod replicas;
@@ -49,12 +50,17 @@ impl World {
             clock: Arc::clone(&clock),
             seed: 1,
         });
+        tokio::spawn(server.clone().collect_garbage());
+        Self::on(server, clock)
+    }
+
+    /// On a cluster that is there, still without the KEDA half.
+    fn on(server: ApiServer, clock: SharedClock) -> Self {
         for definition in keda::crds() {
             server
                 .apply_manifest(serde_json::to_value(definition).unwrap())
                 .unwrap();
         }
-        tokio::spawn(server.clone().collect_garbage());
         let script = Script::new();
         let (runtime, _events) = Runtime::new(server.client("default"), Arc::clone(&clock), "test");
         let decisions = runtime.decisions.clone();

@@ -3,9 +3,11 @@
 mod adapter;
 mod adapter_load;
 mod adapter_server;
+mod autoscaler;
 mod cluster;
 mod latency;
 mod process;
+mod scaled_objects;
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +25,8 @@ enum Benchmark {
     Adapter(adapter::Options),
     /// From an event to replicas and back, over `autoscaler run` on a real control plane.
     Latency(latency::Options),
+    /// 1,000 and 10,000 ScaledObjects, over `autoscaler run` on a real control plane.
+    ScaledObjects(scaled_objects::Options),
     /// The process that `adapter` measures.
     #[command(hide = true)]
     AdapterServer(adapter_server::Options),
@@ -42,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Benchmark::Adapter(options) => adapter::run(options).await,
         Benchmark::Latency(options) => latency::run(options).await,
+        Benchmark::ScaledObjects(options) => scaled_objects::run(options).await,
         Benchmark::AdapterServer(options) => adapter_server::run(options).await,
         Benchmark::AdapterLoad(options) => adapter_load::run(options).await,
     }

@@ -34,11 +34,21 @@ impl Process {
 
     /// The most memory that it has ever held, in MB.
     pub(crate) fn peak_megabytes(&self) -> anyhow::Result<f64> {
+        self.megabytes("VmHWM")
+    }
+
+    /// The memory that it holds, in MB.
+    pub(crate) fn resident_megabytes(&self) -> anyhow::Result<f64> {
+        self.megabytes("VmRSS")
+    }
+
+    fn megabytes(&self, field: &str) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line
-            .and_then(|line| line.split_whitespace().next())
-            .context("no VmHWM in /proc/<pid>/status")?;
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let kilobytes = lines
+            .find_map(|(name, value)| (name == field).then_some(value))
+            .and_then(|value| value.split_whitespace().next())
+            .with_context(|| format!("no {field} in /proc/<pid>/status"))?;
         Ok(kilobytes.parse::<f64>()? * 1024.0 / 1e6)
     }
 }

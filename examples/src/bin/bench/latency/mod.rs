@@ -21,8 +21,9 @@ use self::{
     followed::Followed,
     report::{Cost, Report},
     rounds::Rounds,
-    workload::{Autoscaler, HPA_SYNC_PERIOD, Source},
+    workload::{HPA_SYNC_PERIOD, Source},
 };
+use crate::autoscaler::{self, Autoscaler};
 
 /// How many rounds, and of which program.
 #[derive(Debug, clap::Args)]
@@ -46,10 +47,7 @@ pub(crate) struct Options {
 
 /// Measures and prints.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let program = match &options.autoscaler {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.with_file_name("autoscaler"),
-    };
+    let program = autoscaler::program(options.autoscaler.as_deref())?;
     let plane = ControlPlane::start(ControlPlaneOptions {
         bin_dir: options.bin_dir.clone(),
         hpa_sync_period: HPA_SYNC_PERIOD,
