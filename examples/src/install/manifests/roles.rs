@@ -88,7 +88,11 @@ fn scale(cx: &Context<'_>) -> Vec<Value> {
 /// What the pod half asks for that stands in no namespace.
 pub(super) fn pods_in_the_cluster(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
-        rule(KEDA, &["clustertriggerauthentications"], &["list", "watch", "patch"]),
+        rule(
+            KEDA,
+            &["clustertriggerauthentications"],
+            &["list", "watch", "patch"],
+        ),
         rule(KEDA, &["clustertriggerauthentications/status"], &["patch"]),
     ];
     if cx.values.certificates.source != CertificateSource::CertManager {
