@@ -43,7 +43,7 @@ const RETRY: Backoff = Backoff {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Question {
     /// A store of secrets.
-    Store(SecretRequest),
+    Store(Box<SecretRequest>),
     /// A token of a ServiceAccount.
     Token { namespace: String, name: String },
     /// A file of the process.

@@ -277,7 +277,7 @@ impl Resolver {
             };
             credentials.extend(Kept::token_in(&found).map(|token| (SERVICE_ACCOUNT_TOKEN, token)));
         }
-        let request = SecretRequest { block, credentials };
+        let request = Box::new(SecretRequest { block, credentials });
         if let Some(found) = self.fetch(field, Question::Store(request), resolution).await? {
             resolution.take_stored(field, &found);
         }

@@ -1,6 +1,7 @@
 //! Stores of secrets against real servers, which `cargo xtask test` puts into the user's cache directory.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+#![allow(clippy::needless_pass_by_value, reason = "blocks are made in place")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 mod aws;
