@@ -1,7 +1,7 @@
 //! A Vault server, built from Vault's Go module into the user's cache directory.
 //!
 //! Vault's own program carries every plugin and storage there is. This one is its core with what the tests use (KV, PKI,
-//! login by Kubernetes), everything in memory, which builds in a fraction of the time. The version is one of the last under
+//! login by Kubernetes), everything in memory, which builds in a fraction of the time. The version is one under
 //! the MPL.
 
 use std::{fs, path::PathBuf, process::Command};
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use crate::{run, tools};
 
-const VERSION: &str = "1.14.1";
+const VERSION: &str = "1.13.1";
 const MODULE: &str = include_str!("vault/go.mod.txt");
 const PROGRAM: &str = include_str!("vault/main.go.txt");
 

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{ask, server::Server, shown};
 
-const PROGRAM: &str = "vault/1.14.1/vault";
+const PROGRAM: &str = "vault/1.13.1/vault";
 
 async fn start() -> Option<Server> {
     let arguments = |port: u16| {
@@ -244,16 +244,20 @@ async fn token_review(known: &'static str) -> (String, Arc<Mutex<u32>>) {
 
 #[tokio::test]
 async fn a_service_account_logs_in_once_and_again_when_its_token_is_gone() {
-    // {"alg":"HS256"} and {"sub":"system:serviceaccount:shop:reader"}, which Vault reads before it asks.
-    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.\
+    // {"alg":"RS256"} and {"sub":"system:serviceaccount:shop:reader"}, which Vault reads before it asks.
+    const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.\
         eyJpc3MiOiJrdWJlcm5ldGVzL3NlcnZpY2VhY2NvdW50IiwibmFtZXNwYWNlIjoic2hvcCIsInN1YiI6InN5c3RlbTpzZXJ2aWNlYWNjb3VudDpzaG9wOnJlYWRlciIsImt1YmVybmV0ZXMuaW8vc2VydmljZWFjY291bnQvbmFtZXNwYWNlIjoic2hvcCIsImt1YmVybmV0ZXMuaW8vc2VydmljZWFjY291bnQvc2VydmljZS1hY2NvdW50Lm5hbWUiOiJyZWFkZXIiLCJrdWJlcm5ldGVzLmlvL3NlcnZpY2VhY2NvdW50L3NlcnZpY2UtYWNjb3VudC51aWQiOiJ1In0.\
         c2lnbmF0dXJl";
     let Some(server) = start().await else { return };
     let (kubernetes, asked) = token_review(JWT).await;
+    // Any authority: this API server is asked without TLS.
+    call(&server, "POST", "sys/mounts/pki", json!({"type": "pki"})).await;
+    let root = json!({"common_name": "test", "ttl": "24h"});
+    let root = call(&server, "POST", "pki/root/generate/internal", root).await;
     call(&server, "POST", "sys/auth/k8s", json!({"type": "kubernetes"})).await;
     let config = json!({
         "kubernetes_host": kubernetes, "token_reviewer_jwt": JWT, "disable_local_ca_jwt": true,
-        "kubernetes_ca_cert": "", "disable_iss_validation": true,
+        "kubernetes_ca_cert": root["data"]["certificate"], "disable_iss_validation": true,
     });
     call(&server, "POST", "auth/k8s/config", config).await;
     let policy = json!({"policy": "path \"secret/*\" { capabilities = [\"read\"] }"});
