@@ -406,8 +406,8 @@ const HALVES: &[Setting] = &[
         aliases: &[keda_flag("filepath-auth-root-path")],
     },
     Setting {
-        path: "pods.serviceAccountTokenLifetime",
-        flag: "service-account-token-lifetime",
+        path: "pods.boundTokenLifetime",
+        flag: "bound-token-lifetime",
         kind: Kind::Duration,
         default: "1h",
         doc: "The lifetime of tokens of ServiceAccounts, between one hour and six.",

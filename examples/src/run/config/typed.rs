@@ -202,7 +202,7 @@ pub(super) fn settle(
             cluster_object_namespace: read.text("pods.clusterObjectNamespace").unwrap_or_default(),
             restrict_secret_access: read.switch("pods.restrictSecretAccess"),
             file_root: read.text("pods.authenticationFiles").map(PathBuf::from),
-            token_lifetime: read.duration("pods.serviceAccountTokenLifetime"),
+            token_lifetime: read.duration("pods.boundTokenLifetime"),
             ..trigger_auth::Settings::default()
         },
         batch_idle: read.duration("nodes.batchIdleDuration"),
