@@ -375,7 +375,7 @@ where
 }
 
 /// An object without what no controller reads: who has written which field is often longer than the object itself.
-fn trimmed<K: Resource>(mut object: K) -> K {
+pub(crate) fn trimmed<K: Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object
 }

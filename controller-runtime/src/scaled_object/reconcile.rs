@@ -23,7 +23,7 @@ use crate::{
     admission::{Finding, Findings, Severity},
     events::EventType,
     pod_autoscaler::metrics::Kind,
-    store::ObjectKey,
+    store::{ObjectKey, trimmed},
 };
 
 /// How often the API server may fail to answer before that is said.
@@ -123,7 +123,7 @@ impl Core {
             .api(key)
             .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        Ok(Arc::new(patched))
+        Ok(Arc::new(trimmed(patched)))
     }
 
     fn note_target(&self, turn: &mut Turn, target: &Target, scale: &Scale) {

@@ -109,11 +109,12 @@ impl Report {
             longest.as_secs_f64(),
         );
         println!(
-            "  per minute     {:.2} s of processor time; {:.0} reads, {:.0} writes, {:.0} of the lease",
+            "  per minute     {:.2} s of processor time; {:.0} reads, {:.0} writes, {:.0} of the lease, {:.0} reviews for the adapter's callers",
             self.rest.per_minute(self.rest.processor.as_secs_f64()),
             self.rest.per_minute(requests.reads as f64),
             self.rest.per_minute(requests.writes as f64),
             self.rest.per_minute(requests.leases as f64),
+            self.rest.per_minute(requests.reviews as f64),
         );
         println!(
             "  memory         {:.0} MB at most, {:.0} MB at the end, of which {:.0} MB are the program itself",

@@ -20,6 +20,7 @@ pub(super) const EVERYBODY: &[&str] = &[""];
 const READS: &str = "autoscaler-reads";
 const WRITES: &str = "autoscaler-writes";
 const LEASES: &str = "autoscaler-leases";
+const REVIEWS: &str = "autoscaler-reviews";
 const METRIC: &str = "apiserver_flowcontrol_dispatched_requests_total{";
 /// How long the API server must have been asked nothing.
 const QUIET: Duration = Duration::from_secs(6);
@@ -35,6 +36,8 @@ pub(super) struct Counts {
     pub(super) writes: u64,
     /// Of its lease, both.
     pub(super) leases: u64,
+    /// Whether somebody else who asks the metrics adapter may do so; nothing is stored.
+    pub(super) reviews: u64,
 }
 
 impl Sub for Counts {
@@ -45,6 +48,7 @@ impl Sub for Counts {
             reads: self.reads.saturating_sub(earlier.reads),
             writes: self.writes.saturating_sub(earlier.writes),
             leases: self.leases.saturating_sub(earlier.leases),
+            reviews: self.reviews.saturating_sub(earlier.reviews),
         }
     }
 }
@@ -52,7 +56,9 @@ impl Sub for Counts {
 /// Makes the FlowSchemas. The process has the priority of a service account.
 pub(super) async fn define(client: &Client) -> anyhow::Result<()> {
     let any = json!(["*"]);
+    let reviewers = json!(["authentication.k8s.io", "authorization.k8s.io"]);
     let schemas = [
+        schema(REVIEWS, 99, &any, &reviewers),
         schema(LEASES, 100, &any, &json!(["coordination.k8s.io"])),
         schema(READS, 101, &json!(["get", "list", "watch"]), &any),
         schema(WRITES, 102, &any, &any),
@@ -101,6 +107,7 @@ impl Counter {
             reads: sum(&page, READS),
             writes: sum(&page, WRITES),
             leases: sum(&page, LEASES),
+            reviews: sum(&page, REVIEWS),
         })
     }
 
