@@ -35,6 +35,7 @@ use super::{
     state::{Entries, Entry, Turn},
     status,
     target::{SlimDeployment, SlimStatefulSet, Targets},
+    watched_scales::WatchedScales,
 };
 use crate::{
     events::{EventType, Recorder},
@@ -152,6 +153,7 @@ impl Controller {
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
+            scales: WatchedScales::default(),
             leadership: runtime.leadership.clone(),
             clock: Arc::clone(&runtime.clock),
             listener,
@@ -190,7 +192,13 @@ impl Controller {
         registered.add("cluster_trigger_authentication", &cluster_authentications, |_| {
             &[]
         });
-        let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets);
+        let scales = signals.scales.clone();
+        let targets = Targets::new(
+            runtime.client.clone(),
+            deployments,
+            stateful_sets,
+            scales.clone(),
+        );
         let resolver = Resolver::new(
             runtime.client.clone(),
             authentications,
@@ -202,7 +210,9 @@ impl Controller {
             resolver,
             targets,
         };
-        let (watches, synced) = watches.into_futures();
+        let (mut watches, synced) = watches.into_futures();
+        let (client, namespaces) = (runtime.client.clone(), config.namespaces.clone());
+        watches.push(Box::pin(scales.run(client, namespaces, signals)));
         let core = Core {
             runtime,
             config,
