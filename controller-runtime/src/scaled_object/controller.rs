@@ -193,12 +193,7 @@ impl Controller {
             &[]
         });
         let scales = signals.scales.clone();
-        let targets = Targets::new(
-            runtime.client.clone(),
-            deployments,
-            stateful_sets,
-            scales.clone(),
-        );
+        let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets, scales.clone());
         let resolver = Resolver::new(
             runtime.client.clone(),
             authentications,

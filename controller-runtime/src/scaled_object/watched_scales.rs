@@ -320,7 +320,13 @@ impl WatchedScales {
     }
 
     /// Watches one kind in one namespace, or in all.
-    async fn follow(self, name: KindName, scope: String, api: Api<PartialObjectMeta<DynamicObject>>, signals: Signals) {
+    async fn follow(
+        self,
+        name: KindName,
+        scope: String,
+        api: Api<PartialObjectMeta<DynamicObject>>,
+        signals: Signals,
+    ) {
         let (mut failures, mut said) = (0, String::new());
         loop {
             let begun = Instant::now();

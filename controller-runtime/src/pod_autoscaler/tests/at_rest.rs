@@ -146,7 +146,10 @@ fn count(asked: &[String], what: &str) -> usize {
 async fn nothing_is_asked_while_nothing_changes_whatever_the_kind_of_the_target() {
     let stage = Stage::new(false);
     stage.world.pass(60).await;
-    assert_eq!(stage.world.condition("rollout", "Ready"), "True ScaledObjectReady");
+    assert_eq!(
+        stage.world.condition("rollout", "Ready"),
+        "True ScaledObjectReady"
+    );
     let samples = stage.world.script.samples("orders");
     stage.asked();
     stage.world.pass(600).await;
@@ -170,7 +173,10 @@ async fn a_replica_count_that_somebody_else_changes_is_seen() {
     assert_eq!(after, [0, 0], "there is no work");
     stage.world.pass(30).await;
     let asked = stage.asked_besides_watches();
-    let reads = count(&asked, "GET /apis/apps/v1/namespaces/default/replicasets/set/scale");
+    let reads = count(
+        &asked,
+        "GET /apis/apps/v1/namespaces/default/replicasets/set/scale",
+    );
     assert!((2..=4).contains(&reads), "once for each change: {asked:#?}");
 }
 
@@ -180,7 +186,10 @@ async fn a_target_that_goes_or_comes_wakes_its_object() {
     let seldom = json!({"spec": {"pollingInterval": 3600}});
     stage
         .world
-        .patch("/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/so", &seldom)
+        .patch(
+            "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/so",
+            &seldom,
+        )
         .await;
     stage.world.pass(60).await;
     assert_eq!(stage.world.condition("so", "Ready"), "True ScaledObjectReady");
@@ -246,15 +255,16 @@ async fn a_kind_that_nobody_may_watch_is_read_at_every_poll() {
     let attempts = count(&asked, "/rollouts?");
     assert!((1..=5).contains(&attempts), "{attempts} attempts to watch");
     assert_eq!(count(&asked, "replicasets/set/scale"), 0);
-    stage
-        .world
-        .patch(CANARY, &json!({"spec": {"replicas": 2}}))
-        .await;
+    stage.world.patch(CANARY, &json!({"spec": {"replicas": 2}})).await;
     stage.world.pass(20).await;
     assert_eq!(stage.replicas("argoproj.io", "rollouts", "canary"), 0);
     stage.line.forbids.store(false, Ordering::Relaxed);
     stage.world.pass(700).await;
     stage.asked();
     stage.world.pass(600).await;
-    assert_eq!(stage.asked_besides_watches(), Vec::<String>::new(), "by now it may");
+    assert_eq!(
+        stage.asked_besides_watches(),
+        Vec::<String>::new(),
+        "by now it may"
+    );
 }

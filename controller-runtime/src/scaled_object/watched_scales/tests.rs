@@ -145,7 +145,11 @@ fn nothing_holds_while_the_watch_is_broken() {
     world.read("a", &scale("a", "u", "9", 7));
     assert_eq!(world.known(), [None, None]);
     let listed = [metadata("a", "u", "9", 2)];
-    assert_eq!(world.list(&listed), news("b", true, true), "it is not in the list");
+    assert_eq!(
+        world.list(&listed),
+        news("b", true, true),
+        "it is not in the list"
+    );
     assert_eq!(world.known(), [Some(7), None]);
 }
 
