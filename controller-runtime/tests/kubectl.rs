@@ -398,7 +398,7 @@ fn kubectl_applies_what_is_in_an_old_form() {
             said.contains("Warning: keda.k8s.io/v1alpha1 ScaledObject is an old form"),
             "{said}"
         );
-        assert!(said.contains("scaledobject.keda.k8s.io/web created"), "{said}");
+        assert!(said.contains("scaledobject.keda.sh/web created"), "{said}");
         kubectl.run("apply -f -", &object("5"));
         let shown = kubectl.run(
             "get scaledobjects web -o jsonpath={.apiVersion},{.spec.maxReplicaCount}",

@@ -70,10 +70,7 @@ fn scale(cx: &Context<'_>) -> Vec<Value> {
     let rbac = &cx.values.rbac;
     let verbs = &["get", "update"];
     let mut rules = if rbac.scale_any_kind {
-        vec![
-            rule("*", &["*/scale"], verbs),
-            rule(APPS, &["replicasets"], READ),
-        ]
+        vec![rule("*", &["*/scale"], verbs), rule(APPS, &["replicasets"], READ)]
     } else {
         vec![rule(APPS, &["deployments/scale", "statefulsets/scale"], verbs)]
     };
