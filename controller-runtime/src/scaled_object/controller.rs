@@ -160,20 +160,7 @@ impl Controller {
             users: Users::default(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watches.namespaced_reporting(
-            {
-                let signals = signals.clone();
-                move |change| signals.object(change)
-            },
-            {
-                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
-                move |unreadable| {
-                    if leadership.leads() {
-                        announce(&recorder, unreadable);
-                    }
-                }
-            },
-        );
+        let objects = watch_objects(&mut watches, &runtime, &signals);
         let hpas = watches.namespaced({
             let signals = signals.clone();
             move |change| signals.autoscaler(change)
@@ -545,6 +532,20 @@ fn watch_references(
     running.extend(more);
     synced.extend(more_synced);
     running.into_iter().zip(synced).collect()
+}
+
+/// Watches the objects; of those that cannot be read the leader says so.
+fn watch_objects(watches: &mut Watches<'_>, runtime: &Runtime, signals: &Signals) -> Watched<ScaledObject> {
+    let (signals, recorder) = (signals.clone(), runtime.recorder.clone());
+    let leadership = runtime.leadership.clone();
+    watches.namespaced_reporting(
+        move |change| signals.object(change),
+        move |unreadable| {
+            if leadership.leads() {
+                announce(&recorder, unreadable);
+            }
+        },
+    )
 }
 
 /// Says on the object that it cannot be read.
