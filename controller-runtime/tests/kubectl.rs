@@ -382,3 +382,49 @@ fn kubectl_watches_as_virtual_time_passes() {
         assert_has(&seen, &["NAME", "lonely", "Pending", "later"]);
     });
 }
+
+#[test]
+fn kubectl_applies_what_is_in_an_old_form() {
+    let install = |server: &ApiServer| {
+        for definition in scaler_api::keda::crds() {
+            let definition = serde_json::to_value(definition).expect("a definition is JSON");
+            server.apply_manifest(definition).expect("it is valid");
+        }
+    };
+    with_cluster(install, |kubectl| {
+        let object = |most: &str| OLD_SCALED_OBJECT.replace("MOST", most);
+        let said = kubectl.run("apply -f -", &object("4"));
+        assert!(
+            said.contains("Warning: keda.k8s.io/v1alpha1 ScaledObject is an old form"),
+            "{said}"
+        );
+        assert!(said.contains("scaledobject.keda.sh/web created"), "{said}");
+        kubectl.run("apply -f -", &object("5"));
+        let shown = kubectl.run(
+            "get scaledobjects web -o jsonpath={.apiVersion},{.spec.maxReplicaCount}",
+            "",
+        );
+        assert_eq!(shown, "keda.sh/v1alpha1,5");
+        let said = kubectl.run("apply --server-side --force-conflicts -f -", &object("6"));
+        assert!(said.contains("serverside-applied"), "{said}");
+        let said = kubectl.run("create -f -", &object("7"));
+        assert!(said.contains("already exists"), "{said}");
+        let shown = kubectl.run(
+            "get scaledobjects.keda.sh web -o jsonpath={.spec.maxReplicaCount}",
+            "",
+        );
+        assert_eq!(shown, "6");
+    });
+}
+
+const OLD_SCALED_OBJECT: &str = "
+apiVersion: keda.k8s.io/v1alpha1
+kind: ScaledObject
+metadata: {name: web}
+spec:
+  scaleTargetRef: {deploymentName: web}
+  maxReplicaCount: MOST
+  triggers:
+  - type: cron
+    metadata: {timezone: UTC, start: 0 6 * * *, end: 0 20 * * *, desiredReplicas: '2'}
+";

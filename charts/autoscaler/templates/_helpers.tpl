@@ -100,6 +100,9 @@ annotations:
 - apiGroups: ["*"]
   resources: ["*/scale"]
   verbs: [get, update]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
 {{- else }}
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
@@ -108,7 +111,7 @@ annotations:
 {{- range .Values.rbac.scaleTargets }}
 - apiGroups: [{{ .group | quote }}]
   resources: {{ toJson .resources }}
-  verbs: [get]
+  verbs: [get, list, watch]
 {{- if not $.Values.rbac.scaleAnyKind }}
 - apiGroups: [{{ .group | quote }}]
   resources:

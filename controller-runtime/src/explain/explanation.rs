@@ -163,7 +163,8 @@ pub struct Trigger {
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
-    /// How many samples failed in a row; counted up to one above the fallback's threshold.
+    /// How many samples failed in a row; of a ScaledObject counted up to one above the fallback's threshold, of a ScaledJob
+    /// since this process leads.
     pub failures: i32,
     /// When the last sample was taken.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,10 +12,18 @@ use crate::scaled_object::hpa::Autoscaler;
 pub(crate) struct Kept {
     /// The last check.
     pub(crate) check: Option<Box<Check>>,
-    /// Since when triggers fail, by their place.
-    pub(super) failing_since: BTreeMap<usize, Timestamp>,
+    /// Triggers that fail, by their place.
+    pub(super) failing: BTreeMap<usize, Failing>,
     /// What was watched of the HPA.
     pub(super) autoscaler: Option<Box<Observed>>,
+}
+
+/// A trigger that fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failing {
+    pub(super) since: Timestamp,
+    /// How many samples did, in a row.
+    pub(super) samples: i32,
 }
 
 impl Kept {
@@ -30,9 +38,13 @@ impl Kept {
     /// Notes whether a trigger works.
     pub(crate) fn note(&mut self, trigger: usize, works: bool, at: Timestamp) {
         if works {
-            self.failing_since.remove(&trigger);
+            self.failing.remove(&trigger);
         } else {
-            self.failing_since.entry(trigger).or_insert(at);
+            let failing = self.failing.entry(trigger).or_insert(Failing {
+                since: at,
+                samples: 0,
+            });
+            failing.samples = failing.samples.saturating_add(1);
         }
     }
 

@@ -187,7 +187,7 @@ fn trigger(facts: &Facts<'_>, index: usize, spec: &ScaleTrigger, replicas: Optio
         name: spec.name.clone(),
         activation: activation(&spec.metadata),
         cached: spec.use_cached_metrics(),
-        failing_since: facts.kept.failing_since.get(&index).copied(),
+        failing_since: facts.kept.failing.get(&index).map(|failing| failing.since),
         ..Trigger::default()
     };
     match planned {

@@ -36,7 +36,12 @@ pub fn text(explained: &Explanation) -> String {
     });
     page.section("Triggers", |page| {
         for trigger in &explained.triggers {
-            self::trigger(page, trigger, explained.fallback.as_ref());
+            self::trigger(
+                page,
+                trigger,
+                explained.fallback.as_ref(),
+                explained.kind == "ScaledJob",
+            );
         }
         if let Some(formula) = &explained.formula {
             self::formula(page, formula);
@@ -260,7 +265,7 @@ fn per(target_type: &str) -> &'static str {
     }
 }
 
-fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>) {
+fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>, makes_jobs: bool) {
     let name = trigger
         .name
         .as_ref()
@@ -293,7 +298,10 @@ fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>) {
             .map_or_else(String::new, |since| format!(" since {}", page.ago(since)));
         page.line(&format!("   failing{since}: {error}"));
         let borne = fallback.map_or_else(
-            || "there is no fallback".to_owned(),
+            || match makes_jobs {
+                true => "it counts as no work".to_owned(),
+                false => "there is no fallback".to_owned(),
+            },
             |fallback| match trigger.failures > fallback.failure_threshold {
                 true => format!(
                     "more than the {} that the fallback bears",
@@ -304,7 +312,7 @@ fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>) {
         );
         let failures = match (trigger.failures, fallback) {
             // Not counted any further.
-            (failures, None) => format!("at least {failures}"),
+            (failures, None) if !makes_jobs => format!("at least {failures}"),
             (failures, Some(fallback)) if failures > fallback.failure_threshold => {
                 format!("at least {failures}")
             }
@@ -314,6 +322,7 @@ fn trigger(page: &mut Page, trigger: &Trigger, fallback: Option<&Fallback>) {
     }
     if let Some(at) = trigger.sampled_at {
         let how = match trigger.cached {
+            _ if makes_jobs => "every check takes a fresh one",
             true => "the HPA gets the last poll's sample (useCachedMetrics)",
             false => "the HPA gets a fresh one when it asks",
         };

@@ -9,6 +9,8 @@ use scaler_api::{
     keda::{Condition, ScaledJob},
 };
 
+use tokio::time::Instant;
+
 use super::{
     combine::Demand,
     controller::Core,
@@ -51,12 +53,13 @@ impl Core {
             calculation: plan.calculation,
             triggers: &triggers,
         };
-        let decision = decision::decide(&seen);
+        let mut decision = decision::decide(&seen);
         let mut made_now = None;
         if let Ok(counts) = &seen.counts
             && let Some(wanted) = usize::try_from(decision.create).ok().filter(|wanted| *wanted > 0)
+            && turn.refusals.allow(Instant::now())
         {
-            let made = self.make(key, plan, wanted).await;
+            let made = self.make(key, plan, wanted, turn).await;
             made_now = Some(made);
             if made > 0 {
                 let made = i64::try_from(made).unwrap_or(i64::MAX);
@@ -69,6 +72,11 @@ impl Core {
             }
         }
         self.note(key, &plan.object, &triggers, &decision, turn);
+        if decision.create > 0
+            && let Some(refused) = turn.refusals.standing(Instant::now())
+        {
+            decision.reason = format!("{}; {refused}", decision.reason);
+        }
         let running = seen.counts.as_ref().ok().map(|counts| counts.running);
         if running.is_some() {
             self.clean_up(key, plan).await;

@@ -15,6 +15,7 @@ pub mod decision;
 pub mod jobs;
 mod ledger;
 mod reconcile;
+mod refusals;
 mod state;
 pub mod strategy;
 pub mod template;

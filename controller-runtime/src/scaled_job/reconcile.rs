@@ -15,6 +15,7 @@ use super::{
     combine::Bounds,
     controller::Core,
     decision,
+    refusals::Refusals,
     state::{Plan, Turn},
     strategy::Strategy,
 };
@@ -27,7 +28,7 @@ use crate::{
         controller::RETRY,
         plan::Subject,
         prepare::Refusal,
-        reconcile::PATIENCE,
+        reconcile::{PATIENCE, PAUSED},
         state::Fingerprint,
         status::{self, put_condition},
     },
@@ -178,6 +179,11 @@ impl Core {
         if restart || turn.plan.is_none() {
             turn.next_check = Some(Instant::now());
         }
+        if restart {
+            // Other Jobs may be accepted.
+            turn.refusals = Refusals::default();
+        }
+        self.tell_problem(key, None);
         let object = &*plan.object;
         if !was_ready || (restart && turn.started) {
             for trigger in &plan.triggers {
@@ -205,6 +211,7 @@ impl Core {
 
     fn refuse(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn, refusal: &Refusal) {
         let problem = refusal.to_string();
+        self.tell_problem(key, Some(&problem));
         turn.rest();
         self.runtime.pods.stop(Kind::ScaledJob, key);
         self.runtime.pods.failed(Kind::ScaledJob, key);
@@ -226,6 +233,7 @@ impl Core {
 
     /// Checks nothing and makes nothing; what runs, runs on.
     fn pause(&self, key: &ObjectKey, object: &ScaledJob, turn: &mut Turn) {
+        self.tell_problem(key, Some(PAUSED));
         self.announce_stop(object, turn);
         turn.rest();
         self.runtime.pods.stop(Kind::ScaledJob, key);

@@ -17,6 +17,7 @@ use super::{
     cleanup::{History, Rollout},
     combine::Bounds,
     decision::Trigger,
+    refusals::Refusals,
     strategy::Strategy,
 };
 use crate::{
@@ -73,13 +74,26 @@ pub(super) struct Entry {
 }
 
 /// What is kept for whoever asks why.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Told {
     pub(super) kept: Kept,
+    /// Why it does not run; none once it was looked at and found to run.
+    pub(super) problem: Option<String>,
     /// How it ran at the last check.
     pub(super) plan: Option<Arc<Plan>>,
     /// How its triggers stood then.
     pub(super) triggers: Vec<Trigger>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            kept: Kept::default(),
+            problem: Some("it was not looked at yet".to_owned()),
+            plan: None,
+            triggers: Vec::new(),
+        }
+    }
 }
 
 /// What a turn remembers for the next one.
@@ -103,6 +117,8 @@ pub(super) struct Turn {
     pub(super) failures: u32,
     /// What an event was last published about.
     pub(super) announced: String,
+    /// Of the Jobs that it was to make.
+    pub(super) refusals: Refusals,
     /// The triggers that failed at the last check.
     pub(super) failing: BTreeSet<usize>,
     /// The triggers whose sources push, of which it was said that nobody listens.
@@ -150,6 +166,7 @@ impl Turn {
     pub(super) fn rest(&mut self) {
         self.plan = None;
         self.next_check = None;
+        self.refusals = Refusals::default();
         self.failing.clear();
         self.started = false;
     }

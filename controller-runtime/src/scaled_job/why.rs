@@ -59,6 +59,19 @@ impl Entry {
 }
 
 impl Core {
+    /// Keeps why an object does not run, or that it does.
+    pub(super) fn tell_problem(&self, key: &ObjectKey, problem: Option<&str>) {
+        let Some(entry) = self.entries.get(key) else {
+            return;
+        };
+        let mut told = entry.told();
+        told.problem = problem.map(str::to_owned);
+        if problem.is_some() {
+            told.plan = None;
+            told.triggers.clear();
+        }
+    }
+
     /// Why an object is scaled as it is; none if there is no such object.
     pub(super) fn explain(&self, key: &ObjectKey) -> Option<Explanation> {
         let object = self.objects.get(key)?;
@@ -66,11 +79,13 @@ impl Core {
         let unknown = Told::default();
         let told = entry.as_ref().map(|entry| entry.told());
         let told = told.as_deref().unwrap_or(&unknown);
+        // Others do not look at them.
+        let leads = self.runtime.leadership.leads();
         Some(explain(Facts {
             now: self.runtime.clock.now(),
             object: &object,
-            leads: Some(self.runtime.leadership.leads()),
-            problem: None,
+            leads: Some(leads),
+            problem: told.problem.as_deref().filter(|_| leads),
             kept: &told.kept,
             planned: told.plan.as_ref().map_or(&[], |plan| &plan.triggers),
             views: &told.triggers,

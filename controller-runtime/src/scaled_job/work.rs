@@ -13,7 +13,8 @@ use super::{
     cleanup::{self, Rollout},
     controller::Core,
     jobs::SlimJob,
-    state::Plan,
+    refusals::Refusals,
+    state::{Plan, Turn},
     template,
 };
 use crate::{events::EventType, store::ObjectKey};
@@ -27,7 +28,7 @@ impl Core {
     }
 
     /// Makes Jobs, first one, then twice as many each time, and none any more once one was refused; says how many.
-    pub(super) async fn make(&self, key: &ObjectKey, plan: &Plan, wanted: usize) -> usize {
+    pub(super) async fn make(&self, key: &ObjectKey, plan: &Plan, wanted: usize, turn: &mut Turn) -> usize {
         let (api, job) = (
             self.job_api(key),
             template::job(&plan.object, &self.config.keda_version),
@@ -56,11 +57,20 @@ impl Core {
         if made > 0 {
             let message = format!("Created {made} jobs");
             self.say(&plan.object, EventType::Normal, "KEDAJobsCreated", &message);
+            turn.refusals.forgive();
         }
-        if let Some(problem) = problems.first() {
+        if let Some(problem) = problems.first()
+            && turn
+                .refusals
+                .note(problem, &format!("{}-", key.name), tokio::time::Instant::now())
+        {
+            let problem = turn.refusals.problem();
             let message = format!("Failed to create job for ScaledJob {}: {problem}", key.name);
             self.say(&plan.object, EventType::Warning, "KEDAJobCreateFailed", &message);
-            tracing::warn!(object = %key, %problem, made, wanted, "not every Job was made");
+            tracing::warn!(object = %key, problem, made, wanted, "not every Job was made");
+        }
+        if problems.is_empty() {
+            turn.refusals = Refusals::default();
         }
         made
     }

@@ -35,6 +35,7 @@ use super::{
     state::{Entries, Entry, Turn},
     status,
     target::{SlimDeployment, SlimStatefulSet, Targets},
+    watched_scales::WatchedScales,
 };
 use crate::{
     events::{EventType, Recorder},
@@ -152,26 +153,14 @@ impl Controller {
         let signals = Signals {
             queue: queue.clone(),
             entries: entries.clone(),
+            scales: WatchedScales::default(),
             leadership: runtime.leadership.clone(),
             clock: Arc::clone(&runtime.clock),
             listener,
             users: Users::default(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watches.namespaced_reporting(
-            {
-                let signals = signals.clone();
-                move |change| signals.object(change)
-            },
-            {
-                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
-                move |unreadable| {
-                    if leadership.leads() {
-                        announce(&recorder, unreadable);
-                    }
-                }
-            },
-        );
+        let objects = watch_objects(&mut watches, &runtime, &signals);
         let hpas = watches.namespaced({
             let signals = signals.clone();
             move |change| signals.autoscaler(change)
@@ -190,7 +179,8 @@ impl Controller {
         registered.add("cluster_trigger_authentication", &cluster_authentications, |_| {
             &[]
         });
-        let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets);
+        let scales = signals.scales.clone();
+        let targets = Targets::new(runtime.client.clone(), deployments, stateful_sets, scales.clone());
         let resolver = Resolver::new(
             runtime.client.clone(),
             authentications,
@@ -211,6 +201,8 @@ impl Controller {
             synced.push(first_list);
         }
         watches.push(Box::pin(builder.resolver.clone().run(signals.everybody())));
+        let (client, namespaces) = (runtime.client.clone(), config.namespaces.clone());
+        watches.push(Box::pin(scales.run(client, namespaces, signals)));
         let core = Core {
             runtime,
             config,
@@ -540,6 +532,20 @@ fn watch_references(
     running.extend(more);
     synced.extend(more_synced);
     running.into_iter().zip(synced).collect()
+}
+
+/// Watches the objects; of those that cannot be read the leader says so.
+fn watch_objects(watches: &mut Watches<'_>, runtime: &Runtime, signals: &Signals) -> Watched<ScaledObject> {
+    let (signals, recorder) = (signals.clone(), runtime.recorder.clone());
+    let leadership = runtime.leadership.clone();
+    watches.namespaced_reporting(
+        move |change| signals.object(change),
+        move |unreadable| {
+            if leadership.leads() {
+                announce(&recorder, unreadable);
+            }
+        },
+    )
 }
 
 /// Says on the object that it cannot be read.

@@ -32,4 +32,5 @@ pub mod status;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
+mod watched_scales;
 pub(crate) mod why;

@@ -29,7 +29,7 @@ use crate::{
 /// How often the API server may fail to answer before that is said.
 pub(crate) const PATIENCE: u32 = 5;
 /// What readers of the metrics of a paused object are told.
-pub(super) const PAUSED: &str = "it is paused by an annotation";
+pub(crate) const PAUSED: &str = "it is paused by an annotation";
 
 impl Core {
     /// Makes the object run, or says why it does not.

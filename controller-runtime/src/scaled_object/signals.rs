@@ -9,6 +9,7 @@ use super::{
     hpa::Autoscaler,
     state::{Entries, Fingerprint},
     status,
+    watched_scales::WatchedScales,
 };
 use crate::{
     lease::Leadership,
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Signals {
     pub(super) queue: WorkQueue<ObjectKey>,
     pub(super) entries: Entries,
+    /// Of the targets whose kinds are watched on demand.
+    pub(super) scales: WatchedScales,
     pub(super) leadership: Leadership,
     pub(super) clock: SharedClock,
     /// Who else builds triggers.
@@ -42,6 +45,7 @@ impl Signals {
         match change {
             Change::Applied { object, previous } => {
                 self.entries.set_target(&key, object);
+                self.scales.refer(&key, Some(&object.spec.scale_target_ref));
                 // Of its status the leader is the only writer.
                 if !self.leadership.leads()
                     && let Some(entry) = self.entries.get(&key)
@@ -56,7 +60,10 @@ impl Signals {
                     self.queue.add(key);
                 }
             }
-            Change::Deleted(_) => self.queue.add(key),
+            Change::Deleted(_) => {
+                self.scales.refer(&key, None);
+                self.queue.add(key);
+            }
         }
     }
 
@@ -126,14 +133,19 @@ impl Signals {
                 }
                 _ => (true, true),
             };
-            if !is_other && !is_changed {
-                return;
-            }
-            for key in signals.entries.of_target(&ObjectKey::of(&**change.object())) {
-                let entry = signals.entries.get(&key);
-                if is_other || entry.is_some_and(|entry| entry.live(|live| live.uses_containers)) {
-                    signals.reconcile(key);
-                }
+            signals.wake_target(&ObjectKey::of(&**change.object()), is_other, is_changed);
+        }
+    }
+
+    /// A target is another one, or there is more or less of it, or it has changed.
+    pub(super) fn wake_target(&self, target: &ObjectKey, is_other: bool, is_changed: bool) {
+        if !is_other && !is_changed {
+            return;
+        }
+        for key in self.entries.of_target(target) {
+            let entry = self.entries.get(&key);
+            if is_other || entry.is_some_and(|entry| entry.live(|live| live.uses_containers)) {
+                self.reconcile(key);
             }
         }
     }

@@ -20,6 +20,7 @@ use scaler_api::keda::{GroupVersionKindResource, ScaleTargetRef};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::watched_scales::WatchedScales;
 use crate::{pod_autoscaler::watched::Watched, store::ObjectKey};
 
 /// A Deployment with nothing but its replicas.
@@ -129,7 +130,19 @@ pub struct Scale {
     object: DynamicObject,
 }
 
+impl From<DynamicObject> for Scale {
+    fn from(object: DynamicObject) -> Self {
+        Self { object }
+    }
+}
+
 impl Scale {
+    /// The name, uid and resourceVersion of what is scaled.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        &self.object.metadata
+    }
+
     /// The replicas that are asked for.
     #[must_use]
     pub fn replicas(&self) -> i32 {
@@ -154,6 +167,7 @@ pub struct Targets {
     client: Client,
     deployments: Watched<SlimDeployment>,
     stateful_sets: Watched<SlimStatefulSet>,
+    scales: WatchedScales,
     kinds: Arc<Mutex<KnownKinds>>,
 }
 
@@ -166,17 +180,20 @@ impl fmt::Debug for Targets {
 }
 
 impl Targets {
-    /// Targets behind `client`; the replicas of the common kinds come from stores.
+    /// Targets behind `client`; the replicas of the common kinds come from stores, those of others from `scales` while
+    /// they hold.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         deployments: Watched<SlimDeployment>,
         stateful_sets: Watched<SlimStatefulSet>,
+        scales: WatchedScales,
     ) -> Self {
         Self {
             client,
             deployments,
             stateful_sets,
+            scales,
             kinds: Arc::default(),
         }
     }
@@ -251,13 +268,19 @@ impl Targets {
     /// # Errors
     /// If it is gone, or the API server does not say.
     pub async fn scale(&self, target: &Target) -> Result<Scale, TargetError> {
+        let reading = self.scales.begin(target);
         let object = self.api(target).get_subresource("scale", &target.key.name).await;
-        object
-            .map(|object| Scale { object })
-            .map_err(|error| Self::error(target, error))
+        let scale = object
+            .map(Scale::from)
+            .map_err(|error| Self::error(target, error));
+        if let Some(reading) = reading {
+            self.scales.finish(target, &reading, scale.as_ref());
+        }
+        scale
     }
 
-    /// The replicas that a target asks for: of the common kinds as last watched, of others from the API server.
+    /// The replicas that a target asks for: of the common kinds as last watched, of others as last read, or from the
+    /// API server if they have changed since or are not watched.
     ///
     /// # Errors
     /// As [`scale`](Targets::scale).
@@ -266,7 +289,12 @@ impl Targets {
         let spec = match (target.resource.group.as_str(), target.resource.kind.as_str()) {
             ("apps", "Deployment") => self.deployments.get(&target.key).ok_or_else(missing)?.spec,
             ("apps", "StatefulSet") => self.stateful_sets.get(&target.key).ok_or_else(missing)?.spec,
-            _ => return Ok(self.scale(target).await?.replicas()),
+            _ => {
+                return match self.scales.replicas(target) {
+                    Some(replicas) => Ok(replicas),
+                    None => Ok(self.scale(target).await?.replicas()),
+                };
+            }
         };
         Ok(spec.replicas.unwrap_or(1))
     }

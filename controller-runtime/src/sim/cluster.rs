@@ -165,7 +165,8 @@ impl Cluster {
         }
     }
 
-    /// Applies manifests: namespaces and definitions first, then what others refer to, then the rest in its order.
+    /// Applies manifests: namespaces and definitions first, then what others refer to, then the rest in its order. Objects
+    /// in old forms of KEDA and Karpenter are taken as what they are today, as the API takes them.
     ///
     /// # Errors
     /// The first object that is refused, by kind and name, and why.
@@ -175,11 +176,20 @@ impl Cluster {
             flatten(manifest, &mut objects);
         }
         objects.sort_by_key(rank);
-        for object in objects {
-            let name = describe(&object);
-            self.api
-                .apply_manifest(object)
-                .map_err(|source| LoadError { object: name, source })?;
+        for object in &objects {
+            let name = describe(object);
+            let converted = self.api.convert(object, &objects);
+            let today = if converted.is_empty() {
+                vec![object.clone()]
+            } else {
+                converted.into_iter().map(|converted| converted.object).collect()
+            };
+            for object in today {
+                self.api.apply_manifest(object).map_err(|source| LoadError {
+                    object: name.clone(),
+                    source,
+                })?;
+            }
         }
         Ok(())
     }

@@ -35,8 +35,13 @@ const OWNERS: &str = "the admission plugin OwnerReferencesPermissionEnforcement 
 
 const SUBSCRIBED: &str = "nobody subscribes to events here";
 
+const NO_REPLICA_SET: &str = "no ReplicaSet is scaled here";
+
 /// Of the pod half.
 const SPARE_PODS: &[Spare] = &[
+    ("replicasets", "get", NO_REPLICA_SET),
+    ("replicasets", "list", NO_REPLICA_SET),
+    ("replicasets", "watch", NO_REPLICA_SET),
     (
         "horizontalpodautoscalers",
         "get",

@@ -12,9 +12,12 @@ use crate::{Converted, Fields, Note};
 /// The API group of then.
 pub const OLD_GROUP: &str = "keda.k8s.io";
 
+/// Keys, each with the environment variable that it meant where none was named.
+type Keys = &'static [(&'static str, Option<&'static str>)];
+
 /// Keys whose value was the name of an environment variable, by type, and the variable where none was named. Keys with a
 /// default are credentials and the like that today have to be named.
-const FROM_ENVIRONMENT: &[(&str, &[(&str, Option<&str>)])] = &[
+const FROM_ENVIRONMENT: &[(&str, Keys)] = &[
     ("azure-blob", &[("connection", Some("AzureWebJobsStorage"))]),
     ("azure-queue", &[("connection", Some("AzureWebJobsStorage"))]),
     ("azure-servicebus", &[("connection", None)]),
@@ -239,10 +242,10 @@ impl Metadata<'_> {
                 }
             }
             "kafka" => {
-                if self.metadata.contains_key("authMode") {
+                let had_mode = self.metadata.remove("authMode").is_some();
+                if had_mode {
                     let message =
                         "has no counterpart: its parts are the parameters sasl and tls of the authentication";
-                    self.metadata.remove("authMode");
                     self.note("authMode", message);
                 }
             }

@@ -1,5 +1,6 @@
 //! The KEDA half against the embedded API server, in virtual time, with a scripted source.
 
+mod at_rest;
 mod cloud_events;
 mod events;
 mod failures;

@@ -139,6 +139,9 @@ fn group(name: &str, versions: &[String]) -> Value {
 
 /// The verbs that a resource answers to.
 fn verbs(resource: &Resource) -> Vec<&'static str> {
+    if resource.traits.old {
+        return vec!["create", "patch"];
+    }
     if resource.store.is_none() {
         return vec!["create"];
     }
@@ -279,7 +282,7 @@ fn aggregated_group(registry: &Registry, group: &str, versions: &[String]) -> Va
 
 /// The type of answers; that of a built-in's own group goes without saying.
 fn response_kind(resource: &Resource, group: &str, version: &str, kind: &str) -> Value {
-    if resource.extension.is_none() && group == resource.group {
+    if resource.extension.is_none() && !resource.traits.old && group == resource.group {
         return json!({"group": "", "version": "", "kind": kind});
     }
     json!({"group": group, "version": version, "kind": kind})

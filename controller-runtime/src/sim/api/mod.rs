@@ -16,6 +16,7 @@ mod discovery;
 mod encode;
 mod field;
 mod managed;
+mod old;
 mod openapi;
 mod paging;
 mod patch;
@@ -184,6 +185,13 @@ impl ApiServer {
     /// The `Status` of the refusal, e.g. 422 with every invalid field.
     pub fn apply_manifest(&self, object: Value) -> Result<Arc<Value>, ApiError> {
         verbs::apply_manifest(&mut self.inner.lock(), object)
+    }
+
+    /// What an object in an old form of KEDA or Karpenter is today, given those beside it; empty for one that is not old,
+    /// or whose old kind has a definition of its own here.
+    #[must_use]
+    pub fn convert(&self, object: &Value, beside: &[Value]) -> Vec<scaler_api::Converted> {
+        old::convert(&self.inner.lock().registry, object, beside)
     }
 
     /// The objects of a resource as they are stored, without a request; `namespace` narrows it.

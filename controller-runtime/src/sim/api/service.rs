@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tower::Service;
 
 use super::{
-    ApiBody, ApiServer, Call, admission, aggregation, discovery, openapi, reply,
+    ApiBody, ApiServer, Call, admission, aggregation, discovery, old, openapi, reply,
     routes::{self, Form, Query, Target},
     state::State,
     status::ApiError,
@@ -60,6 +60,8 @@ pub(crate) enum Outcome {
     Proxy(aggregation::ProxyCall),
     /// It waits for what webhooks say.
     Admit(Box<admission::Pending>),
+    /// It is about an object in an old form.
+    Redirect(old::Redirected),
 }
 
 impl ApiServer {
@@ -85,6 +87,25 @@ impl ApiServer {
             Outcome::Done(response) => response,
             Outcome::Proxy(call) => aggregation::proxy(call).await,
             Outcome::Admit(pending) => self.admit(*pending).await,
+            Outcome::Redirect(redirected) => self.redirect(redirected).await,
+        }
+    }
+
+    /// Does the same for what the object is today, until something is refused.
+    async fn redirect(&self, redirected: old::Redirected) -> Response<ApiBody> {
+        let mut first = None;
+        for request in redirected.requests {
+            let response = Box::pin(self.answer(request)).await;
+            if !response.status().is_success() {
+                return reply::warn(response, &redirected.warnings);
+            }
+            first.get_or_insert(response);
+        }
+        match first {
+            Some(response) => reply::warn(response, &redirected.warnings),
+            None => reply::error(&ApiError::bad_request(
+                "the object is in no old form that is known",
+            )),
         }
     }
 
@@ -101,6 +122,9 @@ impl ApiServer {
             return Ok(Outcome::Proxy(call.with(parts, body)));
         }
         if let Some(target) = Target::parse(&segments) {
+            if let Some(redirected) = old::redirect(&state, &target, parts, &body)? {
+                return Ok(Outcome::Redirect(redirected));
+            }
             let Some(mut call) = resolve(&state, target)? else {
                 return missing(&state, &segments);
             };
@@ -152,7 +176,7 @@ fn missing(state: &State, segments: &[String]) -> Result<Outcome, ApiError> {
     };
     let builtin = |group: &str| {
         let mut resources = state.registry.in_group(group);
-        resources.any(|resource| resource.extension.is_none())
+        resources.any(|resource| resource.extension.is_none() && !resource.traits.old)
     };
     if group.is_some_and(builtin) {
         return Err(ApiError::unknown_resource());

@@ -296,3 +296,35 @@ async fn a_hundred_pods_that_come_and_go_take_few_writes() {
     let writes = world.cluster.api().resource_version();
     assert!(writes < 20 * 100 + 10 * 30, "{writes}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn old_forms_are_loaded_as_what_they_are_today() {
+    let world = World::new();
+    let mut objects: Vec<Value> = scaler_api::keda::crds()
+        .into_iter()
+        .chain(provisioner::karpenter::crds())
+        .map(|definition| serde_json::to_value(definition).unwrap())
+        .collect();
+    objects.extend([
+        json!({
+            "apiVersion": "karpenter.sh/v1alpha5", "kind": "Provisioner", "metadata": {"name": "default"},
+            "spec": {"providerRef": {"name": "default"}, "kubeletConfiguration": {"maxPods": 20}},
+        }),
+        json!({
+            "apiVersion": "karpenter.k8s.aws/v1alpha1", "kind": "AWSNodeTemplate", "metadata": {"name": "default"},
+            "spec": {
+                "subnetSelector": {"name": "a"}, "securityGroupSelector": {"name": "a"}, "instanceProfile": "node",
+            },
+        }),
+    ]);
+    world.cluster.load(objects).unwrap();
+    let spec =
+        |group: &str, plural: &str| world.cluster.api().objects(group, plural, None)[0]["spec"].clone();
+    let reference = &spec("karpenter.sh", "nodepools")["template"]["spec"]["nodeClassRef"];
+    assert_eq!(reference["kind"], "EC2NodeClass");
+    let kubelet = &spec("karpenter.k8s.aws", "ec2nodeclasses")["kubelet"];
+    assert_eq!(
+        kubelet["maxPods"], 20,
+        "what is given together is converted together"
+    );
+}

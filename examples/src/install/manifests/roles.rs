@@ -65,18 +65,19 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     rules
 }
 
-/// The scale of what may be scaled; other kinds than Deployments and StatefulSets are also read.
+/// The scale of what may be scaled; other kinds than Deployments and StatefulSets are also read and followed. Of those
+/// that are not, the scale is read at every poll.
 fn scale(cx: &Context<'_>) -> Vec<Value> {
     let rbac = &cx.values.rbac;
     let verbs = &["get", "update"];
     let mut rules = if rbac.scale_any_kind {
-        vec![rule("*", &["*/scale"], verbs)]
+        vec![rule("*", &["*/scale"], verbs), rule(APPS, &["replicasets"], READ)]
     } else {
         vec![rule(APPS, &["deployments/scale", "statefulsets/scale"], verbs)]
     };
     for target in &rbac.scale_targets {
         let resources: Vec<&str> = target.resources.iter().map(String::as_str).collect();
-        rules.push(rule(&target.group, &resources, &["get"]));
+        rules.push(rule(&target.group, &resources, READ));
         if !rbac.scale_any_kind {
             let scales: Vec<String> = resources
                 .iter()

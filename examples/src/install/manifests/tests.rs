@@ -207,8 +207,12 @@ fn further_kinds_are_scaled_where_not_every_kind_is() {
             .clone()
     };
     assert!(verbs(&role(&values), "*", "*/scale").contains("update"));
-    assert!(verbs(&role(&values), "argoproj.io", "rollouts").contains("get"));
+    assert!(verbs(&role(&values), "apps", "replicasets").contains("watch"));
+    for verb in ["get", "list", "watch"] {
+        assert!(verbs(&role(&values), "argoproj.io", "rollouts").contains(verb));
+    }
     values.rbac.scale_any_kind = false;
+    assert!(verbs(&role(&values), "apps", "replicasets").is_empty());
     assert!(verbs(&role(&values), "*", "*/scale").is_empty());
     assert!(verbs(&role(&values), "argoproj.io", "rollouts/scale").contains("update"));
     assert!(verbs(&role(&values), "apps", "deployments/scale").contains("update"));

@@ -76,7 +76,9 @@ fn object(group: &str, kind: &str, old: &Value, spec: Value) -> Value {
     if let (true, Some(metadata)) = (is_empty, metadata.as_object_mut()) {
         metadata.remove("annotations");
     }
-    json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": metadata, "spec": spec})
+    let mut object = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": metadata});
+    object["spec"] = spec;
+    object
 }
 
 fn name(object: &Value) -> &str {

@@ -12,7 +12,10 @@ use kube::{Client, client::Body};
 use tower::Service;
 
 use super::*;
-use crate::sim::api::{ApiBody, ApiService};
+use crate::{
+    explain::Explainer,
+    sim::api::{ApiBody, ApiService},
+};
 
 /// What goes wrong with requests about Jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ struct Door {
     fault: Arc<Mutex<Fault>>,
     /// How often Jobs were listed.
     lists: Arc<Mutex<usize>>,
+    /// How often one was asked for.
+    posts: Arc<Mutex<usize>>,
 }
 
 impl Service<Request<Body>> for Door {
@@ -54,6 +59,9 @@ impl Service<Request<Body>> for Door {
         let method = request.method().clone();
         if is_about_jobs && method == Method::GET && !is_watch {
             *self.lists.lock().unwrap() += 1;
+        }
+        if is_about_jobs && method == Method::POST {
+            *self.posts.lock().unwrap() += 1;
         }
         let mut service = self.service.clone();
         Box::pin(async move {
@@ -85,6 +93,8 @@ struct Doubtful {
     world: World,
     fault: Arc<Mutex<Fault>>,
     lists: Arc<Mutex<usize>>,
+    posts: Arc<Mutex<usize>>,
+    explained: Explainer,
 }
 
 impl Doubtful {
@@ -93,6 +103,8 @@ impl Doubtful {
             world: World::idle(),
             fault: Arc::new(Mutex::new(fault)),
             lists: Arc::default(),
+            posts: Arc::default(),
+            explained: Explainer::default(),
         };
         doubtful.restart();
         doubtful
@@ -106,11 +118,14 @@ impl Doubtful {
             service: self.world.server.service(),
             fault: Arc::clone(&self.fault),
             lists: Arc::clone(&self.lists),
+            posts: Arc::clone(&self.posts),
         };
         let client = Client::new(door, "default");
         let (runtime, events) = Runtime::new(client, Arc::clone(&self.world.clock), "test");
         self.world.decisions = runtime.decisions.clone();
         let autoscaler = autoscaler(runtime, &self.world.script);
+        self.explained = Explainer::default();
+        self.explained.set(autoscaler.explained(Arc::new(|_| None)));
         self.world.running = vec![tokio::spawn(events), tokio::spawn(autoscaler.run())];
     }
 
@@ -204,4 +219,87 @@ async fn jobs_that_nobody_may_make_are_said_and_made_later() {
     doubtful.set(Fault::None);
     world.pass(5).await;
     assert_eq!(world.jobs().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_the_api_server_refuses_are_asked_for_ever_more_seldom_and_said_once() {
+    let doubtful = Doubtful::new(Fault::None);
+    let world = &doubtful.world;
+    world.script.set("orders", 3.0);
+    world.scaled_job(&json!({"jobTargetRef": {"parallelism": -1, "template": {"spec": {
+        "containers": [{"name": "work", "image": "worker"}],
+    }}}}));
+    world.pass(605).await;
+    assert!(world.jobs().is_empty());
+    let refused = || {
+        let mut events = world.server.objects("", "events", Some("default"));
+        events.retain(|event| event["reason"] == "KEDAJobCreateFailed");
+        events
+    };
+    let events = refused();
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert!(
+        matches!(events[0]["count"].as_i64(), None | Some(1)),
+        "{}",
+        events[0]
+    );
+    let message = events[0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("Failed to create job for ScaledJob work: Job.batch \"work-*\" is invalid: "),
+        "{message}"
+    );
+    assert!(message.contains("spec.parallelism"), "{message}");
+    // At 0, 10, 30, 70, 150, 310 and 610 s.
+    assert_eq!(*doubtful.posts.lock().unwrap(), 6);
+    let explained = &doubtful.explained;
+    let why = explained.explain("scaledjob", "default", "work").unwrap();
+    let reason = why.check.unwrap().reason;
+    assert!(
+        reason.contains("Jobs were not made 6 times in a row, not tried again for 10 s: Job.batch"),
+        "{reason}"
+    );
+    // A repair is seen at once.
+    world
+        .patch(OBJECT, &json!({"spec": {"jobTargetRef": {"parallelism": 1}}}))
+        .await;
+    world.pass(1).await;
+    assert_eq!(world.jobs().len(), 3);
+    assert_eq!(refused().len(), 1);
+    let why = explained.explain("scaledjob", "default", "work").unwrap();
+    assert!(!why.check.unwrap().reason.contains("refused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_it_does_not_run_and_how_often_its_sources_failed_is_explained() {
+    let doubtful = Doubtful::new(Fault::None);
+    let world = &doubtful.world;
+    let explain = || doubtful.explained.explain("sj", "default", "work").unwrap();
+    world.scaled_job(&json!({"triggers": [{"type": "tset", "metadata": {}}]}));
+    world.pass(1).await;
+    let problem = explain().problem.unwrap();
+    assert!(problem.contains("no scaler found for type: tset"), "{problem}");
+    let right = json!([{"type": "test", "metadata": {"queue": "orders", "target": "1"}}]);
+    world.patch(OBJECT, &json!({"spec": {"triggers": right}})).await;
+    world.pass(1).await;
+    assert_eq!((explain().problem, explain().triggers[0].failures), (None, 0));
+    world.script.fail("orders", scaler_api::ErrorKind::Unavailable);
+    world.pass(15).await;
+    let failing = explain();
+    assert_eq!(
+        (failing.problem.as_deref(), failing.triggers[0].failures),
+        (None, 3)
+    );
+    let words = crate::explain::text(&failing);
+    assert!(
+        words.contains("3 failures in a row; it counts as no work"),
+        "{words}"
+    );
+    assert!(!words.contains("HPA"), "{words}");
+    let paused = json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}});
+    world.patch(OBJECT, &paused).await;
+    world.pass(1).await;
+    assert_eq!(
+        explain().problem.as_deref(),
+        Some("it is paused by an annotation")
+    );
 }

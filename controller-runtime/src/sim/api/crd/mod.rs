@@ -16,6 +16,7 @@ pub use self::schema::Rule;
 pub(crate) use self::schema::Schema;
 use super::{
     field::FieldError,
+    old,
     resources::{Conversion, Resource, ScalePaths, Traits, Version},
     state::State,
     store::{Event, Store, Verb},
@@ -300,6 +301,7 @@ pub(crate) fn committed(state: &mut State, event: &Event, resource: &Resource) {
         .and_then(|resource| resource.store);
     if event.verb == Verb::Deleted {
         state.registry.remove(group, plural);
+        old::serve(&mut state.registry);
         if let Some(store) = known.and_then(|index| state.stores.get_mut(index)) {
             store.close();
         }
@@ -319,6 +321,7 @@ pub(crate) fn committed(state: &mut State, event: &Event, resource: &Resource) {
         state.stores.len() - 1
     });
     state.registry.insert(resource_of(&object, store));
+    old::serve(&mut state.registry);
 }
 
 fn resource_of(object: &Value, store: usize) -> Resource {

@@ -166,6 +166,7 @@ fn from_row(row: &Row, store: Option<usize>, conversion: Conversion) -> Resource
             create_on_update: has(UPSERT),
             returns_deleted: has(RETURNS),
             orphans_by_default: has(ORPHANS),
+            old: false,
         },
         conversion,
         extension: None,

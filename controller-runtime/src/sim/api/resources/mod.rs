@@ -58,6 +58,8 @@ pub(crate) struct Traits {
     pub(crate) returns_deleted: bool,
     /// Dependents are orphaned unless the request says otherwise.
     pub(crate) orphans_by_default: bool,
+    /// It is kept as what it is today.
+    pub(crate) old: bool,
 }
 
 /// How the versions of a kind differ beyond their name.
@@ -151,15 +153,20 @@ impl Registry {
         self.groups
             .get(group)?
             .values()
-            .find(|resource| resource.kind == kind)
+            .find(|resource| resource.kind == kind && !resource.traits.old)
     }
 
     pub(crate) fn insert(&mut self, resource: Resource) {
+        self.insert_at(resource.plural.clone(), resource);
+    }
+
+    /// Inserts a resource in another place than its plural, where discovery finds it and no path leads.
+    pub(crate) fn insert_at(&mut self, place: String, resource: Resource) {
         if !self.order.contains(&resource.group) {
             self.order.push(resource.group.clone());
         }
         let group = self.groups.entry(resource.group.clone()).or_default();
-        group.insert(resource.plural.clone(), Arc::new(resource));
+        group.insert(place, Arc::new(resource));
     }
 
     pub(crate) fn remove(&mut self, group: &str, plural: &str) {

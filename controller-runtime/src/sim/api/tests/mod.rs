@@ -4,6 +4,7 @@ mod crud;
 mod custom;
 mod deletion;
 mod discovery;
+mod old;
 mod patches;
 mod subresources;
 mod watches;

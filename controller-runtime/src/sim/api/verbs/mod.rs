@@ -102,7 +102,7 @@ impl Call {
     }
 
     /// The body as JSON.
-    fn json(&self) -> Result<Value, ApiError> {
+    pub(crate) fn json(&self) -> Result<Value, ApiError> {
         let media = self.content_type.split(';').next().unwrap_or_default().trim();
         if !media.is_empty()
             && !["json", "yaml", "protobuf"]
@@ -153,7 +153,7 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// A body that is YAML, of which JSON is a part.
-fn yaml(body: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn yaml(body: &[u8]) -> Result<Value, ApiError> {
     if let Ok(object) = serde_json::from_slice(body) {
         return Ok(object);
     }
