@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt as _};
+use metrics_adapter::Selector;
 use scaler_api::{SharedClock, keda::ScaledObject};
 
 use super::{
@@ -24,6 +25,8 @@ pub(super) struct Signals {
     pub(super) entries: Entries,
     pub(super) leadership: Leadership,
     pub(super) clock: SharedClock,
+    /// Which objects this process scales.
+    pub(super) selector: Selector,
     /// Who else builds triggers.
     pub(super) listener: Listener,
 }
@@ -40,7 +43,8 @@ impl Signals {
             Change::Applied { object, previous } => {
                 self.entries.set_target(&key, object);
                 // Of its status the leader is the only writer.
-                if !self.leadership.leads()
+                let is_own = self.leadership.leads() && self.selector.matches(object.labels());
+                if !is_own
                     && let Some(entry) = self.entries.get(&key)
                 {
                     entry.learn(object);
