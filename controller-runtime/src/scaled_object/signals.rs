@@ -44,9 +44,7 @@ impl Signals {
                 self.entries.set_target(&key, object);
                 // Of its status the leader is the only writer.
                 let is_own = self.leadership.leads() && self.selector.matches(object.labels());
-                if !is_own
-                    && let Some(entry) = self.entries.get(&key)
-                {
+                if !is_own && let Some(entry) = self.entries.get(&key) {
                     entry.learn(object);
                 }
                 let same = |previous: &Arc<ScaledObject>| {

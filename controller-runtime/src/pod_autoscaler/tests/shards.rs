@@ -18,8 +18,7 @@ impl Drop for Shard {
 }
 
 fn shard(world: &World, selector: &str) -> Shard {
-    let (runtime, events) =
-        Runtime::new(world.server.client("default"), Arc::clone(&world.clock), "test");
+    let (runtime, events) = Runtime::new(world.server.client("default"), Arc::clone(&world.clock), "test");
     let decisions = runtime.decisions.clone();
     let config = Config {
         selector: Selector::parse(selector).unwrap(),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use metrics_adapter::Selector;
 use scaler_api::metadata::{go, nearest};
 
 use super::{Effective, Given, Held, Origin, foreign::FEATURE_GATES, value::Value};
@@ -90,6 +91,8 @@ pub struct Settings {
     pub pods_concurrency: usize,
     /// Where ClusterTriggerAuthentications find their Secrets.
     pub cluster_object_namespace: String,
+    /// Which objects are scaled, by their labels.
+    pub selector: Selector,
     /// The cluster's name in CloudEvents.
     pub cluster_name: String,
     /// When a batch of pods ends.
@@ -200,6 +203,7 @@ pub(super) fn settle(
             _ => 1,
         },
         cluster_object_namespace: read.text("pods.clusterObjectNamespace").unwrap_or_default(),
+        selector: selector(&read, problems),
         cluster_name: read.text("pods.clusterName").unwrap_or_default(),
         batch_idle: read.duration("nodes.batchIdleDuration"),
         batch_longest: read.duration("nodes.batchMaxDuration"),
@@ -210,6 +214,17 @@ pub(super) fn settle(
     check_order(effective, problems);
     check_addresses(effective, &settings, problems);
     settings
+}
+
+fn selector(read: &Reader<'_>, problems: &mut InputProblems) -> Selector {
+    let text = read.text("pods.labelSelector").unwrap_or_default();
+    Selector::parse(&text).unwrap_or_else(|error| {
+        problems.file(
+            "pods.labelSelector",
+            format!("{text:?} is no label selector: {error}"),
+        );
+        Selector::default()
+    })
 }
 
 /// Defaults that depend on other settings or on where the process runs.
