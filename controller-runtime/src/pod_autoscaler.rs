@@ -16,12 +16,14 @@ use crate::{
     runtime::{Readiness, Runtime},
     scaled_job,
     scaled_object::{controller::Controller, external_metrics::ScaledObjectMetrics},
+    trigger_auth::objects::Objects,
 };
 
 /// Scales pods by events.
 pub struct PodAutoscaler {
     scaled_objects: Controller,
     scaled_jobs: scaled_job::controller::Controller,
+    authentications: Objects,
     metrics: Arc<ScaledObjectMetrics>,
     ready: Readiness,
     runtime: Runtime,
@@ -42,8 +44,10 @@ impl PodAutoscaler {
     /// A pod autoscaler that knows the trigger types of `registry` and connects their scalers in `scaler_context`.
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, scaler_context: Context, config: Config) -> Self {
-        let (namespaces, cluster_object_namespace) =
-            (config.namespaces.clone(), config.cluster_object_namespace.clone());
+        let (namespaces, cluster_object_namespace) = (
+            config.namespaces.clone(),
+            config.authentication.cluster_object_namespace.clone(),
+        );
         let (for_jobs, signals) = (runtime.clone(), scaled_job::controller::Signals::default());
         let scaled_objects = Controller::with_listener(
             runtime,
@@ -53,12 +57,17 @@ impl PodAutoscaler {
             signals.listener(),
         );
         let (builder, synced) = (scaled_objects.builder(), scaled_objects.synced());
+        let resolver = builder.resolver.clone();
         let scaled_jobs =
-            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced, signals);
+            scaled_job::controller::Controller::new(&for_jobs, config, builder, synced.clone(), signals);
+        // Nobody is taken off a list before those who may stand on it are known.
+        let known = vec![synced, scaled_jobs.synced()];
+        let authentications = Objects::new(&for_jobs, resolver, known);
         let metrics = Arc::new(scaled_objects.external_metrics());
         Self {
             scaled_objects,
             scaled_jobs,
+            authentications,
             metrics,
             ready: Readiness::default(),
             runtime: for_jobs,
@@ -124,6 +133,7 @@ impl PodAutoscaler {
         let mut parts = vec![
             self.scaled_objects.run().boxed(),
             self.scaled_jobs.run().boxed(),
+            self.authentications.run().boxed(),
             tell.boxed(),
         ];
         parts.extend(self.cloud_events.map(|cloud_events| cloud_events.run().boxed()));

@@ -18,6 +18,7 @@ mod quantity;
 mod registry;
 mod scaler;
 mod secret;
+pub mod secret_store;
 #[cfg(test)]
 mod testing;
 mod trigger;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     Context, Error, Field, MetricSpec, Scaler, SourceKey, Trigger, TriggerInput,
     metadata::{self, Problems},
+    secret_store::SecretStores,
 };
 
 /// The trigger types that a program knows. An instance, not a global: a program registers what it wants.
@@ -21,6 +22,7 @@ use crate::{
 pub struct Registry {
     entries: BTreeMap<&'static str, Box<dyn Factory>>,
     unavailable: BTreeMap<&'static str, &'static str>,
+    secret_stores: SecretStores,
 }
 
 impl Registry {
@@ -41,6 +43,17 @@ impl Registry {
     pub fn register_unavailable(&mut self, trigger_type: &'static str, needs: &'static str) -> &mut Self {
         self.unavailable.insert(trigger_type, needs);
         self
+    }
+
+    /// The stores of secrets that TriggerAuthentications can name.
+    #[must_use]
+    pub fn secret_stores(&self) -> &SecretStores {
+        &self.secret_stores
+    }
+
+    /// The same, to register more of them.
+    pub fn secret_stores_mut(&mut self) -> &mut SecretStores {
+        &mut self.secret_stores
     }
 
     /// The registered types, sorted.

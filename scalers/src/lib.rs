@@ -1,17 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-base")]
 pub mod aws;
+#[cfg(feature = "aws-secret-manager")]
+pub mod aws_secret_manager;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
-#[cfg(any(feature = "metrics-api", feature = "prometheus"))]
+#[cfg(feature = "http-base")]
 pub mod http;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "http-base")]
+mod oauth2;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 pub mod resource;
@@ -25,6 +29,8 @@ pub mod sqs;
     feature = "prometheus"
 ))]
 mod target;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 use scaler_api::Registry;
 
@@ -43,4 +49,14 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<prometheus::PrometheusTrigger>();
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
+    register_secret_stores(registry);
+}
+
+/// Registers every store of secrets whose feature is on, as the environment of the process has it.
+fn register_secret_stores(registry: &mut Registry) {
+    let _stores = registry.secret_stores_mut();
+    #[cfg(feature = "vault")]
+    _stores.register(vault::VaultStore::from_environment());
+    #[cfg(feature = "aws-secret-manager")]
+    _stores.register(aws_secret_manager::AwsSecretManagerStore::from_environment());
 }

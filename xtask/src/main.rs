@@ -4,8 +4,10 @@ mod bench;
 mod ci;
 mod control_plane;
 mod elasticmq;
+mod moto;
 mod tests;
 mod tools;
+mod vault;
 
 use std::{
     ffi::OsString,

@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cargo, control_plane, elasticmq, in_ci,
+    cargo, control_plane, elasticmq, in_ci, moto,
     tools::{self, TOOLS},
+    vault,
 };
 
 /// Tells the tests that what they drive must be there.
@@ -73,6 +74,8 @@ fn prepare() -> anyhow::Result<Vec<String>> {
             "a real SQS server",
             elasticmq::ensure().map(drop).map_err(in_words),
         ),
+        ("a server as AWS", moto::ensure().map(drop).map_err(in_words)),
+        ("a real Vault", vault::ensure().map(drop).map_err(in_words)),
     ]);
     for (purpose, result) in prepared {
         if let Err(reason) = result {

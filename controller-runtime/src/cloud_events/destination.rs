@@ -99,7 +99,7 @@ async fn access_key(
         Some(key) if !key.expose().is_empty() => Ok(key),
         _ => {
             let mut problems = resolution.missing;
-            problems.append(&mut resolution.unsupported);
+            problems.append(&mut resolution.refused);
             problems.insert(
                 0,
                 format!("{} {:?} gives no accessKey", reference.kind(), reference.name),

@@ -83,6 +83,7 @@ pub(super) struct Core {
     queue: WorkQueue<ObjectKey>,
     /// Why the Jobs of this term were not listed; none once they were.
     unread: Mutex<Option<String>>,
+    synced: Readiness,
     ready: Readiness,
 }
 
@@ -100,12 +101,13 @@ pub(crate) struct Signals {
 impl Signals {
     /// Hears of what triggers are built from.
     pub(crate) fn listener(&self) -> Listener {
-        let signals = self.clone();
-        Listener::new(move |dependency: &Dependency| {
+        let (signals, entries) = (self.clone(), self.entries.clone());
+        let listen = move |dependency: &Dependency| {
             for key in signals.entries.mark(dependency) {
                 signals.queue.add(key);
             }
-        })
+        };
+        Listener::new(listen, move |dependency| entries.uses(dependency))
     }
 
     fn object(&self, change: &Change<ScaledJob>) {
@@ -143,8 +145,11 @@ impl Controller {
         let objects = watches.selected_reporting(
             &own,
             {
-                let signals = signals.clone();
-                move |change| signals.object(change)
+                let (signals, users) = (signals.clone(), builder.resolver.users().clone());
+                move |change| {
+                    users.note_job(change);
+                    signals.object(change);
+                }
             },
             {
                 let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
@@ -181,6 +186,7 @@ impl Controller {
             pods,
             queue: signals.queue,
             unread: Mutex::new(Some(UNLISTED.to_owned())),
+            synced: Readiness::default(),
             ready: Readiness::default(),
         };
         Self {
@@ -210,6 +216,11 @@ impl Controller {
         )
     }
 
+    /// Whether the objects are listed.
+    pub(crate) fn synced(&self) -> Readiness {
+        self.core.synced.clone()
+    }
+
     /// Whether its caches are filled, to be asked while it runs.
     pub(crate) fn ready(&self) -> Readiness {
         self.core.ready.clone()
@@ -231,6 +242,7 @@ impl Controller {
         };
         let work = async move {
             join_all(synced).await;
+            leader.synced.set();
             builds.wait().boxed().await;
             leader.work().boxed().await;
         };

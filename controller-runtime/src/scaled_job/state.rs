@@ -210,6 +210,11 @@ impl Entries {
         })
     }
 
+    /// Whether an object was built from something.
+    pub(super) fn uses(&self, dependency: &Dependency) -> bool {
+        self.with(|index| index.dependents.has(dependency))
+    }
+
     /// Makes the next turn of an object reconcile it.
     pub(super) fn mark_object(&self, key: &ObjectKey) {
         self.with(|index| {

@@ -47,7 +47,7 @@ use crate::{
     queue::{Action, Backoff, WorkQueue},
     runtime::{Readiness, Runtime},
     store::{ObjectKey, Unreadable, list_readable},
-    trigger_auth::{DependencyKind, Resolver, dependents::Listener},
+    trigger_auth::{self, DependencyKind, Resolver, dependents::Listener, users::Users},
 };
 
 /// How the KEDA half runs.
@@ -62,8 +62,8 @@ pub struct Config {
     pub concurrency: usize,
     /// The label `app.kubernetes.io/version` of HPAs.
     pub keda_version: String,
-    /// Where ClusterTriggerAuthentications find their Secrets and ConfigMaps.
-    pub cluster_object_namespace: String,
+    /// How authentications are resolved.
+    pub authentication: trigger_auth::Settings,
     /// The labels of the ScaledObjects and ScaledJobs that this process scales; somebody else scales the others, and
     /// this process answers for them as a standby does.
     pub selector: Selector,
@@ -76,7 +76,7 @@ impl Default for Config {
             sample_max_age: scaler_api::DEFAULT_SAMPLE_MAX_AGE,
             concurrency: 1024,
             keda_version: KEDA_VERSION.to_owned(),
-            cluster_object_namespace: "keda".to_owned(),
+            authentication: trigger_auth::Settings::default(),
             selector: Selector::default(),
         }
     }
@@ -137,7 +137,7 @@ impl Controller {
     /// A controller in the name of `keda-operator`. Nothing is asked of the API server before it [runs](Self::run).
     #[must_use]
     pub fn new(runtime: Runtime, registry: Arc<Registry>, context: Context, config: Config) -> Self {
-        Self::with_listener(runtime, registry, context, config, Listener::new(|_| {}))
+        Self::with_listener(runtime, registry, context, config, Listener::none())
     }
 
     /// The same, which tells `listener` of what triggers are built from when it changes.
@@ -161,6 +161,7 @@ impl Controller {
             clock: Arc::clone(&runtime.clock),
             selector: config.selector.clone(),
             listener,
+            users: Users::default(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
         let objects = watches.namespaced_reporting(
@@ -183,13 +184,12 @@ impl Controller {
         });
         let deployments = watches.namespaced::<SlimDeployment>(signals.target());
         let stateful_sets = watches.namespaced::<SlimStatefulSet>(signals.target());
-        let authentications = watches
-            .namespaced::<TriggerAuthentication>(signals.dependency(DependencyKind::TriggerAuthentication));
-        let cluster_authentications = watches.cluster::<ClusterTriggerAuthentication>(
-            signals.dependency(DependencyKind::ClusterTriggerAuthentication),
+        let authentications = watches.namespaced::<TriggerAuthentication>(
+            signals.authentication(DependencyKind::TriggerAuthentication),
         );
-        watches.namespaced::<PartialObjectMeta<Secret>>(signals.dependency(DependencyKind::Secret));
-        watches.namespaced::<PartialObjectMeta<ConfigMap>>(signals.dependency(DependencyKind::ConfigMap));
+        let cluster_authentications = watches.cluster::<ClusterTriggerAuthentication>(
+            signals.authentication(DependencyKind::ClusterTriggerAuthentication),
+        );
         let registered = runtime.pods.registered();
         registered.add("scaled_object", &objects, |object| &object.spec.triggers);
         registered.add("trigger_authentication", &authentications, |_| &[]);
@@ -201,14 +201,22 @@ impl Controller {
             runtime.client.clone(),
             authentications,
             cluster_authentications,
-            &config.cluster_object_namespace,
+            config.authentication.clone(),
+            &registry,
+            &context,
         );
+        let resolver = resolver.with_users(signals.users.clone());
         let builder = Builder {
             sources: Sources::new(registry, context),
             resolver,
             targets,
         };
-        let (watches, synced) = watches.into_futures();
+        let (mut watches, mut synced) = watches.into_futures();
+        for (watch, first_list) in watch_references(&runtime.client, &config, &signals) {
+            watches.push(watch);
+            synced.push(first_list);
+        }
+        watches.push(Box::pin(builder.resolver.clone().run(signals.everybody())));
         let core = Core {
             runtime,
             config,
@@ -524,6 +532,33 @@ impl Core {
             .decisions
             .record("scaled-object", format!("ScaledObject/{key}"), from, to, reason);
     }
+}
+
+/// Hears of Secrets and ConfigMaps that authentications may refer to: those of the watched namespaces, and of the one
+/// that ClusterTriggerAuthentications refer to.
+fn watch_references(
+    client: &kube::Client,
+    config: &Config,
+    signals: &Signals,
+) -> Vec<(BoxFuture<'static, ()>, BoxFuture<'static, ()>)> {
+    let home = &config.authentication.cluster_object_namespace;
+    let mut namespaces = config.namespaces.clone();
+    if !namespaces.is_empty() && !namespaces.contains(home) {
+        namespaces.push(home.clone());
+    }
+    let secrets = match config.authentication.restrict_secret_access {
+        true => vec![home.clone()],
+        false => namespaces.clone(),
+    };
+    let mut watches = Watches::new(client.clone(), &secrets);
+    watches.namespaced::<PartialObjectMeta<Secret>>(signals.dependency(DependencyKind::Secret));
+    let (mut running, mut synced) = watches.into_futures();
+    let mut watches = Watches::new(client.clone(), &namespaces);
+    watches.namespaced::<PartialObjectMeta<ConfigMap>>(signals.dependency(DependencyKind::ConfigMap));
+    let (more, more_synced) = watches.into_futures();
+    running.extend(more);
+    synced.extend(more_synced);
+    running.into_iter().zip(synced).collect()
 }
 
 /// Says on the object that it cannot be read.

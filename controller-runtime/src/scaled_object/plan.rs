@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     admission::{Findings, Severity, scaled_object as rules},
-    trigger_auth::{Containers, Dependency, Resolution, Resolver},
+    trigger_auth::{Containers, Dependency, Resolution, ResolveError, Resolver},
 };
 
 /// A ScaledObject that can run.
@@ -144,7 +144,7 @@ pub enum BuildError {
     Target(#[from] TargetError),
     /// About an authentication.
     #[error("cannot read what the triggers' authentication refers to: {0}")]
-    Authentication(#[from] kube::Error),
+    Authentication(#[from] ResolveError),
 }
 
 /// Whose triggers are built.
@@ -325,7 +325,7 @@ impl Built {
             .map_or("", |reference| reference.name.as_str());
         for (severity, notes) in [
             (Severity::Warning, &resolution.missing),
-            (Severity::Error, &resolution.unsupported),
+            (Severity::Error, &resolution.refused),
         ] {
             for note in notes {
                 self.findings

@@ -15,7 +15,7 @@ use crate::{
     lease::Leadership,
     queue::WorkQueue,
     store::{Change, ObjectKey},
-    trigger_auth::{DependencyKind, dependents::Listener},
+    trigger_auth::{Dependency, DependencyKind, dependents::Listener, users::Users},
 };
 
 /// Turns what was watched into keys.
@@ -29,6 +29,8 @@ pub(super) struct Signals {
     pub(super) selector: Selector,
     /// Who else builds triggers.
     pub(super) listener: Listener,
+    /// Who uses which authentication.
+    pub(super) users: Users,
 }
 
 impl Signals {
@@ -38,6 +40,7 @@ impl Signals {
     }
 
     pub(super) fn object(&self, change: &Change<ScaledObject>) {
+        self.users.note_object(change);
         let key = ObjectKey::of(&**change.object());
         match change {
             Change::Applied { object, previous } => {
@@ -145,10 +148,45 @@ impl Signals {
         let signals = self.clone();
         move |change| {
             let dependency = (kind, ObjectKey::of(&**change.object()));
-            for key in signals.entries.of_dependency(&dependency) {
-                signals.reconcile(key);
-            }
-            signals.listener.tell(&dependency);
+            signals.changed(&dependency);
         }
+    }
+
+    /// An authentication. What it resolves to does not depend on its status.
+    pub(super) fn authentication<K: Resource>(
+        &self,
+        kind: DependencyKind,
+    ) -> impl FnMut(&Change<K>) + Clone + Send + 'static {
+        let signals = self.clone();
+        move |change| {
+            signals.users.note_authentication(kind, change);
+            if let Change::Applied {
+                object,
+                previous: Some(previous),
+            } = change
+            {
+                let (object, previous) = (object.meta(), previous.meta());
+                if object.uid == previous.uid && object.generation == previous.generation {
+                    return;
+                }
+            }
+            signals.changed(&(kind, ObjectKey::of(&**change.object())));
+        }
+    }
+
+    fn changed(&self, dependency: &Dependency) {
+        for key in self.entries.of_dependency(dependency) {
+            self.reconcile(key);
+        }
+        self.listener.tell(dependency);
+    }
+
+    /// Everybody who builds triggers.
+    pub(super) fn everybody(&self) -> Listener {
+        let (told, asked) = (self.clone(), self.clone());
+        Listener::new(
+            move |dependency| told.changed(dependency),
+            move |dependency| asked.entries.uses(dependency) || asked.listener.uses(dependency),
+        )
     }
 }

@@ -289,6 +289,11 @@ impl Entries {
         self.with(|index| index.dependents.of(dependency))
     }
 
+    /// Whether an object was built from something.
+    pub(crate) fn uses(&self, dependency: &Dependency) -> bool {
+        self.with(|index| index.dependents.has(dependency))
+    }
+
     /// Makes the next turn of an object reconcile it.
     pub(crate) fn mark(&self, key: &ObjectKey) {
         if let Some(entry) = self.get(key) {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -24,6 +27,9 @@ use tokio::{
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     queues: Mutex<BTreeMap<String, Queue>>,
+    /// The passwords that are right, and how many samples were taken with another one; any is where none is named.
+    accepted: Mutex<Vec<&'static str>>,
+    denied: AtomicU32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,6 +81,25 @@ impl Script {
 
     pub(crate) fn refuse(&self, queue: &str) {
         self.with(queue, |queue| queue.state = State::Refuses);
+    }
+
+    /// From now on only these passwords are right.
+    pub(crate) fn accept(&self, passwords: &[&'static str]) {
+        *self.accepted.lock().unwrap() = passwords.to_vec();
+    }
+
+    /// How many samples were taken with a wrong password.
+    pub(crate) fn denied(&self) -> u32 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    fn accepts(&self, password: &str) -> bool {
+        let accepted = self.accepted.lock().unwrap();
+        let right = accepted.is_empty() || accepted.contains(&password);
+        if !right {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
+        right
     }
 
     pub(crate) fn connections(&self, queue: &str) -> u32 {
@@ -196,6 +221,7 @@ impl Trigger for TestSource {
             queue: self.queue,
             activation: self.activation,
             push: self.push,
+            password: self.password,
         })
     }
 }
@@ -206,6 +232,7 @@ pub(crate) struct TestScaler {
     queue: String,
     activation: f64,
     push: bool,
+    password: Secret,
 }
 
 impl PushScaler for TestScaler {
@@ -231,6 +258,9 @@ impl Scaler for TestScaler {
             queue.samples += 1;
             queue.state.clone()
         });
+        if !self.script.accepts(self.password.expose()) {
+            return Err(Error::new(ErrorKind::Unauthorized, "the password is wrong"));
+        }
         match state {
             State::Value(value) => Ok(Sample::single(
                 format!("test-{}", self.queue),

@@ -32,6 +32,21 @@ impl Dependents {
         self.uses.insert(object.clone(), uses);
     }
 
+    /// The same; gives what is used now and was not, or was used and is not now.
+    pub(crate) fn replace(&mut self, object: &ObjectKey, uses: BTreeSet<Dependency>) -> BTreeSet<Dependency> {
+        let before = self.uses.get(object).cloned().unwrap_or_default();
+        let changed = before.symmetric_difference(&uses).cloned().collect();
+        if before != uses {
+            self.set(object, uses);
+        }
+        changed
+    }
+
+    /// Whether any object was built from something.
+    pub(crate) fn has(&self, dependency: &Dependency) -> bool {
+        self.by_dependency.contains_key(dependency)
+    }
+
     /// The objects that were built from something.
     pub(crate) fn of(&self, dependency: &Dependency) -> Vec<ObjectKey> {
         let objects = self.by_dependency.get(dependency);
@@ -49,17 +64,36 @@ pub(crate) fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectKey>>, from: &
     }
 }
 
-/// Who else is told of what triggers are built from when it changes.
+/// Who is told of what triggers are built from when it changes.
 #[derive(Clone)]
-pub(crate) struct Listener(Arc<dyn Fn(&Dependency) + Send + Sync>);
+pub(crate) struct Listener {
+    listen: Arc<dyn Fn(&Dependency) + Send + Sync>,
+    uses: Arc<dyn Fn(&Dependency) -> bool + Send + Sync>,
+}
 
 impl Listener {
-    pub(crate) fn new(listen: impl Fn(&Dependency) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(listen))
+    /// One that calls `listen`, and by `uses` says whether anything was built from something.
+    pub(crate) fn new(
+        listen: impl Fn(&Dependency) + Send + Sync + 'static,
+        uses: impl Fn(&Dependency) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            listen: Arc::new(listen),
+            uses: Arc::new(uses),
+        }
+    }
+
+    /// One that hears nothing and uses nothing.
+    pub(crate) fn none() -> Self {
+        Self::new(|_| {}, |_| false)
     }
 
     pub(crate) fn tell(&self, dependency: &Dependency) {
-        (self.0)(dependency);
+        (self.listen)(dependency);
+    }
+
+    pub(crate) fn uses(&self, dependency: &Dependency) -> bool {
+        (self.uses)(dependency)
     }
 }
 

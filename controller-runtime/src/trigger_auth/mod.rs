@@ -1,27 +1,31 @@
 //! TriggerAuthentications: from an `authenticationRef` to parameters and an identity.
 //!
 //! Contents of Secrets and ConfigMaps are read when a trigger is built and not kept. What was used is returned as
-//! [`Dependency`]s: informers over metadata alone tell when one of them changes, and the trigger is built anew.
+//! [`Dependency`]s: informers over metadata alone tell when one of them changes, and the trigger is built anew. What
+//! cannot be watched (stores of secrets, tokens, files) is kept for a while and asked for again.
 
 pub(crate) mod dependents;
 pub mod environment;
+mod file;
+mod kept;
+pub(crate) mod objects;
+mod resolver;
+mod settings;
+pub(crate) mod users;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret as KubernetesSecret};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Container;
 use scaler_api::{
-    PodIdentity, Secret,
-    keda::{
-        AuthenticationRef, ClusterTriggerAuthentication, TriggerAuthentication, TriggerAuthenticationSpec,
-    },
+    Error, PodIdentity, Secret,
+    keda::{OAuth2, TriggerAuthenticationSpec},
+    secret_store::StoredSecrets,
 };
 
-use crate::{pod_autoscaler::watched::Watched, store::ObjectKey};
-use environment::{Contents, Reference, look_up};
+use crate::store::ObjectKey;
+use environment::{Contents, look_up};
+pub use resolver::Resolver;
+pub use settings::Settings;
 
 /// The kind of an object that a trigger was built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +38,24 @@ pub enum DependencyKind {
     Secret,
     /// A ConfigMap.
     ConfigMap,
+    /// What was fetched from elsewhere and is kept in memory; its name is a number.
+    Kept,
+}
+
+/// Why an authentication cannot be resolved now, though it may be later.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The API server cannot be asked.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// A store of secrets, or another source of credentials, is out.
+    #[error("{field}: {error}")]
+    Source {
+        /// The field that names it.
+        field: &'static str,
+        /// What it said.
+        error: Error,
+    },
 }
 
 /// An object that a trigger was built from, or would have been if it existed.
@@ -48,8 +70,8 @@ pub struct Resolution {
     pub pod_identity: Option<PodIdentity>,
     /// What does not exist, in words.
     pub missing: Vec<String>,
-    /// What is asked for and cannot be done, in words.
-    pub unsupported: Vec<String>,
+    /// What is asked for and cannot be done, or is refused, in words.
+    pub refused: Vec<String>,
     /// What it was made from.
     pub uses: BTreeSet<Dependency>,
 }
@@ -83,197 +105,6 @@ impl<'a> Containers<'a> {
     }
 }
 
-/// Finds TriggerAuthentications and reads what they refer to.
-#[derive(Clone)]
-pub struct Resolver {
-    client: Client,
-    authentications: Watched<TriggerAuthentication>,
-    cluster_authentications: Watched<ClusterTriggerAuthentication>,
-    cluster_object_namespace: String,
-}
-
-impl std::fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resolver")
-            .field("cluster_object_namespace", &self.cluster_object_namespace)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Resolver {
-    /// A resolver; ClusterTriggerAuthentications refer to Secrets and ConfigMaps of `cluster_object_namespace`.
-    #[must_use]
-    pub fn new(
-        client: Client,
-        authentications: Watched<TriggerAuthentication>,
-        cluster_authentications: Watched<ClusterTriggerAuthentication>,
-        cluster_object_namespace: impl Into<String>,
-    ) -> Self {
-        let cluster_object_namespace = cluster_object_namespace.into();
-        Self {
-            client,
-            authentications,
-            cluster_authentications,
-            cluster_object_namespace,
-        }
-    }
-
-    /// Whether the authentication that is referred to takes parameters from the target's environment.
-    #[must_use]
-    pub fn needs_environment(&self, namespace: &str, reference: &AuthenticationRef) -> bool {
-        self.find(namespace, reference)
-            .1
-            .is_some_and(|found| found.spec().env.iter().flatten().next().is_some())
-    }
-
-    /// Resolves `reference` for an object in `namespace`.
-    ///
-    /// # Errors
-    /// If the API server cannot be asked; what does not exist is no error but stands in the result.
-    pub async fn resolve(
-        &self,
-        namespace: &str,
-        reference: &AuthenticationRef,
-        containers: Option<Containers<'_>>,
-    ) -> Result<Resolution, kube::Error> {
-        let (dependency, found) = self.find(namespace, reference);
-        let mut resolution = Resolution {
-            uses: BTreeSet::from([dependency]),
-            ..Resolution::default()
-        };
-        let Some(found) = found else {
-            let place = if reference.is_cluster() {
-                String::new()
-            } else {
-                format!(" in namespace {namespace:?}")
-            };
-            let (kind, name) = (reference.kind(), &reference.name);
-            resolution
-                .missing
-                .push(format!("{kind} {name:?} does not exist{place}"));
-            return Ok(resolution);
-        };
-        let spec = found.spec();
-        let objects = if reference.is_cluster() {
-            self.cluster_object_namespace.as_str()
-        } else {
-            namespace
-        };
-        resolution.unsupported = unsupported(spec)
-            .map(|field| {
-                format!(
-                    "{} {:?}: spec.{field} is not supported yet",
-                    reference.kind(),
-                    reference.name
-                )
-            })
-            .collect();
-        resolution.pod_identity = pod_identity(spec);
-        self.take_environment(namespace, spec, containers, &mut resolution)
-            .await?;
-        let contents = self
-            .read(objects, &references(spec), &mut resolution.uses)
-            .await?;
-        resolution.take(spec, objects, &contents);
-        Ok(resolution)
-    }
-
-    /// The environment of `container`, for an object in `namespace`.
-    ///
-    /// # Errors
-    /// If the API server cannot be asked; references that lead nowhere are the inner error.
-    pub async fn environment(
-        &self,
-        namespace: &str,
-        container: &Container,
-        uses: &mut BTreeSet<Dependency>,
-    ) -> Result<Result<BTreeMap<String, String>, Vec<String>>, kube::Error> {
-        let contents = self
-            .read(namespace, &environment::references(container), uses)
-            .await?;
-        Ok(environment::environment(container, &contents))
-    }
-
-    async fn take_environment(
-        &self,
-        namespace: &str,
-        spec: &TriggerAuthenticationSpec,
-        containers: Option<Containers<'_>>,
-        resolution: &mut Resolution,
-    ) -> Result<(), kube::Error> {
-        let Some(containers) = containers else {
-            return Ok(());
-        };
-        for variable in spec.env.iter().flatten() {
-            let container = match containers.find(variable.container_name.as_deref()) {
-                Ok(container) => container,
-                Err(problem) => {
-                    resolution
-                        .missing
-                        .push(format!("parameter {:?}: {problem}", variable.parameter));
-                    continue;
-                }
-            };
-            let value = match self
-                .environment(namespace, container, &mut resolution.uses)
-                .await?
-            {
-                Ok(mut environment) => environment.remove(&variable.name).ok_or_else(|| {
-                    format!(
-                        "container {:?} has no environment variable {:?}",
-                        container.name, variable.name
-                    )
-                }),
-                Err(problems) => Err(problems.join(", ")),
-            };
-            resolution.insert(&variable.parameter, value);
-        }
-        Ok(())
-    }
-
-    fn find(&self, namespace: &str, reference: &AuthenticationRef) -> (Dependency, Option<Found>) {
-        if reference.is_cluster() {
-            let key = ObjectKey::cluster(&reference.name);
-            let found = self.cluster_authentications.get(&key).map(Found::Cluster);
-            ((DependencyKind::ClusterTriggerAuthentication, key), found)
-        } else {
-            let key = ObjectKey::new(namespace, &reference.name);
-            let found = self.authentications.get(&key).map(Found::Namespaced);
-            ((DependencyKind::TriggerAuthentication, key), found)
-        }
-    }
-
-    /// Reads objects of one namespace, each once.
-    async fn read(
-        &self,
-        namespace: &str,
-        references: &[Reference],
-        uses: &mut BTreeSet<Dependency>,
-    ) -> Result<Contents, kube::Error> {
-        let secrets: Api<KubernetesSecret> = Api::namespaced(self.client.clone(), namespace);
-        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let mut contents = Contents::default();
-        for reference in references {
-            match reference {
-                Reference::Secret(name) => {
-                    uses.insert((DependencyKind::Secret, ObjectKey::new(namespace, name)));
-                    let found = secrets.get_opt(name).await?.map(secret_data);
-                    contents.secrets.insert(name.clone(), found);
-                }
-                Reference::ConfigMap(name) => {
-                    uses.insert((DependencyKind::ConfigMap, ObjectKey::new(namespace, name)));
-                    let found = config_maps
-                        .get_opt(name)
-                        .await?
-                        .map(|map| map.data.unwrap_or_default());
-                    contents.config_maps.insert(name.clone(), found);
-                }
-            }
-        }
-        Ok(contents)
-    }
-}
-
 impl Resolution {
     /// Takes parameters from ConfigMaps, then from Secrets: later ones win.
     fn take(&mut self, spec: &TriggerAuthenticationSpec, namespace: &str, contents: &Contents) {
@@ -298,72 +129,49 @@ impl Resolution {
         });
         self.parameters.insert(parameter.to_owned(), Secret::new(value));
     }
-}
 
-enum Found {
-    Namespaced(Arc<TriggerAuthentication>),
-    Cluster(Arc<ClusterTriggerAuthentication>),
-}
+    /// Takes what a store has; what it does not have is empty and named.
+    fn take_stored(&mut self, field: &str, stored: &StoredSecrets) {
+        for (parameter, value) in &stored.parameters {
+            self.parameters.insert(parameter.clone(), value.clone());
+        }
+        for (parameter, problem) in &stored.missing {
+            self.insert(parameter, Err(format!("spec.{field}: {problem}")));
+        }
+    }
 
-impl Found {
-    fn spec(&self) -> &TriggerAuthenticationSpec {
-        match self {
-            Self::Namespaced(found) => &found.spec,
-            Self::Cluster(found) => &found.spec,
+    /// Takes the client of an authorization server as the parameters by which scalers know it.
+    fn take_oauth2(&mut self, block: &OAuth2, namespace: &str, contents: &Contents) {
+        let mut set = |parameter: &str, value: String| {
+            self.parameters.insert(parameter.to_owned(), Secret::new(value));
+        };
+        set("oauthTokenURI", block.token_url.clone());
+        set("clientID", block.client_id.clone());
+        set("scopes", block.scopes.clone().unwrap_or_default().join(","));
+        let parameters = block.token_url_params.iter().flatten();
+        let pairs = parameters.map(|(key, value)| format!("{}={}", escape(key), escape(value)));
+        set("endpointParams", pairs.collect::<Vec<_>>().join("&"));
+        if let Some(secret) = &block.client_secret {
+            let key = &secret.value_from.secret_key_ref;
+            let value = look_up("Secret", &contents.secrets, &key.name, &key.key)
+                .map(str::to_owned)
+                .map_err(|problem| format!("{problem} (namespace {namespace:?})"));
+            self.insert("clientSecret", value);
         }
     }
 }
 
-fn references(spec: &TriggerAuthenticationSpec) -> Vec<Reference> {
-    let secrets = spec
-        .secret_target_ref
-        .iter()
-        .flatten()
-        .map(|target| Reference::Secret(target.name.clone()));
-    let maps = spec
-        .config_map_target_ref
-        .iter()
-        .flatten()
-        .map(|target| Reference::ConfigMap(target.name.clone()));
-    secrets.chain(maps).collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-fn pod_identity(spec: &TriggerAuthenticationSpec) -> Option<PodIdentity> {
-    let identity = spec.pod_identity.as_ref()?;
-    (!matches!(identity.provider.as_str(), "" | "none")).then(|| PodIdentity::from(identity))
-}
-
-fn unsupported(spec: &TriggerAuthenticationSpec) -> impl Iterator<Item = &'static str> {
-    let given = [
-        (
-            "filePath",
-            spec.file_path.as_deref().is_some_and(|path| !path.is_empty()),
-        ),
-        ("hashiCorpVault", spec.hashi_corp_vault.is_some()),
-        ("azureKeyVault", spec.azure_key_vault.is_some()),
-        ("gcpSecretManager", spec.gcp_secret_manager.is_some()),
-        ("awsSecretManager", spec.aws_secret_manager.is_some()),
-        (
-            "boundServiceAccountToken",
-            spec.bound_service_account_token.iter().flatten().next().is_some(),
-        ),
-        ("oauth2", spec.oauth2.is_some()),
-    ];
-    given
-        .into_iter()
-        .filter(|(_, given)| *given)
-        .map(|(field, _)| field)
-}
-
-fn secret_data(secret: KubernetesSecret) -> BTreeMap<String, String> {
-    let data = secret.data.unwrap_or_default();
-    data.into_iter()
-        .map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned()))
-        .collect()
+/// As it stands in a query.
+fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]
-mod tests {
+#[cfg(feature = "sim")]
+mod tests;
+
+#[cfg(test)]
+mod rules {
     //! keda.md §6.
     use serde_json::json;
 
@@ -412,17 +220,29 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_of_none_is_no_identity() {
-        for (provider, expected) in [("none", None), ("aws-eks", Some("aws-eks"))] {
-            let identity = pod_identity(&spec(json!({"podIdentity": {"provider": provider}})));
-            assert_eq!(identity.map(|identity| identity.provider).as_deref(), expected);
-        }
-    }
-
-    #[test]
-    fn sources_that_are_not_there_yet_are_named() {
-        let spec = spec(json!({"filePath": "a.json", "boundServiceAccountToken": [], "secretTargetRef": []}));
-        assert_eq!(unsupported(&spec).collect::<Vec<_>>(), ["filePath"]);
+    fn a_client_of_an_authorization_server_becomes_the_parameters_that_scalers_know() {
+        let spec = spec(json!({"oauth2": {
+            "type": "clientCredentials", "clientId": "me", "tokenUrl": "https://issuer/token", "scopes": ["a", "b"],
+            "tokenUrlParams": {"audience": "x y&z"},
+            "clientSecret": {"valueFrom": {"secretKeyRef": {"name": "s", "key": "password"}}},
+        }}));
+        let mut resolution = Resolution::default();
+        resolution.take_oauth2(&spec.oauth2.unwrap(), "shop", &contents());
+        let shown: Vec<_> = resolution
+            .parameters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.expose()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "clientID=me",
+                "clientSecret=from secret",
+                "endpointParams=audience=x%20y%26z",
+                "oauthTokenURI=https://issuer/token",
+                "scopes=a,b",
+            ]
+        );
     }
 
     #[test]

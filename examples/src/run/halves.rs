@@ -67,7 +67,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         sample_max_age,
         http_timeout,
         pods_concurrency,
-        cluster_object_namespace,
+        authentication,
         selector,
         ..
     } = &process.settings;
@@ -82,7 +82,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         namespaces: namespaces.clone(),
         sample_max_age: *sample_max_age,
         concurrency: *pods_concurrency,
-        cluster_object_namespace: cluster_object_namespace.clone(),
+        authentication: authentication.clone(),
         selector: selector.clone(),
         ..pod_autoscaler::Config::default()
     };

@@ -17,10 +17,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 
 use super::{
-    common::Unknown,
-    vaults::{AwsSecretManager, AzureKeyVault, AzureServicePrincipal, GcpSecretManager, HashiCorpVault},
+    AwsSecretManager, AzureKeyVault, AzureServicePrincipal, GcpSecretManager, HashiCorpVault,
+    PodIdentitySpec, SecretValue, common::Unknown,
 };
-use crate::PodIdentity;
 
 /// Where the parameters of a trigger's authentication come from. Of several sources for one parameter the later one
 /// in this order wins.
@@ -136,34 +135,6 @@ pub struct ClusterTriggerAuthentication {
     pub status: Option<TriggerAuthenticationStatus>,
 }
 
-/// Who a scaler is when it talks to its source.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodIdentitySpec {
-    /// The way to an identity.
-    #[schemars(extend("enum" = ["azure-workload", "gcp", "aws", "aws-eks", "none"]))]
-    pub provider: String,
-    /// Azure: the identity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity_id: Option<String>,
-    /// Azure: the tenant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity_tenant_id: Option<String>,
-    /// Azure: the authority.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity_authority_host: Option<String>,
-    /// AWS: the role.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role_arn: Option<String>,
-    /// AWS: the external id with which the role is assumed.
-    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<String>,
-    /// AWS: whose identity it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["keda", "workload"]))]
-    pub identity_owner: Option<String>,
-}
-
 /// A parameter from a key of a Secret or ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -224,32 +195,6 @@ pub struct OAuth2 {
 
 fn client_credentials() -> String {
     "clientCredentials".to_owned()
-}
-
-/// A value that stands in a Secret.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretValue {
-    /// Where.
-    pub value_from: ValueFromSecret,
-}
-
-/// Where a value stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ValueFromSecret {
-    /// The key of a Secret.
-    pub secret_key_ref: SecretKeyRef,
-}
-
-/// A key of a Secret.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKeyRef {
-    /// The Secret.
-    pub name: String,
-    /// The key in it.
-    pub key: String,
 }
 
 impl Resource for ClusterTriggerAuthentication {
@@ -358,17 +303,5 @@ fn file_path_column() -> CustomResourceColumnDefinition {
         type_: "string".to_owned(),
         json_path: ".spec.filePath".to_owned(),
         ..CustomResourceColumnDefinition::default()
-    }
-}
-
-impl From<&PodIdentitySpec> for PodIdentity {
-    fn from(spec: &PodIdentitySpec) -> Self {
-        Self {
-            provider: spec.provider.clone(),
-            identity_id: spec.identity_id.clone(),
-            role_arn: spec.role_arn.clone(),
-            external_id: spec.external_id.clone(),
-            identity_owner: spec.identity_owner.clone(),
-        }
     }
 }

@@ -14,15 +14,14 @@ mod scaled_job;
 mod scaled_object;
 mod scaler_name;
 mod status;
-mod vaults;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
 pub use authentication::{
     AuthenticationEnvironment, AuthenticationTargetRef, BoundServiceAccountToken,
-    ClusterTriggerAuthentication, OAuth2, PodIdentitySpec, SecretKeyRef, SecretValue, TriggerAuthentication,
-    TriggerAuthenticationSpec, TriggerAuthenticationStatus, ValueFromSecret,
+    ClusterTriggerAuthentication, OAuth2, TriggerAuthentication, TriggerAuthenticationSpec,
+    TriggerAuthenticationStatus,
 };
 pub use cloud_event_source::{
     AzureEventGridTopic, CLOUD_EVENT_TYPES, CloudEventHttp, CloudEventSource, CloudEventSourceSpec,
@@ -41,10 +40,11 @@ pub use scaled_object::{
 pub use scaler_name::go_scaler_name;
 pub use status::{GroupVersionKindResource, Health, HealthStatus, ScaledObjectStatus};
 
-pub use vaults::{
+pub use crate::secret_store::blocks::{
     AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
     AzureKeyVaultCredentials, AzureKeyVaultSecret, AzureServicePrincipal, GcpCredentials, GcpSecretManager,
-    GcpSecretManagerSecret, HashiCorpVault, VaultCredential, VaultPkiData, VaultSecret,
+    GcpSecretManagerSecret, HashiCorpVault, PodIdentitySpec, SecretKeyRef, SecretValue, ValueFromSecret,
+    VaultCredential, VaultPkiData, VaultSecret,
 };
 
 /// The definitions of all resources here, as an API server takes them.

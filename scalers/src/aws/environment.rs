@@ -12,13 +12,15 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
-use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_smithy_async::{
     rt::sleep::{AsyncSleep, SharedAsyncSleep, TokioSleep},
     time::{SharedTimeSource, TimeSource},
 };
 use aws_smithy_http_client::tls;
-use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient};
+use aws_smithy_runtime_api::client::{
+    http::{HttpClient, SharedHttpClient},
+    stalled_stream_protection::StalledStreamProtectionConfig,
+};
 use scaler_api::{Context, SharedClock};
 
 use super::{AwsIdentity, credentials::RoleProvider};
@@ -243,6 +245,7 @@ fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
+#[cfg(feature = "sqs")]
 /// The deadline of one call, connecting included.
 pub(crate) fn deadline(timeout: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()

@@ -2,11 +2,17 @@
 
 use std::error::Error as StdError;
 
+#[cfg(feature = "sqs")]
 use aws_credential_types::provider::error::CredentialsError;
+#[cfg(feature = "sqs")]
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+#[cfg(feature = "sqs")]
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use scaler_api::{Error, ErrorKind};
+#[cfg(feature = "sqs")]
+use scaler_api::Error;
+use scaler_api::ErrorKind;
 
+#[cfg(feature = "sqs")]
 /// Translates the error of one call; `message` says what was being done.
 ///
 /// The source that is kept is the service's code and message, or the chain of causes. A request id is not: it would make
@@ -18,6 +24,7 @@ where
     Error::new(kind(error), message).with_source(cause(error))
 }
 
+#[cfg(feature = "sqs")]
 fn kind<E>(error: &SdkError<E, HttpResponse>) -> ErrorKind
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -39,7 +46,7 @@ where
 }
 
 /// The kind of an answer: by its code, else by its HTTP status.
-fn kind_of_code(code: &str, status: u16) -> ErrorKind {
+pub(crate) fn kind_of_code(code: &str, status: u16) -> ErrorKind {
     // Codes of the query protocol carry a prefix: `AWS.SimpleQueueService.NonExistentQueue`.
     match code.rsplit('.').next().unwrap_or_default() {
         "QueueDoesNotExist" | "NonExistentQueue" | "QueueDeletedRecently" | "ResourceNotFoundException" => {
@@ -84,6 +91,7 @@ fn kind_of_code(code: &str, status: u16) -> ErrorKind {
     }
 }
 
+#[cfg(feature = "sqs")]
 /// The kind of a failure to get credentials, if `error` is one.
 fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
@@ -93,6 +101,7 @@ fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     })
 }
 
+#[cfg(feature = "sqs")]
 fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -105,6 +114,11 @@ where
             (None, _) => format!("HTTP status {status}"),
         };
     }
+    chain(error)
+}
+
+/// An error and what caused it, as one line.
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for part in causes(error).map(ToString::to_string) {
         if text.is_empty() {

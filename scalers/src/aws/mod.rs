@@ -7,9 +7,17 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
+#[cfg(feature = "aws-secret-manager")]
+pub(crate) mod signing;
 
+#[cfg(feature = "sqs")]
 pub(crate) use environment::deadline;
 pub use environment::{AwsEnvironment, ClockTimeSource};
+#[cfg(feature = "aws-secret-manager")]
+pub(crate) use error::kind_of_code;
+#[cfg(feature = "sqs")]
 pub(crate) use error::service_error;
 pub use identity::AwsIdentity;
-pub(crate) use identity::{CredentialKeys, fields};
+pub(crate) use identity::CredentialKeys;
+#[cfg(feature = "sqs")]
+pub(crate) use identity::fields;

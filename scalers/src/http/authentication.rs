@@ -4,10 +4,11 @@ use reqwest::{
     RequestBuilder,
     header::{HeaderName, HeaderValue},
 };
-use scaler_api::{Problems, Secret, SourceKey};
+use scaler_api::{Error, Problems, Secret, SourceKey};
 use serde::Deserialize;
 
 use super::environment::{self, Tls};
+use crate::oauth2::{self, ClientCredentials};
 
 /// The keys of the block.
 pub(crate) mod fields {
@@ -15,7 +16,7 @@ pub(crate) mod fields {
 
     pub(crate) const MODES: Field = Field::new(
         "authModes",
-        "How to authenticate: a list of `apiKey`, `basic`, `bearer`, `custom` and `tls`.",
+        "How to authenticate: a list of `apiKey`, `basic`, `bearer`, `custom`, `oauth` and `tls`.",
     )
     .aliases(&["authMode"])
     .from(&[Source::Metadata, Source::Authentication]);
@@ -46,6 +47,21 @@ pub(crate) mod fields {
     pub(crate) const CUSTOM_VALUE: Field = Field::new("customAuthValue", "Value of the header for `custom`.")
         .from(&[Source::Authentication])
         .secret();
+    pub(crate) const OAUTH_TOKEN_URI: Field =
+        Field::new("oauthTokenURI", "URL at which `oauth` gets its tokens.").from(&[Source::Authentication]);
+    pub(crate) const CLIENT_ID: Field =
+        Field::new("clientID", "Client for `oauth`.").from(&[Source::Authentication]);
+    pub(crate) const CLIENT_SECRET: Field = Field::new("clientSecret", "Secret of the client for `oauth`.")
+        .from(&[Source::Authentication])
+        .secret();
+    pub(crate) const SCOPES: Field = Field::new("scopes", "What `oauth` asks for: `scope,scope`.")
+        .aliases(&["scope"])
+        .from(&[Source::Authentication]);
+    pub(crate) const ENDPOINT_PARAMS: Field = Field::new(
+        "endpointParams",
+        "More parameters with which `oauth` asks for tokens, as a query: `name=value&name=value`.",
+    )
+    .from(&[Source::Authentication]);
     pub(crate) const API_KEY: Field = Field::new("apiKey", "Key for `apiKey`.")
         .from(&[Source::Authentication, Source::Metadata])
         .secret();
@@ -99,6 +115,14 @@ pub(crate) struct Authentication {
     #[serde(default)]
     method: KeyMethod,
     key_param_name: Option<String>,
+    #[serde(rename = "oauthTokenURI")]
+    oauth_token_uri: Option<String>,
+    #[serde(rename = "clientID")]
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    endpoint_params: Option<String>,
 }
 
 impl Authentication {
@@ -122,9 +146,6 @@ impl Authentication {
                 "authModes can name only one of bearer, basic and oauth",
             );
         }
-        if self.uses(Mode::Oauth) {
-            problems.error("authModes", "oauth", "authModes oauth is not supported yet");
-        }
         let needs = [
             (Mode::Bearer, "bearer", "bearerToken", self.bearer_token.is_some()),
             (Mode::Basic, "basic", "username", self.username.is_some()),
@@ -141,6 +162,13 @@ impl Authentication {
                 "customAuthValue",
                 self.custom_auth_value.is_some(),
             ),
+            (
+                Mode::Oauth,
+                "oauth",
+                "oauthTokenURI",
+                self.oauth_token_uri.is_some(),
+            ),
+            (Mode::Oauth, "oauth", "clientID", self.client_id.is_some()),
             (Mode::Tls, "tls", "cert", self.cert.is_some()),
             (Mode::Tls, "tls", "key", self.key.is_some()),
         ];
@@ -148,6 +176,9 @@ impl Authentication {
             if self.uses(mode) && !given {
                 problems.error(field, "", format!("authModes {word} needs {field}"));
             }
+        }
+        if let Some(uri) = self.oauth_token_uri.as_deref().filter(|_| self.uses(Mode::Oauth)) {
+            super::check_url("oauthTokenURI", uri, problems);
         }
         self.check_headers(problems);
         self.check_certificates(problems);
@@ -223,6 +254,24 @@ impl Authentication {
         }
     }
 
+    /// The client of an authorization server that requests are made as.
+    pub(super) fn oauth_client(&self) -> Result<Option<ClientCredentials>, Error> {
+        let (true, Some(uri), Some(id)) = (
+            self.uses(Mode::Oauth),
+            self.oauth_token_uri.as_deref(),
+            &self.client_id,
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(ClientCredentials {
+            token_url: super::url("oauthTokenURI", uri).map_err(Error::invalid)?,
+            client_id: id.clone(),
+            client_secret: self.client_secret.clone().unwrap_or_default(),
+            scopes: self.scopes.clone(),
+            parameters: oauth2::parameters(self.endpoint_params.as_deref().unwrap_or_default()),
+        }))
+    }
+
     /// Adds the credentials to a request.
     pub(super) fn apply(&self, mut request: RequestBuilder) -> RequestBuilder {
         if let Some(token) = self.bearer_token.as_ref().filter(|_| self.uses(Mode::Bearer)) {
@@ -257,7 +306,17 @@ impl Authentication {
                 self.custom_auth_header.as_deref().unwrap_or_default(),
             )
             .with("method", format_args!("{:?}", self.method))
-            .with("keyParamName", self.key_param_name.as_deref().unwrap_or_default());
+            .with("keyParamName", self.key_param_name.as_deref().unwrap_or_default())
+            .with(
+                "oauthTokenURI",
+                self.oauth_token_uri.as_deref().unwrap_or_default(),
+            )
+            .with("clientID", self.client_id.as_deref().unwrap_or_default())
+            .with("scopes", format_args!("{:?}", self.scopes))
+            .with(
+                "endpointParams",
+                self.endpoint_params.as_deref().unwrap_or_default(),
+            );
         let secrets = [
             ("bearerToken", &self.bearer_token),
             ("username", &self.username),
@@ -267,6 +326,7 @@ impl Authentication {
             ("key", &self.key),
             ("customAuthValue", &self.custom_auth_value),
             ("apiKey", &self.api_key),
+            ("clientSecret", &self.client_secret),
         ];
         secrets
             .into_iter()

@@ -24,10 +24,10 @@ pub struct HttpEnvironment {
 
 /// What a client's TLS depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tls {
-    pub(super) unsafe_ssl: bool,
-    pub(super) ca: Option<Secret>,
-    pub(super) identity: Option<(Secret, Secret)>,
+pub(crate) struct Tls {
+    pub(crate) unsafe_ssl: bool,
+    pub(crate) ca: Option<Secret>,
+    pub(crate) identity: Option<(Secret, Secret)>,
 }
 
 impl HttpEnvironment {

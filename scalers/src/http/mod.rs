@@ -1,39 +1,56 @@
 //! What every scaler shares that asks over HTTP: one client per TLS identity, authentication, a deadline, a cap on what is
 //! read, and what a failure means.
 
+#[cfg(feature = "http-scalers")]
 mod authentication;
 mod environment;
 
-use std::{collections::BTreeMap, error::Error as StdError, time::Duration};
+#[cfg(feature = "http-scalers")]
+use std::{collections::BTreeMap, sync::Arc};
+use std::{error::Error as StdError, time::Duration};
 
-use reqwest::{Client, StatusCode, Url, header};
-use scaler_api::{
-    Context, Error, ErrorKind, Field, Problems, SourceKey, metadata::GoDuration, observe::Observer,
-};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
+use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};
+#[cfg(feature = "http-scalers")]
+use scaler_api::{Field, Problems, SourceKey, observe::Observer};
 
+#[cfg(feature = "http-scalers")]
 pub(crate) use self::authentication::{Authentication, fields};
 pub use self::environment::HttpEnvironment;
+pub(crate) use self::environment::Tls;
+#[cfg(feature = "http-scalers")]
+use crate::oauth2::TokenSource;
 
 /// Bytes of an answer that are read; an answer of one number needs far fewer.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
+#[cfg(feature = "http-scalers")]
 /// `unsafeSsl`.
 pub(crate) const UNSAFE_SSL: Field =
     Field::new("unsafeSsl", "Whether any certificate of the server is accepted.").default("false");
 
+#[cfg(feature = "http-scalers")]
 /// `timeout`.
 pub(crate) const TIMEOUT: Field = Field::new(
     "timeout",
     "How long an answer may take: a duration such as 2s, or milliseconds; by default that of the program, 3 s.",
 );
 
-/// One HTTP endpoint with its credentials.
+/// A client with a deadline.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct Caller {
     /// `None` where the environment reaches nothing.
     client: Option<Client>,
-    authentication: Authentication,
     timeout: Duration,
+}
+
+/// One HTTP endpoint with its credentials.
+#[cfg(feature = "http-scalers")]
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    caller: Caller,
+    authentication: Authentication,
+    tokens: Option<Arc<TokenSource>>,
     observer: Observer,
 }
 
@@ -45,6 +62,52 @@ pub(crate) struct Answer {
     retry_after: Option<Duration>,
 }
 
+impl Caller {
+    /// A client of `context`'s environment for servers that present `tls`.
+    pub(crate) fn new(context: &Context, tls: &Tls, timeout: Option<GoDuration>) -> Result<Self, Error> {
+        let environment = HttpEnvironment::of(context);
+        let client = match environment.is_closed() {
+            true => None,
+            false => Some(environment.client(tls)?),
+        };
+        Ok(Self {
+            client,
+            timeout: timeout.map_or(context.timeout, Duration::from),
+        })
+    }
+
+    /// A request with the deadline, which covers everything from the connection to the last byte.
+    pub(crate) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Error> {
+        let client = self
+            .client
+            .as_ref()
+            .ok_or_else(|| Error::unavailable("this program makes no connections over HTTP"))?;
+        Ok(client.request(method, url).timeout(self.timeout))
+    }
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
+    let mut response = request.send().await.map_err(error)?;
+    let status = response.status();
+    let retry_after = retry_after(&response);
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(error)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Error::invalid(format!(
+                "the answer is longer than {MAX_ANSWER} bytes"
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer {
+        status,
+        body,
+        retry_after,
+    })
+}
+
+#[cfg(feature = "http-scalers")]
 impl Source {
     pub(crate) fn new(
         context: &Context,
@@ -52,50 +115,57 @@ impl Source {
         unsafe_ssl: bool,
         timeout: Option<GoDuration>,
     ) -> Result<Self, Error> {
-        let environment = HttpEnvironment::of(context);
-        let client = match environment.is_closed() {
-            true => None,
-            false => Some(environment.client(&authentication.tls(unsafe_ssl))?),
-        };
+        let caller = Caller::new(context, &authentication.tls(unsafe_ssl), timeout)?;
+        let client = authentication.oauth_client()?;
+        let tokens = client.map(|client| Arc::new(TokenSource::new(caller.clone(), client)));
         Ok(Self {
-            client,
+            caller,
             authentication,
-            timeout: timeout.map_or(context.timeout, Duration::from),
+            tokens,
             observer: Observer::of(context),
         })
     }
 
-    /// Asks for `url`; the deadline covers everything from the connection to the last byte.
+    /// Asks for `url`. A token that is refused is asked for anew, once.
     pub(crate) async fn get(&self, url: Url, headers: &BTreeMap<String, String>) -> Result<Answer, Error> {
-        let client = self
-            .client
-            .as_ref()
-            .ok_or_else(|| Error::unavailable("this program makes no connections over HTTP"))?;
-        let mut request = client.get(url).timeout(self.timeout);
+        let Some(tokens) = &self.tokens else {
+            return self.send(self.request(url, headers)?).await;
+        };
+        let token = tokens.token().await?;
+        let request = self.request(url.clone(), headers)?;
+        let answer = self.send(request.bearer_auth(token.expose())).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        tokens.forget(&token).await;
+        let token = tokens.token().await?;
+        let request = self.request(url, headers)?;
+        self.send(request.bearer_auth(token.expose())).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, Error> {
+        let pending = self.observer.begin_request();
+        let answer = send(request).await?;
+        pending.answered(answer.status.as_u16());
+        Ok(answer)
+    }
+
+    fn request(&self, url: Url, headers: &BTreeMap<String, String>) -> Result<RequestBuilder, Error> {
+        let mut request = self.caller.request(Method::GET, url)?;
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = self.authentication.apply(request);
-        let pending = self.observer.begin_request();
-        let mut response = request.send().await.map_err(error)?;
-        let status = response.status();
-        pending.answered(status.as_u16());
-        let retry_after = retry_after(&response);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(error)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(Error::invalid(format!(
-                    "the answer is longer than {MAX_ANSWER} bytes"
-                )));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer {
-            status,
-            body,
-            retry_after,
-        })
+        Ok(self.authentication.apply(request))
     }
+}
+
+/// A header's value that the HTTP library does not log.
+#[cfg(feature = "vault")]
+pub(crate) fn sensitive(value: &scaler_api::Secret) -> Result<header::HeaderValue, Error> {
+    let mut header = header::HeaderValue::from_str(value.expose())
+        .map_err(|_| Error::new(ErrorKind::Unauthorized, "the token cannot stand in a header"))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 impl Answer {
@@ -160,6 +230,7 @@ pub(crate) fn url(field: &'static str, text: &str) -> Result<Url, String> {
     }
 }
 
+#[cfg(feature = "http-scalers")]
 /// Reports a URL that is none.
 pub(crate) fn check_url(field: &'static str, text: &str, problems: &mut Problems) {
     if let Err(message) = url(field, text) {
@@ -167,6 +238,7 @@ pub(crate) fn check_url(field: &'static str, text: &str, problems: &mut Problems
     }
 }
 
+#[cfg(feature = "http-scalers")]
 /// Adds the transport to a source key.
 pub(crate) fn add_to(
     key: SourceKey,
@@ -181,4 +253,5 @@ pub(crate) fn add_to(
 #[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
+#[cfg(feature = "http-scalers")]
 mod tests;

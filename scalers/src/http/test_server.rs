@@ -36,7 +36,7 @@ pub(crate) struct TestServer {
 #[derive(Debug)]
 struct Shared {
     reply: Mutex<Reply>,
-    /// What the head of a request must contain, lest the answer be 401.
+    /// What a request must contain, lest the answer be 401.
     required: Mutex<String>,
     requests: Mutex<Vec<String>>,
     open: AtomicUsize,
@@ -81,17 +81,17 @@ impl TestServer {
         *self.shared.reply.lock().unwrap() = reply;
     }
 
-    /// Answers 401 to requests whose head does not contain `text`.
+    /// Answers 401 to requests that do not contain `text`.
     pub(crate) fn require(&self, text: &str) {
         text.clone_into(&mut self.shared.required.lock().unwrap());
     }
 
-    /// The heads of all requests so far.
+    /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// The head of the last request.
+    /// The last request.
     pub(crate) fn last_request(&self) -> String {
         self.requests().last().cloned().unwrap_or_default()
     }
@@ -114,8 +114,16 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        let request = String::from_utf8_lossy(&head).into_owned();
+        let mut request = String::from_utf8_lossy(&head).into_owned();
         head.clear();
+        let length = request
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+        if stream.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        request.push_str(&String::from_utf8_lossy(&body));
         let admitted = request.contains(&*shared.required.lock().unwrap());
         shared.requests.lock().unwrap().push(request);
         let reply = shared.reply.lock().unwrap().clone();

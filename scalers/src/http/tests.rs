@@ -110,7 +110,10 @@ fn what_a_mode_lacks_is_reported() {
             &[("authModes", "tls")],
             "authModes tls needs cert; authModes tls needs key",
         ),
-        (&[("authModes", "oauth")], "authModes oauth is not supported yet"),
+        (
+            &[("authModes", "oauth")],
+            "authModes oauth needs oauthTokenURI; authModes oauth needs clientID",
+        ),
         (
             &[
                 ("authModes", "bearer,basic"),

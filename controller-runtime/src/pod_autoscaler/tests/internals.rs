@@ -6,6 +6,7 @@ mod failures;
 mod fallback;
 mod formulas;
 mod jobs;
+mod outages;
 mod pausing;
 mod targets;
 mod values;

@@ -38,7 +38,8 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
         rule(KEDA, &["scaledjobs/status"], &["patch"]),
         rule(KEDA, &["scaledjobs/finalizers"], OWNS),
         rule("batch", &["jobs"], &["list", "watch", "create", "delete"]),
-        rule(KEDA, &["triggerauthentications"], FOLLOW),
+        rule(KEDA, &["triggerauthentications"], &["list", "watch", "patch"]),
+        rule(KEDA, &["triggerauthentications/status"], &["patch"]),
         // Written to only where KEDA's finalizer is taken off.
         rule(EVENTING, &["cloudeventsources"], &["list", "watch", "patch"]),
         rule(EVENTING, &["cloudeventsources/status"], &["patch"]),
@@ -91,7 +92,12 @@ fn scale(cx: &Context<'_>) -> Vec<Value> {
 /// What the pod half asks for that stands in no namespace.
 pub(super) fn pods_in_the_cluster(cx: &Context<'_>) -> Vec<Value> {
     let mut rules = vec![
-        rule(KEDA, &["clustertriggerauthentications"], FOLLOW),
+        rule(
+            KEDA,
+            &["clustertriggerauthentications"],
+            &["list", "watch", "patch"],
+        ),
+        rule(KEDA, &["clustertriggerauthentications/status"], &["patch"]),
         rule(
             EVENTING,
             &["clustercloudeventsources"],
@@ -187,7 +193,7 @@ pub(super) fn own_namespace(cx: &Context<'_>) -> Vec<Value> {
     }
     if !cx.values.watch_namespaces.is_empty() {
         // Of ClusterTriggerAuthentications, which refer to this namespace.
-        rules.push(rule(CORE, &["secrets", "configmaps"], &["get"]));
+        rules.push(rule(CORE, &["secrets", "configmaps"], READ));
         // About the Lease.
         rules.push(events());
     }

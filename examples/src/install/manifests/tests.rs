@@ -168,14 +168,15 @@ fn secrets_are_read_where_scaled_objects_are_and_nowhere_else() {
         .map(|object| object["metadata"]["namespace"].as_str().unwrap())
         .collect();
     namespaces.sort_unstable();
-    assert_eq!(namespaces, ["billing", "shop"]);
+    // The last one for what ClusterTriggerAuthentications refer to.
+    assert_eq!(namespaces, ["autoscaler", "billing", "shop"]);
     let own = narrow
         .iter()
         .find(|object| object["kind"] == "Role" && object["metadata"]["namespace"] == "autoscaler")
         .unwrap();
     assert_eq!(
         verbs(own, "", "secrets"),
-        ["create", "get"].map(str::to_owned).into()
+        ["create", "get", "list", "watch"].map(str::to_owned).into()
     );
 }
 

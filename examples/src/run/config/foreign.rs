@@ -149,7 +149,6 @@ const KEDA: &[Foreign] = &[
         "webhooks-service-name",
         "adapter and webhook stand behind one Service, see --service",
     ),
-    keda("filepath-auth-root-path", "no credentials are read from files"),
     keda("http-max-idle-conns", "idle connections are closed by age"),
     keda(
         "http-max-idle-conns-per-host",
@@ -185,12 +184,6 @@ const KEDA: &[Foreign] = &[
         "",
         "a turn takes no processor while it waits for its sources, so many more run at once; see --pods-concurrency",
     ),
-    keda_env(
-        "KEDA_RESTRICT_SECRET_ACCESS",
-        "false",
-        "which Secrets are read is restricted by the roles of the ServiceAccount",
-    ),
-    keda_env("KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY", "", NOT_YET),
     keda_env(
         "KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS",
         "",

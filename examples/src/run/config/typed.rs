@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use controller_runtime::trigger_auth;
 use metrics_adapter::Selector;
 use scaler_api::metadata::{go, nearest};
 
@@ -89,8 +90,8 @@ pub struct Settings {
     pub http_timeout: Duration,
     /// How many ScaledObjects are worked on at once.
     pub pods_concurrency: usize,
-    /// Where ClusterTriggerAuthentications find their Secrets.
-    pub cluster_object_namespace: String,
+    /// How authentications are resolved.
+    pub authentication: trigger_auth::Settings,
     /// Which objects are scaled, by their labels.
     pub selector: Selector,
     /// The cluster's name in CloudEvents.
@@ -202,7 +203,13 @@ pub(super) fn settle(
             Value::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
             _ => 1,
         },
-        cluster_object_namespace: read.text("pods.clusterObjectNamespace").unwrap_or_default(),
+        authentication: trigger_auth::Settings {
+            cluster_object_namespace: read.text("pods.clusterObjectNamespace").unwrap_or_default(),
+            restrict_secret_access: read.switch("pods.restrictSecretAccess"),
+            file_root: read.text("pods.authenticationFiles").map(PathBuf::from),
+            token_lifetime: read.duration("pods.boundTokenLifetime"),
+            ..trigger_auth::Settings::default()
+        },
         selector: selector(&read, problems),
         cluster_name: read.text("pods.clusterName").unwrap_or_default(),
         batch_idle: read.duration("nodes.batchIdleDuration"),

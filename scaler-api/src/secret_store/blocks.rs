@@ -1,20 +1,22 @@
-//! Stores of secrets outside the cluster that a TriggerAuthentication can name.
+//! What a TriggerAuthentication says of a store: plain types, which build without a Kubernetes client.
 
 use std::fmt;
 
+#[cfg(feature = "keda")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PodIdentitySpec, SecretValue};
+use crate::PodIdentity;
 
 /// HashiCorp Vault.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HashiCorpVault {
     /// Its URL.
     pub address: String,
     /// How to log in.
-    #[schemars(extend("enum" = ["token", "kubernetes"]))]
+    #[cfg_attr(feature = "keda", schemars(extend("enum" = ["token", "kubernetes"])))]
     pub authentication: String,
     /// Its namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,12 +31,13 @@ pub struct HashiCorpVault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<VaultCredential>,
     /// The parameters.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "keda", schemars(length(min = 1)))]
     pub secrets: Vec<VaultSecret>,
 }
 
 /// What to log in to Vault with.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VaultCredential {
     /// A token; shows in no `Debug`.
@@ -59,7 +62,8 @@ impl fmt::Debug for VaultCredential {
 }
 
 /// A parameter from Vault.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VaultSecret {
     /// The parameter.
@@ -70,7 +74,7 @@ pub struct VaultSecret {
     pub key: String,
     /// The kind of engine; guessed where empty.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["", "secretV2", "secret", "pki"]))]
+    #[cfg_attr(feature = "keda", schemars(extend("enum" = ["", "secretV2", "secret", "pki"])))]
     pub type_: Option<String>,
     /// With `pki`: the certificate that is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +82,8 @@ pub struct VaultSecret {
 }
 
 /// A certificate that Vault shall issue.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VaultPkiData {
     /// Its common name.
@@ -105,13 +110,14 @@ pub struct VaultPkiData {
 }
 
 /// Azure Key Vault.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AzureKeyVault {
     /// Its URI.
     pub vault_uri: String,
     /// The parameters.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "keda", schemars(length(min = 1)))]
     pub secrets: Vec<AzureKeyVaultSecret>,
     /// An application to log in as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,7 +131,8 @@ pub struct AzureKeyVault {
 }
 
 /// A parameter from Azure Key Vault.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AzureKeyVaultSecret {
     /// The parameter.
@@ -138,7 +145,8 @@ pub struct AzureKeyVaultSecret {
 }
 
 /// An application of Azure.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AzureKeyVaultCredentials {
     /// The application.
@@ -150,7 +158,8 @@ pub struct AzureKeyVaultCredentials {
 }
 
 /// A cloud of Azure.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AzureKeyVaultCloud {
     /// Its name, or `Private`.
@@ -169,7 +178,8 @@ pub struct AzureKeyVaultCloud {
 }
 
 /// A service principal of Microsoft Entra, for the scalers of Azure.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AzureServicePrincipal {
     /// The tenant.
@@ -194,11 +204,12 @@ pub struct AzureServicePrincipal {
 }
 
 /// Google Cloud Secret Manager.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GcpSecretManager {
     /// The parameters.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "keda", schemars(length(min = 1)))]
     pub secrets: Vec<GcpSecretManagerSecret>,
     /// A service account to log in as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,7 +220,8 @@ pub struct GcpSecretManager {
 }
 
 /// A parameter from Google Cloud Secret Manager.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GcpSecretManagerSecret {
     /// The parameter.
@@ -222,7 +234,8 @@ pub struct GcpSecretManagerSecret {
 }
 
 /// A service account of Google Cloud.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GcpCredentials {
     /// Its key file.
@@ -230,11 +243,12 @@ pub struct GcpCredentials {
 }
 
 /// AWS Secrets Manager.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AwsSecretManager {
     /// The parameters.
-    #[schemars(length(min = 1))]
+    #[cfg_attr(feature = "keda", schemars(length(min = 1)))]
     pub secrets: Vec<AwsSecretManagerSecret>,
     /// The region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -248,7 +262,8 @@ pub struct AwsSecretManager {
 }
 
 /// A parameter from AWS Secrets Manager.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AwsSecretManagerSecret {
     /// The parameter.
@@ -267,7 +282,8 @@ pub struct AwsSecretManagerSecret {
 }
 
 /// An access key of AWS.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AwsSecretManagerCredentials {
     /// Its id.
@@ -277,4 +293,74 @@ pub struct AwsSecretManagerCredentials {
     /// A session token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_token: Option<SecretValue>,
+}
+
+/// Who a scaler is when it talks to its source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PodIdentitySpec {
+    /// The way to an identity.
+    #[cfg_attr(feature = "keda", schemars(extend("enum" = ["azure-workload", "gcp", "aws", "aws-eks", "none"])))]
+    pub provider: String,
+    /// Azure: the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_id: Option<String>,
+    /// Azure: the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_tenant_id: Option<String>,
+    /// Azure: the authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_authority_host: Option<String>,
+    /// AWS: the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// AWS: the external id with which the role is assumed.
+    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// AWS: whose identity it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "keda", schemars(extend("enum" = ["keda", "workload"])))]
+    pub identity_owner: Option<String>,
+}
+
+/// A value that stands in a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SecretValue {
+    /// Where.
+    pub value_from: ValueFromSecret,
+}
+
+/// Where a value stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ValueFromSecret {
+    /// The key of a Secret.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "keda", derive(JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The Secret.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
+}
+
+impl From<&PodIdentitySpec> for PodIdentity {
+    fn from(spec: &PodIdentitySpec) -> Self {
+        Self {
+            provider: spec.provider.clone(),
+            identity_id: spec.identity_id.clone(),
+            role_arn: spec.role_arn.clone(),
+            external_id: spec.external_id.clone(),
+            identity_owner: spec.identity_owner.clone(),
+        }
+    }
 }
