@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_normalised_and_indexed_as_keda_does() {
+    fn section_2_1_names_are_normalised_and_indexed_as_keda_does() {
         assert_eq!(normalize_name("a/b.c:d%e(f)g"), "a-b-c-d-e-f-g");
         assert_eq!(indexed_name(0, "aws-sqs-my-sqs-keda"), "s0-aws-sqs-my-sqs-keda");
     }

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_workload_and_one_hpa_have_one_scaled_object() {
+    fn section_7_one_workload_and_one_hpa_have_one_scaled_object() {
         let mine = object("a", "web", None, &json!({}));
         let cases = [
             (object("a", "web", None, &json!({})), vec![]),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn somebodys_hpa_is_respected_unless_it_is_adopted() {
+    fn section_7_somebodys_hpa_is_respected_unless_it_is_adopted() {
         let adopt = json!({keda::TRANSFER_HPA_OWNERSHIP_ANNOTATION: "true"});
         let owner = json!({"ownerReferences": [{
             "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "a", "uid": "u", "controller": true,

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_has_to_ask_for_what_it_is_scaled_by() {
+    fn section_7_a_container_has_to_ask_for_what_it_is_scaled_by() {
         let deployment = json!({"name": "web"});
         let cpu = json!({"type": "cpu", "metadata": {"value": "50"}});
         let memory = json!({"type": "memory", "metadata": {"value": "50"}});

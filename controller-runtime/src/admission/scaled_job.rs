@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_triggers_is_checked_as_a_scaled_objects_is() {
+    fn section_7_a_list_of_triggers_is_checked_as_a_scaled_objects_is() {
         let known = json!({"type": "known", "metadata": {}});
         let with = |field: &str, value: Value| {
             let mut trigger = known.clone();

@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_refused_at_admission() {
+    fn section_7_long_names_are_refused_at_admission() {
         let mut object = object(&json!({}));
         object.metadata.name = Some("x".repeat(64));
         let fields: Vec<_> = check(&object, &registry())
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_names_the_nearest_known_one_and_stands_beside_other_problems() {
+    fn section_7_an_unknown_type_names_the_nearest_known_one_and_stands_beside_other_problems() {
         let findings = check(
             &object(&json!({"minReplicaCount": 200, "triggers": [{"type": "crom", "metadata": {}}]})),
             &registry(),

@@ -232,6 +232,30 @@ fn across_objects() -> Vec<Row> {
             json!({"metadata": {"namespace": "elsewhere"}}),
         ),
         row(
+            "§7 row 3: of another ScaledObject",
+            "other-hpa",
+            target,
+            scaled_object(json!({})),
+            vec![hpa(json!({"ownerReferences": [{
+                "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "gone", "uid": "u",
+                "controller": true,
+            }]}))],
+            json!({"metadata": {"name": "gone"}}),
+        ),
+        row(
+            "§7 row 3: does not adopt",
+            "other-hpa",
+            target,
+            {
+                let mut object = adopting();
+                merge(&mut object["spec"], named_hpa("theirs"));
+                object["metadata"]["annotations"][keda::TRANSFER_HPA_OWNERSHIP_ANNOTATION] = json!("false");
+                object
+            },
+            vec![hpa(json!({}))],
+            json!({"metadata": {"annotations": {keda::TRANSFER_HPA_OWNERSHIP_ANNOTATION: "true"}}}),
+        ),
+        row(
             "§7 row 3: adopts",
             "transfer-ownership-missing-hpa-name",
             hpa_name,
@@ -665,7 +689,7 @@ fn every_row_of_section_7_refuses_what_breaks_it_and_nothing_else() {
 }
 
 #[test]
-fn limit_ranges_and_requests_satisfy_a_trigger_on_cpu() {
+fn section_7_limit_ranges_and_requests_satisfy_a_trigger_on_cpu() {
     let object = scaled_object(json!({"triggers": [cpu()], "minReplicaCount": 1}));
     let range = |namespace: &str| {
         json!({
@@ -686,14 +710,14 @@ fn limit_ranges_and_requests_satisfy_a_trigger_on_cpu() {
 }
 
 #[test]
-fn an_hpa_that_says_so_is_not_looked_at() {
+fn section_7_an_hpa_that_says_so_is_not_looked_at() {
     let unchecked = json!({"annotations": {keda::VALIDATIONS_HPA_OWNERSHIP_ANNOTATION: "false"}});
     assert_eq!(refusals(&scaled_object(json!({})), &[hpa(unchecked)]), []);
 }
 
 /// keda.md §0, and §7's row missing-requests.
 #[test]
-fn a_dry_run_looks_at_no_target() {
+fn section_7_a_dry_run_looks_at_no_target() {
     let object = serde_json::from_value(scaled_object(json!({"triggers": [cpu()]}))).unwrap();
     let containers = [serde_json::from_value(json!({"name": "app"})).unwrap()];
     let reasons = |dry_run: bool| {
@@ -718,7 +742,7 @@ fn a_dry_run_looks_at_no_target() {
 
 /// keda.md §7: warnings.
 #[test]
-fn settings_without_effect_are_warned_of_and_refuse_nothing() {
+fn section_7_settings_without_effect_are_warned_of_and_refuse_nothing() {
     let warnings = |spec: Value| {
         let found = offline::check(&[scaled_object(spec)], &registry());
         assert!(

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_is_refused_where_it_says() {
+    fn section_7_each_row_is_refused_where_it_says() {
         let azure = |more: Value| with(json!({"provider": "azure-workload"}), &more);
         let aws = |more: Value| with(json!({"provider": "aws"}), &more);
         let oauth2 = |client: &str, url: &str| json!({"oauth2": {"clientId": client, "tokenUrl": url}});

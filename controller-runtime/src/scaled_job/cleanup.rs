@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_jobs_beyond_each_limit_go() {
+    fn section_3_7_the_oldest_jobs_beyond_each_limit_go() {
         let jobs = jobs(vec![
             ended("done-3", "Complete", 30),
             ended("done-1", "Complete", 10),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_job_whose_condition_has_no_time_counts_from_its_creation() {
+    fn section_3_7_a_failed_job_whose_condition_has_no_time_counts_from_its_creation() {
         let failed = json!({"conditions": [{"type": "Failed", "status": "True"}]});
         let mut young = job("a-young", &failed);
         young.metadata.creation_timestamp = Some(Time("2026-01-01T00:01:00Z".parse().unwrap()));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_deleted_is_not_deleted_again_but_counts_as_gone() {
+    fn section_3_7_what_is_being_deleted_is_not_deleted_again_but_counts_as_gone() {
         let mut going = ended("a", "Complete", 1);
         going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
         let jobs = jobs(vec![going, ended("b", "Complete", 2)]);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_default_to_a_hundred() {
+    fn section_3_7_limits_default_to_a_hundred() {
         let expected = History {
             successful: 100,
             failed: 100,
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_of_other_generations_go_ended_or_not() {
+    fn section_3_7_jobs_of_other_generations_go_ended_or_not() {
         let mut unmarked = job("unmarked", &json!({}));
         unmarked.metadata.annotations = None;
         let mut current = job("current", &json!({}));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rollout_is_read_from_either_spelling() {
+    fn section_3_7_the_rollout_is_read_from_either_spelling() {
         use PropagationPolicy::{Background, Foreground};
         let immediate = Rollout::Immediate;
         let cases = [

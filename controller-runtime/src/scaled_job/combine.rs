@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn several_triggers_come_to_one_demand() {
+    fn section_3_7_several_triggers_come_to_one_demand() {
         use MultipleScalersCalculation::{Avg, Max, Min, Sum};
         let (small, large, off) = (active(4.0, 2.0), active(10.0, 5.0), idle(50.0, 50.0));
         let cases = [
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minimum_makes_active_and_the_maximum_bounds_the_sum() {
+    fn section_3_7_a_minimum_makes_active_and_the_maximum_bounds_the_sum() {
         let bounds = Bounds { min: 2, headroom: 3 };
         let combined = combine(MultipleScalersCalculation::Max, &[], bounds);
         assert_eq!(combined, active(0.0, 0.0), "§3.7 min > 0 forces active");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_is_worth_its_queue_by_its_target() {
+    fn section_3_7_a_trigger_is_worth_its_queue_by_its_target() {
         let metric = |name: &str, target: MetricTarget| MetricSpec::External {
             name: name.into(),
             target,
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn both_numbers_are_rounded_up() {
+    fn section_3_7_both_numbers_are_rounded_up() {
         let demand = active(4.2, 1.01);
         assert_eq!((demand.scale_to(), demand.max_scale()), (5, 2), "§3.7 ceil");
         assert_eq!(
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_come_from_both_counts() {
+    fn section_3_7_bounds_come_from_both_counts() {
         let cases = [
             ("§1.2 defaults", None, None, (0, 100)),
             ("§3.7 Max() without max", Some(5), None, (5, 100)),

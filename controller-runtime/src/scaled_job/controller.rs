@@ -138,7 +138,12 @@ impl Controller {
         let (client, namespaces) = (runtime.client.clone(), config.namespaces.clone());
         let ledger = Ledger::default();
         let mut watches = Watches::new(client.clone(), &namespaces);
-        let objects = watches.namespaced_reporting(
+        let own = match config.selector.is_empty() {
+            true => watcher::Config::default(),
+            false => watcher::Config::default().labels(&config.selector.to_string()),
+        };
+        let objects = watches.selected_reporting(
+            &own,
             {
                 let (signals, users) = (signals.clone(), builder.resolver.users().clone());
                 move |change| {
@@ -327,6 +332,7 @@ impl Core {
         for api in self.apis() {
             objects.extend(list_readable(&api).await?.0);
         }
+        objects.retain(|object: &ScaledJob| self.config.selector.matches(object.labels()));
         Ok(objects)
     }
 

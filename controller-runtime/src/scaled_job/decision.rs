@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_say_how_the_triggers_stand() {
+    fn section_3_7_conditions_say_how_the_triggers_stand() {
         let (on, off, down) = (Some(4.0), Some(0.0), None);
         let cases = [
             (
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_cannot_be_counted_never_count_as_zero() {
+    fn section_3_7_jobs_that_cannot_be_counted_never_count_as_zero() {
         for min in [0, 3] {
             let decision = decide_on(&[Some(4.0)], min, Err("forbidden".into()));
             assert_eq!(decision.create, 0);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_names_every_number() {
+    fn section_3_7_the_reason_names_every_number() {
         let counts = Counts {
             running: 3,
             pending: 1,

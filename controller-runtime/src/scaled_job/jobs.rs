@@ -234,7 +234,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_job_runs_until_it_is_complete_or_failed() {
+    fn section_3_7_a_job_runs_until_it_is_complete_or_failed() {
         let condition =
             |type_: &str, status: &str| json!({"conditions": [{"type": type_, "status": status}]});
         let cases = [
@@ -254,7 +254,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_job_is_pending_until_a_pod_of_it_works() {
+    fn section_3_7_a_job_is_pending_until_a_pod_of_it_works() {
         let ready = ["Ready".to_owned(), "ContainersReady".to_owned()];
         let none: &[String] = &[];
         let cases = [
@@ -290,7 +290,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn jobs_that_have_ended_are_neither_running_nor_pending() {
+    fn section_3_7_jobs_that_have_ended_are_neither_running_nor_pending() {
         let jobs = [
             job("a", &json!({})),
             ended("b", "Complete", 1),
@@ -307,7 +307,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn objects_are_trimmed() {
+    fn section_3_7_objects_are_trimmed() {
         let job = ended("a", "Failed", 7);
         assert_eq!(job.metadata.managed_fields, None);
         assert_eq!(job.annotations().len(), 1);

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn default_takes_off_what_runs() {
+    fn section_3_7_default_takes_off_what_runs() {
         check(&[
             ("maxScale - r", Strategy::Default, 10.0, 10.0, 3, 0, 100, 7),
             ("nothing left", Strategy::Default, 10.0, 10.0, 12, 0, 100, 0),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_takes_off_a_deduction_and_a_share() {
+    fn section_3_7_custom_takes_off_a_deduction_and_a_share() {
         let custom = |deduction, percentage| Strategy::Custom {
             deduction,
             percentage,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn accurate_takes_off_what_is_pending() {
+    fn section_3_7_accurate_takes_off_what_is_pending() {
         check(&[
             (
                 "maxScale - pending",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn eager_fills_what_is_free() {
+    fn section_3_7_eager_fills_what_is_free() {
         check(&[
             ("maxScale", Strategy::Eager, 4.0, 4.0, 0, 0, 10, 4),
             ("Max() - r", Strategy::Eager, 10.0, 10.0, 4, 0, 10, 6),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minimum_is_made_first_and_then_stands_aside() {
+    fn section_3_7_a_minimum_is_made_first_and_then_stands_aside() {
         let bounds = Bounds { min: 3, headroom: 7 };
         let made = |running, queue| {
             let counts = Counts { running, pending: 0 };
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_where_nothing_is_active() {
+    fn section_3_7_nothing_is_made_where_nothing_is_active() {
         let demand = Demand {
             is_active: false,
             ..demand(10.0, 10.0)
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn strategies_are_read_from_the_object() {
+    fn section_3_7_strategies_are_read_from_the_object() {
         let of = |strategy: &str, percentage: Option<&str>, deduction| {
             let spec = ScaledJobSpec {
                 scaling_strategy: Some(ScalingStrategy {

@@ -18,7 +18,8 @@ use std::{
 
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
-use kube::{Resource, core::PartialObjectMeta};
+use kube::{Resource, ResourceExt as _, core::PartialObjectMeta};
+use metrics_adapter::Selector;
 use scaler_api::{
     Context, Registry,
     keda::{ClusterTriggerAuthentication, KEDA_VERSION, ScaledObject, TriggerAuthentication},
@@ -64,6 +65,9 @@ pub struct Config {
     pub keda_version: String,
     /// How authentications are resolved.
     pub authentication: trigger_auth::Settings,
+    /// The labels of the ScaledObjects and ScaledJobs that this process scales; somebody else scales the others, and
+    /// this process answers for them as a standby does.
+    pub selector: Selector,
 }
 
 impl Default for Config {
@@ -74,6 +78,7 @@ impl Default for Config {
             concurrency: 1024,
             keda_version: KEDA_VERSION.to_owned(),
             authentication: trigger_auth::Settings::default(),
+            selector: Selector::default(),
         }
     }
 }
@@ -156,6 +161,7 @@ impl Controller {
             scales: WatchedScales::default(),
             leadership: runtime.leadership.clone(),
             clock: Arc::clone(&runtime.clock),
+            selector: config.selector.clone(),
             listener,
             users: Users::default(),
         };
@@ -410,7 +416,13 @@ impl Core {
             return Action::Await;
         };
         let entry = self.entries.of(key, &object, self.runtime.clock.now());
+        if !self.config.selector.matches(object.labels()) {
+            return self.leave(key, &entry).await;
+        }
         let mut turn = entry.turn.lock().await;
+        if turn.is_left {
+            *turn = Turn::resume(&object, self.runtime.clock.now());
+        }
         if object.metadata.deletion_timestamp.is_some() {
             self.pushes.follow(key, None);
             return self.finalize(key, &object, &entry, &mut turn).await;
@@ -433,6 +445,13 @@ impl Core {
             Box::pin(self.publish(key, &mut turn)).await
         };
         next_action(&turn, published)
+    }
+
+    /// One turn of an object that somebody else scales.
+    async fn leave(&self, key: &ObjectKey, entry: &Entry) -> Action {
+        self.pushes.follow(key, None);
+        entry.turn.lock().await.is_left = true;
+        Box::pin(self.stand_by(key)).await
     }
 
     /// What the status says about the HPA and about failing sources, which also change between two checks.

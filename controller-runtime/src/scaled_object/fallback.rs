@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_in_force_strictly_above_the_threshold() {
+    fn section_3_4_it_is_in_force_strictly_above_the_threshold() {
         let fallback = fallback(FallbackBehavior::Static);
         for (failures, in_force) in [(0, false), (3, false), (4, true)] {
             assert_eq!(fallback.is_in_force(failures), in_force, "{failures}");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_makes_the_hpa_want_the_replicas() {
+    fn section_3_4_the_value_makes_the_hpa_want_the_replicas() {
         let average = |target: &str| MetricTarget::AverageValue(target.parse().unwrap());
         let value = |target: &str| MetricTarget::Value(target.parse().unwrap());
         let cases = [
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_up_to_one_above_the_threshold_and_forgotten_by_a_success() {
+    fn section_3_4_failures_are_counted_up_to_one_above_the_threshold_and_forgotten_by_a_success() {
         let fallback = fallback(FallbackBehavior::Static);
         let mut ledger = HealthLedger::default();
         let counted: Vec<_> = (0..6)
@@ -263,7 +263,18 @@ mod tests {
     }
 
     #[test]
-    fn counts_survive_in_the_status() {
+    fn section_3_4_metrics_that_are_gone_are_pruned() {
+        let mut ledger = HealthLedger::default();
+        for metric in ["s0-x", "s1-y"] {
+            ledger.count(metric, false, None);
+        }
+        ledger.retain(&["s1-y".to_owned()]);
+        let left: Vec<_> = ledger.to_status().unwrap().into_keys().collect();
+        assert_eq!(left, ["s1-y"]);
+    }
+
+    #[test]
+    fn section_3_4_counts_survive_in_the_status() {
         let fallback = fallback(FallbackBehavior::Static);
         let mut ledger = HealthLedger::default();
         for _ in 0..4 {
@@ -274,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_replica_has_counted_is_learnt_but_its_success_is_not() {
+    fn section_3_4_what_another_replica_has_counted_is_learnt_but_its_success_is_not() {
         let ledger = |failures: i32| HealthLedger {
             failures: BTreeMap::from([("s0-x".to_owned(), failures)]),
         };
@@ -289,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_fallback_is_none() {
+    fn section_3_4_an_invalid_fallback_is_none() {
         let spec = |fallback| keda::ScaledObjectSpec {
             fallback: Some(fallback),
             ..Default::default()

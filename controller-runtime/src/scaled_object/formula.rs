@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_is_nil_until_the_formula_gives_another() {
+    fn section_2_3_a_missing_value_is_nil_until_the_formula_gives_another() {
         let cases = [
             ("a ?? 8", None, Ok(Some(8.0))),
             ("a ?? 8", Some(3.0), Ok(Some(3.0))),
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_no_value() {
+    fn section_2_3_what_is_not_finite_is_no_value() {
         for b in [0.0, -0.0] {
             let error = value("a / b", &[("a", Some(1.0)), ("b", Some(b))]).unwrap_err();
             assert!(error.to_string().contains("expected a finite number"), "{error}");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_formula_is_refused_with_the_reason() {
+    fn section_2_3_what_is_no_formula_is_refused_with_the_reason() {
         let cases = [
             ("", "is not a formula"),
             ("a +", "is not a formula"),
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn words_in_strings_and_comments_are_no_names() {
+    fn section_2_3_words_in_strings_and_comments_are_no_names() {
         for text in [
             "len(\"d..e\") + a",
             "len('it\\'s d') + a",
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_before_it_is_parsed() {
+    fn section_2_3_what_is_too_large_is_refused_before_it_is_parsed() {
         let nested = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
         assert!(parse(&nested(DEEPEST)).is_ok());
         for text in [
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_formulas_fit_into_a_small_stack() {
+    fn section_2_3_the_largest_formulas_fit_into_a_small_stack() {
         let largest = || {
             let chains = [
                 (" + a", true),
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_at_the_edges_is_an_error_or_a_finite_number() {
+    fn section_2_3_arithmetic_at_the_edges_is_an_error_or_a_finite_number() {
         for text in [
             "1 % 0",
             "int(a) % 0",

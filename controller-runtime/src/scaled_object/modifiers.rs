@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metric_is_composite_metric_with_the_target_in_thousandths() {
+    fn section_2_3_the_metric_is_composite_metric_with_the_target_in_thousandths() {
         let cases = [
             (json!({"target": "2"}), "AverageValue(2)"),
             (json!({"target": "2.5"}), "AverageValue(2500m)"),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_with_its_value() {
+    fn section_2_3_every_wrong_field_is_named_with_its_value() {
         let cases = [
             (json!({"formula": "a"}), vec!["target"]),
             (json!({"target": "2"}), vec!["formula"]),
@@ -357,11 +357,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_active_strictly_above_the_activation_target() {
+    fn section_2_3_it_is_active_strictly_above_the_activation_target() {
         let modifiers = modifiers("a");
         for (value, active) in [(2.9, false), (3.0, false), (3.1, true), (-5.0, false)] {
             assert_eq!(modifiers.is_active(value), active, "{value}");
         }
         assert_eq!(modifiers.in_words(3.5), "a = 3500m, active above 3");
+    }
+
+    #[test]
+    fn section_2_3_the_activation_target_is_0_by_default() {
+        let given = json!({"formula": "a", "target": "2"});
+        let modifiers = Modifiers::of(&spec(&given)).unwrap().unwrap();
+        for (value, active) in [(-0.1, false), (0.0, false), (0.1, true)] {
+            assert_eq!(modifiers.is_active(value), active, "{value}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt as _};
+use metrics_adapter::Selector;
 use scaler_api::{SharedClock, keda::ScaledObject};
 
 use super::{
@@ -27,6 +28,8 @@ pub(super) struct Signals {
     pub(super) scales: WatchedScales,
     pub(super) leadership: Leadership,
     pub(super) clock: SharedClock,
+    /// Which objects this process scales.
+    pub(super) selector: Selector,
     /// Who else builds triggers.
     pub(super) listener: Listener,
     /// Who uses which authentication.
@@ -47,9 +50,8 @@ impl Signals {
                 self.entries.set_target(&key, object);
                 self.scales.refer(&key, Some(&object.spec.scale_target_ref));
                 // Of its status the leader is the only writer.
-                if !self.leadership.leads()
-                    && let Some(entry) = self.entries.get(&key)
-                {
+                let is_own = self.leadership.leads() && self.selector.matches(object.labels());
+                if !is_own && let Some(entry) = self.entries.get(&key) {
                     entry.learn(object);
                 }
                 let same = |previous: &Arc<ScaledObject>| {

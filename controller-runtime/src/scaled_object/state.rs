@@ -127,11 +127,13 @@ pub(crate) struct Turn {
     pub(crate) started: bool,
     /// Whether the last status could not be written.
     pub(crate) unwritten: bool,
+    /// Whether somebody else scales the object, by its labels.
+    pub(crate) is_left: bool,
 }
 
 impl Turn {
     /// Takes an object up from what the API says.
-    fn resume(object: &ScaledObject, now: Timestamp) -> Self {
+    pub(crate) fn resume(object: &ScaledObject, now: Timestamp) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let cooldown = SignedDuration::from_secs(i64::from(object.spec.cooldown_period()));
         let refused = status

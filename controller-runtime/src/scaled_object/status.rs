@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_start_unknown_and_keep_their_order() {
+    fn section_1_1_conditions_start_unknown_and_keep_their_order() {
         let mut status = ScaledObjectStatus::default();
         set_condition(&mut status, Condition::new("HPAActive", "True", "HPAActive", ""));
         set_condition(&mut status, paused_condition(true));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hpas_scaling_active_becomes_hpa_active() {
+    fn section_1_1_the_hpas_scaling_active_becomes_hpa_active() {
         let hpa = |status: &str, reason: &str| json!({"conditions": [{"type": "ScalingActive", "status": status, "reason": reason, "message": "m"}]});
         let cases = [
             (json!({}), None),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn types_and_authentications_are_named_once() {
+    fn section_1_1_types_and_authentications_are_named_once() {
         let trigger = |trigger_type: &str, authentication: Option<&str>| ScaleTrigger {
             trigger_type: trigger_type.into(),
             authentication_ref: authentication.map(|name| scaler_api::keda::AuthenticationRef {

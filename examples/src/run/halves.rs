@@ -68,6 +68,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         http_timeout,
         pods_concurrency,
         authentication,
+        selector,
         ..
     } = &process.settings;
     let context = scaler_api::Context::new()
@@ -82,6 +83,7 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
         sample_max_age: *sample_max_age,
         concurrency: *pods_concurrency,
         authentication: authentication.clone(),
+        selector: selector.clone(),
         ..pod_autoscaler::Config::default()
     };
     let events = cloud_events::Config {

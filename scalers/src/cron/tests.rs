@@ -30,7 +30,7 @@ fn parse(timezone: &str, start: &str, end: &str) -> CronTrigger {
 }
 
 #[test]
-fn the_metric_is_named_and_aimed_as_in_keda() {
+fn section_2_1_the_metric_is_named_and_aimed_as_in_keda() {
     for (timezone, start, end, expected) in [
         (
             "Etc/UTC",

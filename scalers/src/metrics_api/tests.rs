@@ -41,7 +41,7 @@ fn orders(pending: &str) -> Reply {
 }
 
 #[test]
-fn the_metric_is_named_by_its_location() {
+fn section_2_1_the_metric_is_named_by_its_location() {
     let metric = &parse(&input("http://a/", &[("targetValue", "2.5")])).metrics()[0];
     assert_eq!(metric.external_name(), Some("metric-api-orders-pending"));
     assert_eq!(

@@ -58,7 +58,7 @@ fn value(text: &str) -> Reply {
 }
 
 #[test]
-fn the_metric_has_a_constant_name_and_a_fractional_target() {
+fn section_2_1_the_metric_has_a_constant_name_and_a_fractional_target() {
     let mut input = input("http://a", &[]);
     input.settings.metric_type = MetricType::Value;
     let metric = &parse(&input).metrics()[0];

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hpa_gets_a_resource_metric_of_the_pod_or_of_a_container() {
+    fn section_2_1_the_hpa_gets_a_resource_metric_of_the_pod_or_of_a_container() {
         let found = metrics("cpu", MetricType::Utilization, &[("value", "50")]).unwrap();
         let (name, target) = ("cpu".to_owned(), MetricTarget::Utilization(50));
         assert_eq!(found, [MetricSpec::Resource { name, target }]);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused() {
+    fn section_2_2_what_is_no_target_is_refused() {
         let cases = [
             (MetricType::Utilization, "half", "whole number"),
             (MetricType::Utilization, "0", "greater than 0"),

@@ -51,7 +51,7 @@ fn defaults_are_those_of_keda() {
 }
 
 #[test]
-fn the_queue_is_named_by_its_url_or_by_itself() {
+fn section_2_1_the_queue_is_named_by_its_url_or_by_itself() {
     let cases = [
         (URL, Ok("my-sqs-keda")),
         ("my-queue", Ok("my-queue")),
@@ -78,7 +78,7 @@ fn the_queue_is_named_by_its_url_or_by_itself() {
 }
 
 #[test]
-fn names_of_fifo_queues_are_normalised() {
+fn section_2_1_names_of_fifo_queues_are_normalised() {
     let trigger = parse(&input(&[(
         "queueURL",
         "https://sqs.us-east-2.amazonaws.com/1/keda-demo-queue.fifo",

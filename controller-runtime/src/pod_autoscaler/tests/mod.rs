@@ -12,6 +12,7 @@ mod push;
 mod replicas;
 mod rows;
 mod scaled_jobs;
+mod shards;
 mod story;
 
 use std::{sync::Arc, time::Duration};
@@ -242,12 +243,16 @@ type Started = (
 );
 
 fn autoscaler(runtime: Runtime, script: &Arc<Script>) -> PodAutoscaler {
+    configured(runtime, script, Config::default())
+}
+
+fn configured(runtime: Runtime, script: &Arc<Script>, config: Config) -> PodAutoscaler {
     let context = Context::new()
         .with_clock(Arc::clone(&runtime.clock))
         .with(Arc::clone(script));
     let mut registry = Registry::new();
     registry.register::<TestSource>();
-    PodAutoscaler::new(runtime, Arc::new(registry), context, Config::default())
+    PodAutoscaler::new(runtime, Arc::new(registry), context, config)
 }
 
 fn start_autoscaler(server: &ApiServer, clock: &SharedClock, script: &Arc<Script>) -> Started {

@@ -16,7 +16,7 @@ fn object(formula: &str, fallback: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hpa_reads_one_metric_that_the_formula_makes() {
+async fn section_2_3_the_hpa_reads_one_metric_that_the_formula_makes() {
     let world = World::new();
     world.deployment("web", 0);
     world.script.set("a", 12.0);

@@ -299,7 +299,7 @@ async fn objects_with_the_same_source_share_its_samples() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cached_metrics_are_those_of_the_last_poll() {
+async fn section_3_5_cached_metrics_are_those_of_the_last_poll() {
     let world = World::new();
     world.deployment("web", 1);
     world.script.set("orders", 3.0);

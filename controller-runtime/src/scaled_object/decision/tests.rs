@@ -314,7 +314,7 @@ fn replicas_that_cannot_be_read_stop_everything_3_3_0() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn annotations_stop_or_force_steps() {
+fn section_3_3_annotations_stop_or_force_steps() {
     let on = [trigger(TriggerState::Active)];
     let off = [trigger(TriggerState::Inactive)];
     let cases = [
@@ -441,7 +441,7 @@ fn rest_comes_strictly_after_the_cooldown_3_3_3() {
 }
 
 #[test]
-fn events_and_reasons_say_what_happened_in_kedas_words() {
+fn section_3_3_events_and_reasons_say_what_happened_in_kedas_words() {
     let on = [trigger(TriggerState::Active)];
     let decision = decide(&seen(0, Bounds::default(), &on));
     let event = decision.event.unwrap();

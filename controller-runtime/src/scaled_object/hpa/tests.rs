@@ -53,7 +53,7 @@ fn made(object: &ScaledObject, metrics: &[NamedMetric]) -> Autoscaler {
 }
 
 #[test]
-fn the_tutorials_hpa_is_kedas_field_by_field() {
+fn section_2_the_tutorials_hpa_is_kedas_field_by_field() {
     let object = object(json!({"minReplicaCount": 0, "maxReplicaCount": 3, "idleReplicaCount": 0}));
     let hpa = made(&object, &[external("s0-aws-sqs-my-sqs-keda", 5)]);
     assert_eq!(
@@ -95,7 +95,7 @@ fn the_tutorials_hpa_is_kedas_field_by_field() {
 }
 
 #[test]
-fn bounds_default_to_one_and_a_hundred() {
+fn section_2_bounds_default_to_one_and_a_hundred() {
     let hpa = made(&object(json!({})), &[external("s0-x", 5)]);
     assert_eq!(
         (&hpa.spec["minReplicas"], &hpa.spec["maxReplicas"]),
@@ -106,7 +106,7 @@ fn bounds_default_to_one_and_a_hundred() {
 }
 
 #[test]
-fn metrics_stand_in_the_order_of_their_types() {
+fn section_2_metrics_stand_in_the_order_of_their_types() {
     let container = NamedMetric {
         name: "memory".into(),
         spec: MetricSpec::ContainerResource {
@@ -141,7 +141,7 @@ fn metrics_stand_in_the_order_of_their_types() {
 }
 
 #[test]
-fn equal_names_and_no_metrics_are_refused() {
+fn section_2_equal_names_and_no_metrics_are_refused() {
     let object = object(json!({}));
     let twice = desired(&object, WEB, &[external("s0-x", 5), external("s0-X", 5)], "v").unwrap_err();
     assert_eq!(
@@ -152,7 +152,7 @@ fn equal_names_and_no_metrics_are_refused() {
 }
 
 #[test]
-fn labels_of_the_object_win_and_excluded_ones_stay_behind() {
+fn section_2_labels_of_the_object_win_and_excluded_ones_stay_behind() {
     let mut object = object(json!({}));
     object.labels_mut().extend([
         ("team".to_owned(), "blue".to_owned()),
@@ -174,7 +174,7 @@ fn labels_of_the_object_win_and_excluded_ones_stay_behind() {
 }
 
 #[test]
-fn pausing_one_direction_disables_its_policy_and_leaves_the_rest() {
+fn section_2_pausing_one_direction_disables_its_policy_and_leaves_the_rest() {
     let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 60}});
     let config = json!({"advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}}});
     let cases = [
@@ -212,10 +212,11 @@ fn pausing_one_direction_disables_its_policy_and_leaves_the_rest() {
 }
 
 #[test]
-fn drift_is_what_is_missing_not_what_was_added() {
-    let object = object(json!({"advanced": {"horizontalPodAutoscalerConfig": {
+fn section_2_drift_is_what_is_missing_not_what_was_added() {
+    let mut object = object(json!({"advanced": {"horizontalPodAutoscalerConfig": {
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}},
     }}}));
+    object.annotations_mut().insert("team".into(), "blue".into());
     let wanted = made(
         &object,
         &[external("s0-x", 5), resource(MetricTarget::Utilization(50))],
@@ -228,6 +229,9 @@ fn drift_is_what_is_missing_not_what_was_added() {
     assert!(!drift(&|_| {}));
     assert!(!drift(
         &|hpa| _ = hpa.labels_mut().insert("added".into(), "x".into())
+    ));
+    assert!(!drift(
+        &|hpa| _ = hpa.annotations_mut().insert("added".into(), "x".into())
     ));
     assert!(!drift(&|hpa| hpa.spec["added"] = json!(1)));
     // Another release made it: that alone is no reason to write on every HPA of a cluster.
@@ -250,6 +254,7 @@ fn drift_is_what_is_missing_not_what_was_added() {
     assert!(drift(
         &|hpa| _ = hpa.labels_mut().remove("app.kubernetes.io/managed-by")
     ));
+    assert!(drift(&|hpa| _ = hpa.annotations_mut().remove("team")));
     assert!(drift(&|hpa| hpa.metadata.owner_references = None));
     assert!(drift(
         &|hpa| hpa.spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = json!(5)
@@ -268,7 +273,7 @@ fn drift_is_what_is_missing_not_what_was_added() {
 }
 
 #[test]
-fn a_pause_that_is_over_is_drift() {
+fn section_2_a_pause_that_is_over_is_drift() {
     let mut paused = object(json!({}));
     paused
         .annotations_mut()
@@ -279,7 +284,7 @@ fn a_pause_that_is_over_is_drift() {
 }
 
 #[test]
-fn a_long_name_is_cut_in_the_label() {
+fn section_2_a_long_name_is_cut_in_the_label() {
     let mut object = object(json!({}));
     object.metadata.name = Some("x".repeat(63));
     let hpa = made(&object, &[external("s0-x", 5)]);

@@ -95,6 +95,7 @@ const LOGS: &str = "logs go to standard error";
 const EC2: &str = "belongs to the provider ec2, which this build does not have";
 const TLS: &str = "TLS is 1.2 or 1.3 with rustls' own cipher suites";
 const NOT_YET: &str = "not there yet";
+const NO_PROXY: &str = "sources are asked directly, without a proxy";
 
 const KEDA: &[Foreign] = &[
     keda("kube-api-qps", NO_THROTTLE),
@@ -169,14 +170,9 @@ const KEDA: &[Foreign] = &[
     keda("stderrthreshold", LOGS),
     keda("v", "see --log-level"),
     keda_env(
-        "WATCH_LABEL_SELECTOR",
-        "",
-        "objects are not shared out by label: one leader writes for all of them",
-    ),
-    keda_env(
         "WATCH_LABEL_SELECTOR_FOR_TRIGGERAUTH",
         "",
-        "objects are not shared out by label: one leader writes for all of them",
+        "every process answers for every object, so it reads every authentication; see --label-selector",
     ),
     keda_env(
         "KEDA_SCALEDOBJECT_CTRL_MAX_RECONCILES",
@@ -205,6 +201,8 @@ const KEDA: &[Foreign] = &[
     keda_env("RAW_METRICS_GRPC_PROTOCOL", "", NOT_YET),
     keda_env("RAW_METRICS_MODE", "", NOT_YET),
     keda_env("OPERATOR_NAME", "", "no event or metric carries it"),
+    keda_env("HTTP_PROXY", "", NO_PROXY),
+    keda_env("HTTPS_PROXY", "", NO_PROXY),
 ];
 
 const KARPENTER: &[Foreign] = &[

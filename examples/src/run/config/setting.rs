@@ -414,6 +414,14 @@ const HALVES: &[Setting] = &[
         aliases: &[keda_env("KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY")],
     },
     Setting {
+        path: "pods.labelSelector",
+        flag: "label-selector",
+        kind: Kind::Text,
+        default: "",
+        doc: "The labels of the ScaledObjects and ScaledJobs that are scaled, such as shard=a; all of them by default. Others are answered for, and left to processes with another selector and a Lease of their own.",
+        aliases: &[keda_env("WATCH_LABEL_SELECTOR")],
+    },
+    Setting {
         path: "pods.clusterName",
         flag: "k8s-cluster-name",
         kind: Kind::Text,

@@ -90,6 +90,11 @@ fn names_of_the_peers_mean_what_they_mean_there() {
             "4s500ms # environment KEDA_HTTP_DEFAULT_TIMEOUT",
         ),
         (
+            pods().env("WATCH_LABEL_SELECTOR", "shard in (a,b)"),
+            "pods.labelSelector",
+            "\"shard in (a,b)\" # environment WATCH_LABEL_SELECTOR",
+        ),
+        (
             pods().env("METRICS_PORT", "9000"),
             "metrics.bindAddress",
             "\"0.0.0.0:9000\" # environment METRICS_PORT",
@@ -188,6 +193,21 @@ fn every_problem_is_reported_at_once_with_place_value_and_what_was_expected() {
             "environment FEATURE_GATES: \"NodeRepair\" cannot be read, expected Name=true or Name=false",
             "run.yaml: leaderElection.leaseDuration: is 5s and leaderElection.renewDeadline is 10s, expected more than that",
         ]
+    );
+}
+
+#[test]
+fn a_selector_is_read_before_anything_is_watched_by_it() {
+    let settings = pods().env("WATCH_LABEL_SELECTOR", "shard=a").load().settings;
+    let labels = |shard: &str| std::collections::BTreeMap::from([("shard".to_owned(), shard.to_owned())]);
+    assert!(settings.selector.matches(&labels("a")));
+    assert!(!settings.selector.matches(&labels("b")));
+    assert!(pods().load().settings.selector.is_empty());
+    let problems = pods().env("WATCH_LABEL_SELECTOR", "shard in a").problems();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("pods.labelSelector: \"shard in a\" is no label selector: "),
+        "{problems:?}"
     );
 }
 

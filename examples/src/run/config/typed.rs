@@ -7,6 +7,7 @@ use std::{
 };
 
 use controller_runtime::trigger_auth;
+use metrics_adapter::Selector;
 use scaler_api::metadata::{go, nearest};
 
 use super::{Effective, Given, Held, Origin, foreign::FEATURE_GATES, value::Value};
@@ -91,6 +92,8 @@ pub struct Settings {
     pub pods_concurrency: usize,
     /// How authentications are resolved.
     pub authentication: trigger_auth::Settings,
+    /// Which objects are scaled, by their labels.
+    pub selector: Selector,
     /// The cluster's name in CloudEvents.
     pub cluster_name: String,
     /// When a batch of pods ends.
@@ -207,6 +210,7 @@ pub(super) fn settle(
             token_lifetime: read.duration("pods.boundTokenLifetime"),
             ..trigger_auth::Settings::default()
         },
+        selector: selector(&read, problems),
         cluster_name: read.text("pods.clusterName").unwrap_or_default(),
         batch_idle: read.duration("nodes.batchIdleDuration"),
         batch_longest: read.duration("nodes.batchMaxDuration"),
@@ -217,6 +221,17 @@ pub(super) fn settle(
     check_order(effective, problems);
     check_addresses(effective, &settings, problems);
     settings
+}
+
+fn selector(read: &Reader<'_>, problems: &mut InputProblems) -> Selector {
+    let text = read.text("pods.labelSelector").unwrap_or_default();
+    Selector::parse(&text).unwrap_or_else(|error| {
+        problems.file(
+            "pods.labelSelector",
+            format!("{text:?} is no label selector: {error}"),
+        );
+        Selector::default()
+    })
 }
 
 /// Defaults that depend on other settings or on where the process runs.
