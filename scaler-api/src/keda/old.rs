@@ -12,9 +12,12 @@ use crate::{Converted, Fields, Note};
 /// The API group of then.
 pub const OLD_GROUP: &str = "keda.k8s.io";
 
+/// Keys of a type, and their variables.
+type Variables = &'static [(&'static str, Option<&'static str>)];
+
 /// Keys whose value was the name of an environment variable, by type, and the variable where none was named. Keys with a
 /// default are credentials and the like that today have to be named.
-const FROM_ENVIRONMENT: &[(&str, &[(&str, Option<&str>)])] = &[
+const FROM_ENVIRONMENT: &[(&str, Variables)] = &[
     ("azure-blob", &[("connection", Some("AzureWebJobsStorage"))]),
     ("azure-queue", &[("connection", Some("AzureWebJobsStorage"))]),
     ("azure-servicebus", &[("connection", None)]),
@@ -238,15 +241,13 @@ impl Metadata<'_> {
                     self.metadata.insert("protocol".to_owned(), "http".into());
                 }
             }
-            "kafka" => {
-                if self.metadata.contains_key("authMode") {
-                    let message =
-                        "has no counterpart: its parts are the parameters sasl and tls of the authentication";
-                    self.metadata.remove("authMode");
-                    self.note("authMode", message);
-                }
+            "kafka" if self.metadata.contains_key("authMode") => {
+                let message =
+                    "has no counterpart: its parts are the parameters sasl and tls of the authentication";
+                self.metadata.remove("authMode");
+                self.note("authMode", message);
             }
-            "external" | "liiklus" | "stan" | "huawei-cloudeye" | "prometheus" | "cron" => {}
+            "kafka" | "external" | "liiklus" | "stan" | "huawei-cloudeye" | "prometheus" | "cron" => {}
             kind if FROM_ENVIRONMENT.iter().all(|(known, _)| *known != kind) => {
                 let message =
                     "is taken over as it stands: the type is younger than keda.k8s.io, or none of KEDA's";

@@ -123,7 +123,7 @@ fn complete(old: &Value, mut spec: Value, beside: &[Value], mut notes: Vec<Note>
     }
     hops(&mut spec, &mut notes);
     Converted {
-        object: object(AWS_GROUP, "EC2NodeClass", old, spec),
+        object: object(AWS_GROUP, "EC2NodeClass", old, &spec),
         notes,
     }
 }

@@ -64,7 +64,7 @@ impl Old {
 }
 
 /// The object of today: the old one's name, labels and annotations.
-fn object(group: &str, kind: &str, old: &Value, spec: Value) -> Value {
+fn object(group: &str, kind: &str, old: &Value, spec: &Value) -> Value {
     let mut metadata = old["metadata"].clone();
     let is_kept = |name: &str| KEPT_BY_CONTROLLERS.iter().any(|prefix| name.starts_with(prefix));
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {

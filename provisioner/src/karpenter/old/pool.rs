@@ -86,7 +86,7 @@ pub(super) fn from_provisioner(old: &Value, beside: &[Value]) -> Vec<Converted> 
     fields.set("template", template);
     let spec = fields.finish();
     let pool = Converted {
-        object: object(GROUP, "NodePool", old, spec),
+        object: object(GROUP, "NodePool", old, &spec),
         notes,
     };
     let class = inline.map(|inline| class::from_inline(old, &inline, beside));
@@ -183,7 +183,7 @@ pub(super) fn from_node_pool(old: &Value, beside: &[Value]) -> Converted {
     fields.keep(&["limits", "weight"]);
     let spec = fields.finish();
     Converted {
-        object: object(GROUP, "NodePool", old, spec),
+        object: object(GROUP, "NodePool", old, &spec),
         notes,
     }
 }
@@ -207,7 +207,7 @@ pub(super) fn from_node_claim(old: &Value, beside: &[Value]) -> Converted {
         }
     }
     Converted {
-        object: object(GROUP, "NodeClaim", old, spec),
+        object: object(GROUP, "NodeClaim", old, &spec),
         notes,
     }
 }
