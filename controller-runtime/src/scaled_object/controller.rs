@@ -169,14 +169,7 @@ impl Controller {
                 let signals = signals.clone();
                 move |change| signals.object(change)
             },
-            {
-                let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
-                move |unreadable| {
-                    if leadership.leads() {
-                        announce(&recorder, unreadable);
-                    }
-                }
-            },
+            reporter(&runtime),
         );
         let hpas = watches.namespaced({
             let signals = signals.clone();
@@ -205,10 +198,9 @@ impl Controller {
             &registry,
             &context,
         );
-        let resolver = resolver.with_users(signals.users.clone());
         let builder = Builder {
             sources: Sources::new(registry, context),
-            resolver,
+            resolver: resolver.with_users(signals.users.clone()),
             targets,
         };
         let (mut watches, mut synced) = watches.into_futures();
@@ -559,6 +551,16 @@ fn watch_references(
     running.extend(more);
     synced.extend(more_synced);
     running.into_iter().zip(synced).collect()
+}
+
+/// Says on objects that they cannot be read, in the process that leads.
+fn reporter(runtime: &Runtime) -> impl FnMut(&Unreadable) + Clone + Send + 'static {
+    let (recorder, leadership) = (runtime.recorder.clone(), runtime.leadership.clone());
+    move |unreadable| {
+        if leadership.leads() {
+            announce(&recorder, unreadable);
+        }
+    }
 }
 
 /// Says on the object that it cannot be read.
