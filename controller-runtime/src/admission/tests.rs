@@ -1,5 +1,10 @@
 //! keda.md §7, row by row, under the reasons that KEDA's webhook counts refusals by. Of what is wrong in a row one rule
 //! alone is broken: switched off, the object would be taken, and the row fails.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    reason = "tables, whose rows are values"
+)]
 
 use async_trait::async_trait;
 use scaler_api::{Context, Error, Field, MetricSpec, Registry, Sample, Scaler, SourceKey, Trigger, keda};

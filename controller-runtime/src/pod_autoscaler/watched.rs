@@ -103,7 +103,7 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
-        self.selected_reporting(&watcher::Config::default(), subscriber, |_| ())
+        self.reporting(&watcher::Config::default(), subscriber, |_| ())
     }
 
     /// The same, and calls `reporter` for every object that cannot be read.
@@ -122,7 +122,7 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
-        self.selected_reporting(&watcher::Config::default(), subscriber, reporter)
+        self.reporting(&watcher::Config::default(), subscriber, reporter)
     }
 
     /// Watches those of a namespaced kind that `config` selects and calls `subscriber` for every change.
@@ -141,11 +141,10 @@ impl<'a> Watches<'a> {
             + 'static,
         K::DynamicType: Default,
     {
-        self.selected_reporting(config, subscriber, |_| ())
+        self.reporting(config, subscriber, |_| ())
     }
 
-    /// The same, and calls `reporter` for every object that cannot be read.
-    pub fn selected_reporting<K>(
+    fn reporting<K>(
         &mut self,
         config: &watcher::Config,
         subscriber: impl FnMut(&Change<K>) + Clone + Send + 'static,

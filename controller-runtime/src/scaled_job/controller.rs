@@ -138,12 +138,7 @@ impl Controller {
         let (client, namespaces) = (runtime.client.clone(), config.namespaces.clone());
         let ledger = Ledger::default();
         let mut watches = Watches::new(client.clone(), &namespaces);
-        let own = match config.selector.is_empty() {
-            true => watcher::Config::default(),
-            false => watcher::Config::default().labels(&config.selector.to_string()),
-        };
-        let objects = watches.selected_reporting(
-            &own,
+        let objects = watches.namespaced_reporting(
             {
                 let (signals, users) = (signals.clone(), builder.resolver.users().clone());
                 move |change| {
@@ -381,7 +376,9 @@ impl Core {
 
     /// One turn of one object.
     async fn turn(&self, key: &ObjectKey) -> Action {
-        let Some(object) = self.objects.get(key) else {
+        // Those that somebody else scales are as good as gone.
+        let is_own = |object: &Arc<ScaledJob>| self.config.selector.matches(object.labels());
+        let Some(object) = self.objects.get(key).filter(is_own) else {
             self.entries.remove(key);
             self.runtime.pods.remove(Kind::ScaledJob, key);
             self.runtime.decisions.forget(&format!("ScaledJob/{key}"));

@@ -195,10 +195,9 @@ impl Controller {
             &registry,
             &context,
         );
-        let resolver = resolver.with_users(signals.users.clone());
         let builder = Builder {
             sources: Sources::new(registry, context),
-            resolver,
+            resolver: resolver.with_users(signals.users.clone()),
             targets,
         };
         let (mut watches, mut synced) = watches.into_futures();

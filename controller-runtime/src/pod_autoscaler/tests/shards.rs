@@ -59,7 +59,7 @@ impl Shard {
     }
 }
 
-fn labelled(world: &World, kind: &str, colour: &str, spec: Value) {
+fn labelled(world: &World, kind: &str, colour: &str, spec: &Value) {
     world.apply(json!({
         "apiVersion": "keda.sh/v1alpha1", "kind": kind,
         "metadata": {"name": colour, "namespace": "default", "labels": {"shard": colour}},
@@ -74,7 +74,7 @@ fn scaled_object(world: &World, colour: &str) {
         world,
         "ScaledObject",
         colour,
-        json!({"scaleTargetRef": {"name": colour}, "pollingInterval": 5, "cooldownPeriod": 10, "triggers": [trigger]}),
+        &json!({"scaleTargetRef": {"name": colour}, "pollingInterval": 5, "cooldownPeriod": 10, "triggers": [trigger]}),
     );
 }
 
@@ -136,7 +136,7 @@ async fn section_8_each_shard_makes_the_jobs_of_its_own_scaled_jobs() {
     for colour in ["blue", "green"] {
         let spec =
             json!({"jobTargetRef": {"template": template}, "pollingInterval": 5, "triggers": [trigger]});
-        labelled(&world, "ScaledJob", colour, spec);
+        labelled(&world, "ScaledJob", colour, &spec);
     }
     world.script.set("orders", 2.0);
     world.pass(20).await;
