@@ -101,6 +101,7 @@ async fn an_api_server_that_is_away_is_waited_for() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one story")]
 async fn pods_follow_a_source_on_a_real_control_plane_and_nothing_stays_behind() {
     let Some(plane) = envtest::start_or_skip(envtest::Options::default()).await else {
         return;

@@ -225,6 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table")]
     fn conditions_say_what_they_mean_in_practice() {
         let cases = [
             (

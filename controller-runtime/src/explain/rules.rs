@@ -69,7 +69,7 @@ mod tests {
         Bounds, Cooldown, Observation, Switches, TriggerState, TriggerView, decide,
     };
 
-    fn rule(state: TriggerState, change: impl FnOnce(&mut Observation<'_>)) -> Rule {
+    fn rule(state: &TriggerState, change: impl FnOnce(&mut Observation<'_>)) -> Rule {
         let at = |second| Timestamp::from_second(second).unwrap();
         let working = TriggerView {
             name: "s1-other".to_owned(),
@@ -82,7 +82,7 @@ mod tests {
             detail: String::new(),
         }];
         // Beside one that fails, one that works.
-        if state == TriggerState::Failed("beside one that works".to_owned()) {
+        if *state == TriggerState::Failed("beside one that works".to_owned()) {
             triggers.push(working);
         }
         let mut seen = Observation {
@@ -106,6 +106,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table")]
     fn every_row_has_its_rule_and_its_number() {
         use TriggerState::{Active, Failed, FallenBack, Inactive};
         let down = || Failed("down".to_owned());
@@ -115,23 +116,23 @@ mod tests {
             (
                 "0",
                 Rule::Unreadable,
-                rule(Active, |seen| seen.replicas = Err("gone".to_owned())),
+                rule(&Active, |seen| seen.replicas = Err("gone".to_owned())),
             ),
             (
                 "0",
                 Rule::Paused,
-                rule(Active, |seen| seen.switches.paused = true),
+                rule(&Active, |seen| seen.switches.paused = true),
             ),
-            ("1a", Rule::Activate, rule(Active, |seen| seen.replicas = Ok(0))),
+            ("1a", Rule::Activate, rule(&Active, |seen| seen.replicas = Ok(0))),
             (
                 "1a",
                 Rule::Activate,
-                rule(FallenBack(String::new()), |seen| seen.replicas = Ok(0)),
+                rule(&FallenBack(String::new()), |seen| seen.replicas = Ok(0)),
             ),
             (
                 "1a",
                 Rule::Activate,
-                rule(Inactive, |seen| {
+                rule(&Inactive, |seen| {
                     seen.replicas = Ok(0);
                     seen.switches.force_activation = true;
                 }),
@@ -139,7 +140,7 @@ mod tests {
             (
                 "1a",
                 Rule::Activate,
-                rule(Active, |seen| {
+                rule(&Active, |seen| {
                     seen.replicas = Ok(1);
                     seen.bounds = Bounds {
                         min: 3,
@@ -150,46 +151,46 @@ mod tests {
             (
                 "1a",
                 Rule::ActivationPaused,
-                rule(Active, |seen| {
+                rule(&Active, |seen| {
                     seen.replicas = Ok(0);
                     seen.switches.scale_out_paused = true;
                 }),
             ),
-            ("1b", Rule::PartlyFailing, rule(beside(), |_| {})),
-            ("1c", Rule::Active, rule(Active, |_| {})),
+            ("1b", Rule::PartlyFailing, rule(&beside(), |_| {})),
+            ("1c", Rule::Active, rule(&Active, |_| {})),
             (
                 "2a",
                 Rule::AwaitsFallback,
-                rule(down(), |seen| seen.fallback_replicas = Some(3)),
+                rule(&down(), |seen| seen.fallback_replicas = Some(3)),
             ),
-            ("2b", Rule::Failing, rule(down(), |_| {})),
+            ("2b", Rule::Failing, rule(&down(), |_| {})),
             // A fallback to nothing keeps nobody awake.
             (
                 "3",
                 Rule::Deactivate,
-                rule(down(), |seen| seen.fallback_replicas = Some(0)),
+                rule(&down(), |seen| seen.fallback_replicas = Some(0)),
             ),
-            ("3", Rule::CoolingDown, rule(Inactive, recently)),
+            ("3", Rule::CoolingDown, rule(&Inactive, recently)),
             (
                 "3",
                 Rule::CoolingDown,
-                rule(Inactive, |seen| {
+                rule(&Inactive, |seen| {
                     seen.cooldown.initial = SignedDuration::from_secs(2000);
                 }),
             ),
             (
                 "3",
                 Rule::RestPaused,
-                rule(Inactive, |seen| seen.switches.scale_in_paused = true),
+                rule(&Inactive, |seen| seen.switches.scale_in_paused = true),
             ),
-            ("3", Rule::Deactivate, rule(Inactive, |_| {})),
+            ("3", Rule::Deactivate, rule(&Inactive, |_| {})),
             (
                 "2d",
                 Rule::RaiseToMinimum,
-                rule(Inactive, |seen| seen.bounds.min = 3),
+                rule(&Inactive, |seen| seen.bounds.min = 3),
             ),
-            ("2e", Rule::AtRest, rule(Inactive, |seen| seen.bounds.min = 2)),
-            ("2e", Rule::AtRest, rule(Inactive, |seen| seen.replicas = Ok(0))),
+            ("2e", Rule::AtRest, rule(&Inactive, |seen| seen.bounds.min = 2)),
+            ("2e", Rule::AtRest, rule(&Inactive, |seen| seen.replicas = Ok(0))),
         ];
         for (index, (expected_number, expected, found)) in rows.into_iter().enumerate() {
             assert_eq!((found, number(found)), (expected, expected_number), "row {index}");

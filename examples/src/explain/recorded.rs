@@ -48,12 +48,9 @@ pub fn explain(record: &Record, kind: &str, object: &Object, at: Option<f64>) ->
 /// A record without explanations, or of the time before the first, still has the objects.
 fn from_objects(record: &Record, kind: &str, object: &Object, at: f64) -> anyhow::Result<Explanation> {
     let last = |kind: &str, name: &str| {
-        let entries = record.objects.iter().filter(|entry| to_seconds(entry.t) <= at);
+        let mut entries = record.objects.iter().filter(|entry| to_seconds(entry.t) <= at);
         let found = |entry: &&ObjectEntry| is(&entry.object, kind, &object.namespace, name);
-        entries
-            .filter(found)
-            .next_back()
-            .map(|entry| entry.object.clone())
+        entries.rfind(found).map(|entry| entry.object.clone())
     };
     let Some(found) = last(kind, &object.name) else {
         bail!(unknown(record, kind, object));

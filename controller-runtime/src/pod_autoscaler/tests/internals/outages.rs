@@ -59,10 +59,10 @@ impl Fleet {
             stage
                 .script
                 .set(&afflicted(number), 5.0 * replicas(number) as f64);
-            stage.member(&afflicted(number), 15, fallback(number));
+            stage.member(&afflicted(number), 15, &fallback(number));
         }
         for number in 0..OTHERS {
-            stage.member(&other(number), 5, Value::Null);
+            stage.member(&other(number), 5, &Value::Null);
         }
         stage.pass(2 * MINUTE).await;
         let changes = stage.server.observe();
@@ -154,7 +154,7 @@ impl Stage {
     }
 
     /// A Deployment and the ScaledObject of its name, fed by the queue of its name.
-    fn member(&self, name: &str, polling_interval: u64, fallback: Value) {
+    fn member(&self, name: &str, polling_interval: u64, fallback: &Value) {
         self.deployment(name, 0);
         let spec = json!({
             "scaleTargetRef": {"name": name}, "pollingInterval": polling_interval, "fallback": fallback,
