@@ -7,7 +7,7 @@ use std::{
 
 use kube::ResourceExt as _;
 use scaler_api::{
-    MetricSpec, TriggerInput, TriggerSettings, indexed_name,
+    Error, MetricSpec, Secret, TriggerInput, TriggerSettings, indexed_name,
     keda::{ScaleTrigger, ScaledObject},
 };
 
@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{
     admission::{Findings, Severity, scaled_object as rules},
-    trigger_auth::{Containers, Dependency, Resolution, ResolveError, Resolver},
+    trigger_auth::{Containers, Dependency, Outage, Resolution, ResolveError, Resolver},
 };
+
+/// Stands for a parameter that is not known now, so that a trigger can say its metrics; nothing is connected with it.
+const WITHHELD: &str = "withheld";
 
 /// A ScaledObject that can run.
 #[derive(Clone, Debug)]
@@ -62,6 +65,11 @@ impl PlannedTrigger {
         self.metrics
             .iter()
             .filter(|metric| matches!(metric.spec, MetricSpec::External { .. }))
+    }
+
+    /// Whether its source cannot be connected, because what its credentials come from is out.
+    fn is_out(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_out())
     }
 
     /// The names of its metrics, or its type.
@@ -147,6 +155,16 @@ pub enum BuildError {
     Authentication(#[from] ResolveError),
 }
 
+impl From<Outage> for BuildError {
+    fn from(outage: Outage) -> Self {
+        let Outage {
+            field, kind, message, ..
+        } = outage;
+        let error = Error::new(kind, message);
+        Self::Authentication(ResolveError::Source { field, error })
+    }
+}
+
 /// Whose triggers are built.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
@@ -216,9 +234,14 @@ impl Builder {
             uses_containers: false,
         };
         let (namespace, containers) = (subject.namespace, subject.containers);
+        let mut outage = None;
         for (index, trigger) in subject.triggers.iter().enumerate() {
             let mut resolution = match &trigger.authentication_ref {
-                Some(reference) => self.resolver.resolve(namespace, reference, containers).await?,
+                Some(reference) => {
+                    self.resolver
+                        .resolve_partly(namespace, reference, containers)
+                        .await?
+                }
                 None => Resolution::default(),
             };
             built.note(index, trigger, &resolution);
@@ -228,6 +251,13 @@ impl Builder {
                 Some(containers) => self.environment(namespace, index, containers, &mut built).await?,
                 None => continue,
             };
+            let withheld = resolution.outage.iter().flat_map(|outage| &outage.withheld);
+            for parameter in withheld {
+                let parameters = &mut resolution.parameters;
+                parameters
+                    .entry(parameter.clone())
+                    .or_insert_with(|| Secret::new(WITHHELD));
+            }
             let input = TriggerInput {
                 metadata: trigger.metadata.clone(),
                 authentication: resolution.parameters,
@@ -240,10 +270,23 @@ impl Builder {
                     as_metric_source: subject.as_metric_source,
                 },
             };
-            let planned = self.plan(index, trigger, &input, &mut built.findings);
-            built.triggers.extend(planned);
+            let Some(out) = resolution.outage else {
+                let planned = self.plan(index, trigger, &input, None, &mut built.findings);
+                built.triggers.extend(planned);
+                continue;
+            };
+            // Its metrics have to be known: without them, the HPA would scale down by those of the others.
+            let mut findings = Findings::default();
+            match self.plan(index, trigger, &input, Some(&out.error()), &mut findings) {
+                Some(planned) => built.triggers.push(planned),
+                None => return Err(out.into()),
+            }
+            outage.get_or_insert(out);
         }
-        Ok(built)
+        match outage {
+            Some(out) if built.triggers.iter().all(PlannedTrigger::is_out) => Err(out.into()),
+            _ => Ok(built),
+        }
     }
 
     fn needs_containers(&self, namespace: &str, triggers: &[ScaleTrigger]) -> bool {
@@ -288,6 +331,7 @@ impl Builder {
         index: usize,
         trigger: &ScaleTrigger,
         input: &TriggerInput,
+        outage: Option<&Error>,
         findings: &mut Findings,
     ) -> Option<PlannedTrigger> {
         let registry = self.sources.registry();
@@ -302,8 +346,11 @@ impl Builder {
             .collect();
         let is_external = metrics.iter().any(|metric| metric.spec.external_name().is_some());
         let source = is_external.then(|| {
-            self.sources
-                .get(&parsed.trigger.source_key(), &trigger.trigger_type, input)
+            let (key, trigger_type) = (parsed.trigger.source_key(), &trigger.trigger_type);
+            match outage {
+                Some(outage) => self.sources.out(&key, trigger_type, input, outage),
+                None => self.sources.get(&key, trigger_type, input),
+            }
         });
         Some(PlannedTrigger {
             index,
@@ -323,7 +370,13 @@ impl Built {
             .authentication_ref
             .as_ref()
             .map_or("", |reference| reference.name.as_str());
+        let out: Vec<_> = resolution
+            .outage
+            .iter()
+            .map(|outage| outage.error().to_string())
+            .collect();
         for (severity, notes) in [
+            (Severity::Warning, &out),
             (Severity::Warning, &resolution.missing),
             (Severity::Error, &resolution.refused),
         ] {

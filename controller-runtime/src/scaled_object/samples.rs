@@ -72,6 +72,29 @@ impl Sources {
     /// as somebody holds it.
     #[must_use]
     pub fn get(&self, key: &SourceKey, trigger_type: &str, input: &TriggerInput) -> Arc<Source> {
+        self.with(key, trigger_type, input, None)
+    }
+
+    /// A source that cannot be connected, because what its credentials come from is out; every sample is this failure.
+    #[must_use]
+    pub fn out(
+        &self,
+        key: &SourceKey,
+        trigger_type: &str,
+        input: &TriggerInput,
+        outage: &Error,
+    ) -> Arc<Source> {
+        let key = key.clone().with("outage", outage);
+        self.with(&key, trigger_type, input, Some(outage.clone()))
+    }
+
+    fn with(
+        &self,
+        key: &SourceKey,
+        trigger_type: &str,
+        input: &TriggerInput,
+        outage: Option<Error>,
+    ) -> Arc<Source> {
         let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = known.get(key).and_then(Weak::upgrade) {
             return source;
@@ -81,6 +104,7 @@ impl Sources {
             key: key.clone(),
             trigger_type: trigger_type.to_owned(),
             input: input.clone(),
+            outage,
             shared: Arc::clone(&self.shared),
             observer: Observer::new(),
             connection: tokio::sync::Mutex::default(),
@@ -109,6 +133,8 @@ pub struct Source {
     key: SourceKey,
     trigger_type: String,
     input: TriggerInput,
+    /// Why it cannot be connected.
+    outage: Option<Error>,
     shared: Arc<Shared>,
     /// Hears what the scaler notices.
     observer: Observer,
@@ -173,6 +199,11 @@ impl Source {
         }
     }
 
+    /// Whether it cannot be connected, because what its credentials come from is out.
+    pub(super) fn is_out(&self) -> bool {
+        self.outage.is_some()
+    }
+
     /// A sample that was not older than `max_age` at the time of the call, or a new one.
     ///
     /// Cancel safe: the next caller takes the sample instead.
@@ -227,6 +258,9 @@ impl Source {
     }
 
     async fn connect(&self, connection: &mut Connection) -> Result<Arc<dyn Scaler>, Error> {
+        if let Some(outage) = &self.outage {
+            return Err(outage.clone());
+        }
         let now = Instant::now();
         if connection.connect_at.is_some_and(|at| at > now)
             && let Some(Err(error)) = connection.last.as_ref().map(|last| &last.result)

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Container;
 use scaler_api::{
-    Error, PodIdentity, Secret,
+    Error, ErrorKind, PodIdentity, Secret,
     keda::{OAuth2, TriggerAuthenticationSpec},
     secret_store::StoredSecrets,
 };
@@ -74,6 +74,29 @@ pub struct Resolution {
     pub refused: Vec<String>,
     /// What it was made from.
     pub uses: BTreeSet<Dependency>,
+    /// A source of parameters that is out.
+    pub outage: Option<Outage>,
+}
+
+/// A store of secrets, or another source of parameters, that is out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The field that names it.
+    pub field: &'static str,
+    /// What kind of failure it is.
+    pub kind: ErrorKind,
+    /// What it said.
+    pub message: String,
+    /// The parameters that it would give, as far as they are known; they are not among those of the resolution.
+    pub withheld: BTreeSet<String>,
+}
+
+impl Outage {
+    /// As the failure of whatever needs the parameters.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        Error::new(self.kind, format!("{}: {}", self.field, self.message))
+    }
 }
 
 /// The containers whose environment can be referred to.
@@ -130,6 +153,15 @@ impl Resolution {
         self.parameters.insert(parameter.to_owned(), Secret::new(value));
     }
 
+    /// Names parameters that a source which is out would give.
+    fn withhold(&mut self, parameters: &[&str]) {
+        if let Some(outage) = &mut self.outage {
+            outage
+                .withheld
+                .extend(parameters.iter().map(|&parameter| parameter.to_owned()));
+        }
+    }
+
     /// Takes what a store has; what it does not have is empty and named.
     fn take_stored(&mut self, field: &str, stored: &StoredSecrets) {
         for (parameter, value) in &stored.parameters {
@@ -166,6 +198,9 @@ fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+#[cfg(test)]
+#[cfg(all(feature = "envtest", unix))]
+mod real;
 #[cfg(test)]
 #[cfg(feature = "sim")]
 mod tests;

@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret as KubernetesSecret};
 use kube::{Api, Client};
 use scaler_api::{
-    Context, PodIdentity, Registry,
+    Context, Error, ErrorKind, PodIdentity, Registry,
     keda::{
         AuthenticationRef, BoundServiceAccountToken, ClusterTriggerAuthentication, TriggerAuthentication,
         TriggerAuthenticationSpec,
@@ -18,7 +18,7 @@ use scaler_api::{
 };
 
 use super::{
-    Containers, Dependency, DependencyKind, Resolution, ResolveError, Settings,
+    Containers, Dependency, DependencyKind, Outage, Resolution, ResolveError, Settings,
     dependents::Listener,
     environment::{self, Contents, Reference, look_up},
     file,
@@ -103,6 +103,26 @@ impl Resolver {
         reference: &AuthenticationRef,
         containers: Option<Containers<'_>>,
     ) -> Result<Resolution, ResolveError> {
+        let resolution = self.resolve_partly(namespace, reference, containers).await?;
+        match resolution.outage {
+            Some(Outage {
+                field, kind, message, ..
+            }) => Err(ResolveError::Source {
+                field,
+                error: Error::new(kind, message),
+            }),
+            None => Ok(resolution),
+        }
+    }
+
+    /// As [`resolve`](Self::resolve), but a store that is out is no error: it stands in the result, which is without what
+    /// that would give.
+    pub(crate) async fn resolve_partly(
+        &self,
+        namespace: &str,
+        reference: &AuthenticationRef,
+        containers: Option<Containers<'_>>,
+    ) -> Result<Resolution, ResolveError> {
         let (dependency, found) = self.find(namespace, reference);
         let mut resolution = Resolution {
             uses: BTreeSet::from([dependency]),
@@ -131,7 +151,7 @@ impl Resolver {
             .await?;
         if let Some(path) = spec.file_path.as_deref().filter(|path| !path.is_empty()) {
             // As in KEDA, a file leaves no place for other sources.
-            self.take_file(path, reference, &mut resolution).await?;
+            self.take_file(path, reference, &mut resolution).await;
             return Ok(resolution);
         }
         let blocks = SecretBlock::all_of(spec);
@@ -139,11 +159,10 @@ impl Resolver {
         let contents = self.read(objects, &references, &mut resolution.uses).await?;
         resolution.take(spec, objects, &contents);
         for block in blocks {
-            self.take_block(block, objects, &contents, &mut resolution)
-                .await?;
+            self.take_block(block, objects, &contents, &mut resolution).await;
         }
         for token in spec.bound_service_account_token.iter().flatten() {
-            self.take_token(token, objects, &mut resolution).await?;
+            self.take_token(token, objects, &mut resolution).await;
         }
         if let Some(oauth2) = &spec.oauth2 {
             resolution.take_oauth2(oauth2, objects, &contents);
@@ -205,33 +224,27 @@ impl Resolver {
         Ok(())
     }
 
-    async fn take_file(
-        &self,
-        path: &str,
-        reference: &AuthenticationRef,
-        resolution: &mut Resolution,
-    ) -> Result<(), ResolveError> {
+    async fn take_file(&self, path: &str, reference: &AuthenticationRef, resolution: &mut Resolution) {
         if !reference.is_cluster() {
             let problem = "spec.filePath is for ClusterTriggerAuthentications alone";
             resolution
                 .refused
                 .push(format!("{} {:?}: {problem}", reference.kind(), reference.name));
-            return Ok(());
+            return;
         }
         let file = match file::locate(self.settings.file_root.as_deref(), path) {
             Ok(file) => file,
             Err(problem) => {
                 resolution.refused.push(problem);
-                return Ok(());
+                return;
             }
         };
         if let Some(found) = self
             .fetch("spec.filePath", Question::File(file), resolution)
-            .await?
+            .await
         {
             resolution.take_stored("filePath", &found);
         }
-        Ok(())
     }
 
     /// Asks the store of a block, with the credentials that it refers to.
@@ -241,13 +254,13 @@ impl Resolver {
         namespace: &str,
         contents: &Contents,
         resolution: &mut Resolution,
-    ) -> Result<(), ResolveError> {
+    ) {
         let field = block.field();
         if !self.kept.has_store(field) {
             resolution
                 .refused
                 .push(format!("spec.{field}: this build has no such store"));
-            return Ok(());
+            return;
         }
         let mut credentials = BTreeMap::new();
         let mut missing = None;
@@ -265,23 +278,27 @@ impl Resolver {
             for parameter in block.parameters() {
                 resolution.insert(parameter, Err(problem.clone()));
             }
-            return Ok(());
+            return;
         }
         if let Some(name) = block.service_account_name() {
             let question = Question::Token {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             };
-            let Some(found) = self.fetch(field, question, resolution).await? else {
-                return Ok(());
+            let Some(found) = self.fetch(field, question, resolution).await else {
+                resolution.withhold(&block.parameters());
+                return;
             };
             credentials.extend(Kept::token_in(&found).map(|token| (SERVICE_ACCOUNT_TOKEN, token)));
         }
-        let request = Box::new(SecretRequest { block, credentials });
-        if let Some(found) = self.fetch(field, Question::Store(request), resolution).await? {
-            resolution.take_stored(field, &found);
+        let request = Box::new(SecretRequest {
+            block: block.clone(),
+            credentials,
+        });
+        match self.fetch(field, Question::Store(request), resolution).await {
+            Some(found) => resolution.take_stored(field, &found),
+            None => resolution.withhold(&block.parameters()),
         }
-        Ok(())
     }
 
     async fn take_token(
@@ -289,42 +306,44 @@ impl Resolver {
         token: &BoundServiceAccountToken,
         namespace: &str,
         resolution: &mut Resolution,
-    ) -> Result<(), ResolveError> {
+    ) {
         let question = Question::Token {
             namespace: namespace.to_owned(),
             name: token.service_account_name.clone(),
         };
-        let found = self
-            .fetch("boundServiceAccountToken", question, resolution)
-            .await?;
+        let found = self.fetch("boundServiceAccountToken", question, resolution).await;
         match found.as_deref().and_then(Kept::token_in) {
             Some(value) => _ = resolution.parameters.insert(token.parameter.clone(), value),
+            None if resolution.outage.is_some() => resolution.withhold(&[token.parameter.as_str()]),
             None => resolution.insert(&token.parameter, Err("there is no such token".to_owned())),
         }
-        Ok(())
     }
 
-    /// An answer that is kept. What does not exist is named as missing, what is refused as refused.
+    /// An answer that is kept. What does not exist is named as missing, what is refused as refused, what is out as such.
     async fn fetch(
         &self,
         field: &'static str,
         question: Question,
         resolution: &mut Resolution,
-    ) -> Result<Option<Arc<StoredSecrets>>, ResolveError> {
+    ) -> Option<Arc<StoredSecrets>> {
         let (dependency, result) = self.kept.get(question).await;
         resolution.uses.insert(dependency);
         match result {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.is_transient() => Err(ResolveError::Source { field, error }),
-            Err(error) if error.kind() == scaler_api::ErrorKind::NotFound => {
+            Ok(found) => return Some(found),
+            Err(error) if error.is_transient() => {
+                resolution.outage.get_or_insert_with(|| Outage {
+                    field,
+                    kind: error.kind(),
+                    message: error.to_string(),
+                    withheld: BTreeSet::new(),
+                });
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 resolution.missing.push(format!("{field}: {error}"));
-                Ok(None)
             }
-            Err(error) => {
-                resolution.refused.push(format!("{field}: {error}"));
-                Ok(None)
-            }
+            Err(error) => resolution.refused.push(format!("{field}: {error}")),
         }
+        None
     }
 
     /// Says why a Secret that may be there was not read.

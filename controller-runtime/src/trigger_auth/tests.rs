@@ -283,6 +283,53 @@ async fn a_store_that_is_out_is_no_empty_secret_and_concerns_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_out_fails_the_trigger_that_needs_it_and_the_others_of_its_object_run() {
+    let world = World::new(Settings::default());
+    world.authentication("vault", vault(&["password"]));
+    world.deployment("both");
+    let trigger = |queue: &str| json!({"type": "test", "metadata": {"queue": queue, "target": "5"}});
+    let mut stored = trigger("stored");
+    stored["authenticationRef"] = json!({"name": "vault"});
+    world.apply(json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": "both", "namespace": "default"},
+        "spec": {
+            "scaleTargetRef": {"name": "both"}, "pollingInterval": 5, "cooldownPeriod": 10,
+            "triggers": [stored, trigger("open")],
+        },
+    }));
+    let replicas = || world.get("apps", "deployments", Some("default"), "both")["spec"]["replicas"].clone();
+    world.script.set("stored", 3.0);
+    world.script.set("open", 3.0);
+    world.pass(30).await;
+    assert_eq!(world.script.connections("stored"), 0, "not with an empty secret");
+    assert!(world.script.samples("open") > 1, "the other trigger runs");
+    assert_eq!(
+        world.ready("both").0,
+        "Unknown",
+        "as with any other source that fails"
+    );
+    let hpa = world.get(
+        "autoscaling",
+        "horizontalpodautoscalers",
+        Some("default"),
+        "keda-hpa-both",
+    );
+    let metrics = hpa["spec"]["metrics"].as_array().map(Vec::len);
+    assert_eq!(metrics, Some(2), "the HPA does not scale down by one of two");
+    assert!(world.events("both").contains(&"KEDAScalerFailed".to_owned()));
+    world.script.set("open", 0.0);
+    world.pass(60).await;
+    assert_eq!(replicas(), 1, "an outage is no reason to scale to zero");
+    world.store.set(Some("one"));
+    world.pass(60).await;
+    assert_eq!(world.script.password("stored"), "one");
+    world.script.set("stored", 0.0);
+    world.pass(60).await;
+    assert_eq!(replicas(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotated_secret_is_used_within_seconds_without_an_error_first() {
     let world = World::new(Settings::default());
     let from =
