@@ -26,7 +26,12 @@ pub(crate) struct Tool {
 }
 
 /// Everything that the tests drive.
-pub(crate) const TOOLS: [Tool; 4] = [
+pub(crate) const TOOLS: [Tool; 5] = [
+    Tool {
+        purpose: "a key of a service account",
+        programs: &["openssl"],
+        packages: &["openssl"],
+    },
     Tool {
         purpose: "the embedded cluster served to kubectl",
         programs: &["kubectl"],
