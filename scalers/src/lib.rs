@@ -5,13 +5,19 @@
 pub mod aws;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
+#[cfg(feature = "azure-key-vault")]
+pub mod azure_key_vault;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "gcp-secret-manager")]
+pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
+#[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
+mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
 #[cfg(feature = "http-base")]
@@ -57,6 +63,10 @@ fn register_secret_stores(registry: &mut Registry) {
     let _stores = registry.secret_stores_mut();
     #[cfg(feature = "vault")]
     _stores.register(vault::VaultStore::from_environment());
+    #[cfg(feature = "azure-key-vault")]
+    _stores.register(azure_key_vault::AzureKeyVaultStore::from_environment());
+    #[cfg(feature = "gcp-secret-manager")]
+    _stores.register(gcp_secret_manager::GcpSecretManagerStore::from_environment());
     #[cfg(feature = "aws-secret-manager")]
     _stores.register(aws_secret_manager::AwsSecretManagerStore::from_environment());
 }

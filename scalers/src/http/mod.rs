@@ -160,7 +160,11 @@ impl Source {
 }
 
 /// A header's value that the HTTP library does not log.
-#[cfg(feature = "vault")]
+#[cfg(any(
+    feature = "vault",
+    feature = "gcp-secret-manager",
+    feature = "azure-key-vault"
+))]
 pub(crate) fn sensitive(value: &scaler_api::Secret) -> Result<header::HeaderValue, Error> {
     let mut header = header::HeaderValue::from_str(value.expose())
         .map_err(|_| Error::new(ErrorKind::Unauthorized, "the token cannot stand in a header"))?;

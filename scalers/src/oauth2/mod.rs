@@ -87,8 +87,7 @@ impl TokenSource {
                 answer = second;
             }
         }
-        let (token, lives) = read(&answer)?;
-        let until = Instant::now() + lives.saturating_sub(EARLY).max(Duration::from_secs(1));
+        let (token, until) = read(&answer)?;
         state.token = Some((token.clone(), until));
         Ok(token)
     }
@@ -133,7 +132,7 @@ impl TokenSource {
 }
 
 /// As the body of a form.
-fn encode(form: Vec<(&str, &str)>) -> String {
+pub(crate) fn encode(form: Vec<(&str, &str)>) -> String {
     let mut url = Url::parse("http://unused/").expect("the text is a URL");
     url.query_pairs_mut().extend_pairs(form);
     url.query().unwrap_or_default().to_owned()
@@ -144,7 +143,11 @@ fn encoded(text: &str) -> String {
     encode(vec![("", text)]).trim_start_matches('=').to_owned()
 }
 
-fn read(answer: &Answer) -> Result<(Secret, Duration), Error> {
+/// The token of an answer, and until when to use it.
+///
+/// # Errors
+/// If the server refused, or is out.
+pub(crate) fn read(answer: &Answer) -> Result<(Secret, Instant), Error> {
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
         let error = answer.error(format!("the authorization server answered {status}"));
@@ -163,7 +166,8 @@ fn read(answer: &Answer) -> Result<(Secret, Duration), Error> {
     let lives = seconds
         .filter(|seconds| *seconds > 0)
         .map_or(UNSAID, Duration::from_secs);
-    Ok((issued.access_token, lives))
+    let until = Instant::now() + lives.saturating_sub(EARLY).max(Duration::from_secs(1));
+    Ok((issued.access_token, until))
 }
 
 #[cfg(test)]

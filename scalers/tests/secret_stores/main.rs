@@ -1,11 +1,15 @@
-//! Stores of secrets against real servers, which `cargo xtask test` puts into the user's cache directory.
+//! Stores of secrets against real servers, which `cargo xtask test` puts into the user's cache directory, and against stubs
+//! of the vendors' protocols where no registry carries a server.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 #![allow(clippy::needless_pass_by_value, reason = "blocks are made in place")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 mod aws;
+mod azure;
+mod gcp;
 mod server;
+mod stub;
 mod vault;
 
 use std::{collections::BTreeMap, sync::Arc};
