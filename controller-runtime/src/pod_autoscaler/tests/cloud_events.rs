@@ -298,8 +298,12 @@ async fn a_source_that_cannot_work_says_why_and_works_when_it_can() {
     world.fed_by("web", "orders", &json!({}));
     world.pass(2).await;
     let uri = "https://topic.westeurope-1.eventgrid.azure.net/api/events?api-version=2018-01-01";
-    assert_eq!(receivers.taken(uri), ["keda.scaledobject.ready.v1"]);
-    assert_eq!(receivers.state.lock().unwrap().keys, ["s3cret"]);
+    let expected = [
+        "keda.authentication.triggerauthentication.created.v1",
+        "keda.scaledobject.ready.v1",
+    ];
+    assert_eq!(receivers.taken(uri), expected);
+    assert_eq!(receivers.state.lock().unwrap().keys, ["s3cret", "s3cret"]);
 }
 
 #[tokio::test(start_paused = true)]
