@@ -231,7 +231,7 @@ async fn somebody_elses_things_stay(client: &Client) {
     };
     remove(client, false, options).await;
     let left = names::<CustomResourceDefinition>(Api::all(client.clone())).await;
-    assert_eq!(left.len(), 4, "{left:?}");
+    assert_eq!(left.len(), 6, "{left:?}");
 
     install(client, &values).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}});
