@@ -86,6 +86,20 @@ pub struct PodIdentity {
     pub identity_owner: Option<String>,
 }
 
+impl PodIdentity {
+    /// The annotation of the ServiceAccount of the target's pods that names the role, where the scaler is to be who the
+    /// target is and no role is named here.
+    #[must_use]
+    pub fn role_annotation(&self) -> Option<&'static str> {
+        let is_the_targets = match self.provider.as_str() {
+            "aws" => self.identity_owner.as_deref() == Some("workload"),
+            "aws-eks" => true,
+            _ => false,
+        };
+        (is_the_targets && self.role_arn.is_none()).then_some("eks.amazonaws.com/role-arn")
+    }
+}
+
 /// One key of a trigger's metadata.
 #[derive(Clone, Debug)]
 pub struct Field {

@@ -128,6 +128,9 @@ annotations:
   resources: [secrets, configmaps]
   verbs: [get, list, watch]
 - apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get]
+- apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- if include "autoscaler.webhook" . }}

@@ -131,6 +131,7 @@ impl Core {
             containers: Some(Containers {
                 all: template.map_or(&[], |pod| &pod.containers),
                 default: object.spec.env_source_container_name.as_deref(),
+                service_account: template.and_then(|pod| pod.service_account_name.as_deref()),
             }),
             as_metric_source: false,
         };

@@ -207,8 +207,9 @@ impl Builder {
             namespace: &namespace,
             name: &object.name_any(),
             triggers: &object.spec.triggers,
-            containers: containers.as_ref().map(|all| Containers {
-                all,
+            containers: containers.as_ref().map(|pods| Containers {
+                all: &pods.containers,
+                service_account: pods.service_account.as_deref(),
                 default: object.spec.scale_target_ref.env_source_container_name.as_deref(),
             }),
             as_metric_source: object.spec.scaling_modifiers().is_some(),
@@ -293,8 +294,7 @@ impl Builder {
         triggers.iter().any(|trigger| {
             let authentication = trigger.authentication_ref.as_ref();
             has_environment_keys(trigger)
-                || authentication
-                    .is_some_and(|reference| self.resolver.needs_environment(namespace, reference))
+                || authentication.is_some_and(|reference| self.resolver.needs_target(namespace, reference))
         })
     }
 

@@ -45,6 +45,15 @@ pub struct SlimStatefulSet {
     pub spec: SlimSpec,
 }
 
+/// What a target's pod template says of its pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplatePods {
+    /// Their containers; none where the template is not what it is elsewhere.
+    pub containers: Vec<Container>,
+    /// Their ServiceAccount, if one is named.
+    pub service_account: Option<String>,
+}
+
 /// The replicas that are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct SlimSpec {
@@ -331,18 +340,21 @@ impl Targets {
         Ok(i64::try_from(list.items.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i64::MAX))
     }
 
-    /// The containers of the target's pod template.
+    /// What the target's pod template says of its pods.
     ///
     /// # Errors
     /// If the target is gone, or the API server does not say.
-    pub async fn containers(&self, target: &Target) -> Result<Vec<Container>, TargetError> {
+    pub async fn containers(&self, target: &Target) -> Result<TemplatePods, TargetError> {
         let object = self
             .api(target)
             .get(&target.key.name)
             .await
             .map_err(|error| Self::error(target, error))?;
-        let containers = object.data["spec"]["template"]["spec"]["containers"].clone();
-        Ok(serde_json::from_value(containers).unwrap_or_default())
+        let pods = &object.data["spec"]["template"]["spec"];
+        Ok(TemplatePods {
+            containers: serde_json::from_value(pods["containers"].clone()).unwrap_or_default(),
+            service_account: pods["serviceAccountName"].as_str().map(str::to_owned),
+        })
     }
 
     fn error(target: &Target, error: kube::Error) -> TargetError {

@@ -38,6 +38,7 @@ struct Queue {
     connections: u32,
     samples: u32,
     password: String,
+    role: Option<String>,
     /// When streams of activations were opened, and where they are fed.
     streams: Vec<Instant>,
     feeds: Vec<UnboundedSender<Result<bool, Error>>>,
@@ -81,6 +82,11 @@ impl Script {
 
     pub(crate) fn refuse(&self, queue: &str) {
         self.with(queue, |queue| queue.state = State::Refuses);
+    }
+
+    /// The role of the last connection.
+    pub(crate) fn role(&self, queue: &str) -> Option<String> {
+        self.with(queue, |queue| queue.role.clone())
     }
 
     /// From now on only these passwords are right.
@@ -160,6 +166,8 @@ pub(crate) struct TestSource {
     push: bool,
     #[serde(skip)]
     metric_type: MetricType,
+    #[serde(skip)]
+    role: Option<String>,
 }
 
 impl Trigger for TestSource {
@@ -185,6 +193,8 @@ impl Trigger for TestSource {
 
     fn settings(&mut self, settings: &TriggerSettings) {
         self.metric_type = settings.metric_type;
+        let identity = settings.pod_identity.as_ref();
+        self.role = identity.and_then(|identity| identity.role_arn.clone());
     }
 
     fn metrics(&self) -> Vec<MetricSpec> {
@@ -204,6 +214,7 @@ impl Trigger for TestSource {
             .with("activation", self.activation)
             .with("push", self.push)
             .secret("password", &self.password)
+            .with("role", self.role.as_deref().unwrap_or_default())
     }
 
     async fn connect(self, context: &Context) -> Result<TestScaler, Error> {
@@ -211,6 +222,7 @@ impl Trigger for TestSource {
         let refused = script.with(&self.queue, |queue| {
             queue.connections += 1;
             self.password.expose().clone_into(&mut queue.password);
+            queue.role.clone_from(&self.role);
             matches!(queue.state, State::Refuses)
         });
         if refused {

@@ -99,13 +99,15 @@ impl Outage {
     }
 }
 
-/// The containers whose environment can be referred to.
+/// The containers whose environment can be referred to, and who their pods are.
 #[derive(Clone, Copy, Debug)]
 pub struct Containers<'a> {
     /// All of them, in the order of the pod template.
     pub all: &'a [Container],
     /// The one that is meant where none is named; the first otherwise.
     pub default: Option<&'a str>,
+    /// The ServiceAccount of the pods; `default` where none is named.
+    pub service_account: Option<&'a str>,
 }
 
 impl<'a> Containers<'a> {
@@ -288,9 +290,12 @@ mod rules {
         };
         let all = [container("a"), container("b"), container("c")];
         let find = |default, name| {
-            Containers { all: &all, default }
-                .find(name)
-                .map(|container| container.name.clone())
+            let containers = Containers {
+                all: &all,
+                default,
+                service_account: None,
+            };
+            containers.find(name).map(|container| container.name.clone())
         };
         assert_eq!(find(None, None).as_deref(), Ok("a"));
         assert_eq!(find(Some("b"), None).as_deref(), Ok("b"));

@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret as KubernetesSecret};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret as KubernetesSecret, ServiceAccount};
+use kube::{Api, Client, ResourceExt as _};
 use scaler_api::{
     Context, Error, ErrorKind, PodIdentity, Registry,
     keda::{
@@ -84,12 +84,16 @@ impl Resolver {
         self.kept.run(&users).await;
     }
 
-    /// Whether the authentication that is referred to takes parameters from the target's environment.
+    /// Whether the authentication that is referred to takes parameters from the target's environment, or an identity from
+    /// its ServiceAccount.
     #[must_use]
-    pub fn needs_environment(&self, namespace: &str, reference: &AuthenticationRef) -> bool {
-        self.find(namespace, reference)
-            .1
-            .is_some_and(|found| found.spec().env.iter().flatten().next().is_some())
+    pub fn needs_target(&self, namespace: &str, reference: &AuthenticationRef) -> bool {
+        self.find(namespace, reference).1.is_some_and(|found| {
+            let spec = found.spec();
+            let identity = pod_identity(spec);
+            spec.env.iter().flatten().next().is_some()
+                || identity.is_some_and(|identity| identity.role_annotation().is_some())
+        })
     }
 
     /// Resolves `reference` for an object in `namespace`. Later sources win: environment, file, ConfigMaps, Secrets,
@@ -147,6 +151,7 @@ impl Resolver {
             namespace
         };
         resolution.pod_identity = pod_identity(spec);
+        self.take_role(namespace, containers, &mut resolution).await?;
         self.take_environment(namespace, spec, containers, &mut resolution)
             .await?;
         if let Some(path) = spec.file_path.as_deref().filter(|path| !path.is_empty()) {
@@ -185,6 +190,34 @@ impl Resolver {
             .read(namespace, &environment::references(container), uses)
             .await?;
         Ok(environment::environment(container, &contents))
+    }
+
+    /// The role of the target's ServiceAccount, where the scaler is to have that.
+    async fn take_role(
+        &self,
+        namespace: &str,
+        containers: Option<Containers<'_>>,
+        resolution: &mut Resolution,
+    ) -> Result<(), ResolveError> {
+        let (Some(identity), Some(containers)) = (&mut resolution.pod_identity, containers) else {
+            return Ok(());
+        };
+        let Some(annotation) = identity.role_annotation() else {
+            return Ok(());
+        };
+        let name = containers.service_account.filter(|name| !name.is_empty());
+        let name = name.unwrap_or("default");
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let account = accounts.get_metadata_opt(name).await?;
+        identity.role_arn = account
+            .and_then(|mut account| account.annotations_mut().remove(annotation))
+            .filter(|role| !role.is_empty());
+        if identity.role_arn.is_none() {
+            resolution.missing.push(format!(
+                "ServiceAccount {name:?} in namespace {namespace:?} has no annotation {annotation:?}"
+            ));
+        }
+        Ok(())
     }
 
     async fn take_environment(

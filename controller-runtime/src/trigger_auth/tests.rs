@@ -461,6 +461,55 @@ async fn nobody_reads_another_namespaces_secret() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scaler_that_is_who_its_workload_is_has_the_role_of_the_workloads_service_account() {
+    let world = World::new(Settings::default());
+    let workload = json!({"podIdentity": {"provider": "aws", "identityOwner": "workload"}});
+    world.authentication("workload", workload);
+    let own = json!({"podIdentity": {"provider": "aws", "roleArn": "arn:aws:iam::1:role/own"}});
+    world.authentication("own", own);
+    world.authentication("old", json!({"podIdentity": {"provider": "aws-eks"}}));
+    for (name, role) in [
+        ("default", "arn:aws:iam::1:role/default"),
+        ("runner", "arn:aws:iam::1:role/runner"),
+    ] {
+        world.apply(json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {
+                "name": name, "namespace": "default", "annotations": {"eks.amazonaws.com/role-arn": role},
+            },
+        }));
+    }
+    for name in ["workload", "own", "old"] {
+        world.scaled_object(name, json!({"name": name}));
+    }
+    world.pass(2).await;
+    let roles = ["workload", "own", "old"].map(|queue| world.script.role(queue));
+    let expected = ["default", "own", "default"].map(|role| Some(format!("arn:aws:iam::1:role/{role}")));
+    assert_eq!(
+        roles, expected,
+        "keda.md section 6: the workload's, the named one, the workload's"
+    );
+    for (account, role) in [
+        ("runner", Some("arn:aws:iam::1:role/runner".to_owned())),
+        ("nobody", None),
+    ] {
+        let patch = json!({"spec": {"template": {"spec": {"serviceAccountName": account}}}});
+        let request = http::Request::patch("/apis/apps/v1/namespaces/default/deployments/workload")
+            .header("content-type", "application/merge-patch+json")
+            .body(patch.to_string().into_bytes())
+            .unwrap();
+        world
+            .server
+            .client("default")
+            .request_text(request)
+            .await
+            .unwrap();
+        world.pass(6).await;
+        assert_eq!(world.script.role("workload"), role, "{account}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_authentication_says_who_uses_it_and_goes_when_it_is_deleted() {
     let world = World::new(Settings::default());
     world.authentication("mine", json!({}));

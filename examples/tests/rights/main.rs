@@ -39,6 +39,11 @@ const NO_REPLICA_SET: &str = "no ReplicaSet is scaled here";
 
 /// Of the pod half.
 const SPARE_PODS: &[Spare] = &[
+    (
+        "serviceaccounts",
+        "get",
+        "no scaler here has the role of its workload",
+    ),
     ("replicasets", "get", NO_REPLICA_SET),
     ("replicasets", "list", NO_REPLICA_SET),
     ("replicasets", "watch", NO_REPLICA_SET),

@@ -56,6 +56,8 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
         // Contents are read when a trigger refers to them. Following takes metadata only, so that a change is heard of,
         // but RBAC has no right to metadata alone.
         rule(CORE, &["secrets", "configmaps"], READ),
+        // Who a workload is, where its scaler is to be the same.
+        rule(CORE, &["serviceaccounts"], &["get"]),
         events(),
     ]);
     if cx.values.serves_webhook() {
