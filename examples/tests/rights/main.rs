@@ -61,11 +61,18 @@ const SPARE_PODS: &[Spare] = &[
 ];
 
 /// Of the pod half where its own namespace is none of those that it watches.
-const SPARE_PODS_OF_NAMESPACES: &[Spare] = &[(
-    "events in scaling",
-    "patch",
-    "a replica that leads once says so once",
-)];
+const SPARE_PODS_OF_NAMESPACES: &[Spare] = &[
+    (
+        "events in scaling",
+        "patch",
+        "a replica that leads once says so once",
+    ),
+    (
+        "events in default",
+        "patch",
+        "nothing is said twice of what stands in no namespace",
+    ),
+];
 
 /// Of the node half.
 const SPARE_NODES: &[Spare] = &[

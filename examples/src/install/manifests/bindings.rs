@@ -7,6 +7,8 @@ use crate::{install::Half, names};
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+/// The namespace of events about objects that stand in none, such as ClusterTriggerAuthentications.
+const EVENTS_OF_THE_CLUSTER: &str = "default";
 
 /// Every role and binding.
 pub(super) fn all(cx: &Context<'_>) -> Vec<Value> {
@@ -37,6 +39,14 @@ fn pods(cx: &Context<'_>) -> Vec<Value> {
     let mut objects = cluster_role(cx, NAME, rules);
     for namespace in namespaces {
         objects.extend(role(cx, namespace, NAME, roles::pods_in_a_namespace(cx)));
+    }
+    if !namespaces.is_empty()
+        && namespaces
+            .iter()
+            .all(|namespace| namespace != EVENTS_OF_THE_CLUSTER)
+    {
+        let events = vec![roles::events()];
+        objects.extend(role(cx, EVENTS_OF_THE_CLUSTER, "autoscaler-events", events));
     }
     objects
 }

@@ -166,7 +166,7 @@ pub(super) fn nodes(cx: &Context<'_>) -> Vec<Value> {
     ]
 }
 
-fn events() -> Value {
+pub(super) fn events() -> Value {
     rule(CORE, &["events"], &["create", "patch"])
 }
 
