@@ -12,30 +12,35 @@ use crate::scaled_object::hpa::Autoscaler;
 #[must_use]
 pub fn check(object: &ScaledObject, others: &[Arc<ScaledObject>], hpas: &[Arc<Autoscaler>]) -> Findings {
     let mut findings = about(object);
+    let own = &object.metadata;
     let apart = |other: &&Arc<ScaledObject>| {
-        other.namespace() == object.namespace() && other.name_any() != object.name_any()
+        let others = &other.metadata;
+        others.namespace == own.namespace && others.name != own.name
     };
+    // There may be thousands of others, and each object is held against all of them: nothing is allocated for one that
+    // contradicts nothing.
+    let hpa_name = object.hpa_name();
     for other in others.iter().filter(apart) {
-        other_object(object, other, &mut findings);
+        other_object(object, &hpa_name, other, &mut findings);
     }
-    for hpa in hpas.iter().filter(|hpa| hpa.namespace() == object.namespace()) {
+    for hpa in hpas.iter().filter(|hpa| hpa.metadata.namespace == own.namespace) {
         other_hpa(object, hpa, &mut findings);
     }
     findings
 }
 
-fn other_object(object: &ScaledObject, other: &ScaledObject, findings: &mut Findings) {
+fn other_object(object: &ScaledObject, hpa_name: &str, other: &ScaledObject, findings: &mut Findings) {
     let (mine, its) = (&object.spec.scale_target_ref, &other.spec.scale_target_ref);
-    let other_name = other.name_any();
     if mine.name == its.name
         && mine.kind() == its.kind()
         && group(mine.api_version()) == group(its.api_version())
     {
         let message = format!(
-            "the workload {} of type {}.{} is already scaled by the ScaledObject {other_name:?}",
+            "the workload {} of type {}.{} is already scaled by the ScaledObject {:?}",
             mine.name,
             mine.api_version(),
-            mine.kind()
+            mine.kind(),
+            other.name_any()
         );
         findings.add(
             Severity::AdmissionError,
@@ -45,8 +50,8 @@ fn other_object(object: &ScaledObject, other: &ScaledObject, findings: &mut Find
             message,
         );
     }
-    let hpa_name = object.hpa_name();
-    if hpa_name == other.hpa_name() {
+    if other.has_hpa_name(hpa_name) {
+        let other_name = other.name_any();
         let message = format!("the HPA {hpa_name:?} already belongs to the ScaledObject {other_name:?}");
         let field = "spec.advanced.horizontalPodAutoscalerConfig.name";
         findings.add(
@@ -65,6 +70,9 @@ fn other_hpa(object: &ScaledObject, hpa: &Autoscaler, findings: &mut Findings) {
     let same = reference["name"] == target.name.as_str()
         && reference["kind"] == target.kind()
         && group(reference["apiVersion"].as_str().unwrap_or_default()) == group(target.api_version());
+    if !same {
+        return;
+    }
     let owned = hpa.owner_references().iter().any(|owner| {
         owner.kind == ScaledObject::kind(&())
             && owner.name == object.name_any()
@@ -74,7 +82,7 @@ fn other_hpa(object: &ScaledObject, hpa: &Autoscaler, findings: &mut Findings) {
         .annotations()
         .get(keda::VALIDATIONS_HPA_OWNERSHIP_ANNOTATION)
         .is_some_and(|value| value == "false");
-    if !same || owned || unchecked {
+    if owned || unchecked {
         return;
     }
     let hpa_name = hpa.name_any();

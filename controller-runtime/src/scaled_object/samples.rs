@@ -99,7 +99,10 @@ impl Sources {
         if let Some(source) = known.get(key).and_then(Weak::upgrade) {
             return source;
         }
-        known.retain(|_, source| source.strong_count() > 0);
+        // Each time that there are twice as many; all at every time would cost their square.
+        if known.len().is_power_of_two() {
+            known.retain(|_, source| source.strong_count() > 0);
+        }
         let source = Arc::new(Source {
             key: key.clone(),
             trigger_type: trigger_type.to_owned(),

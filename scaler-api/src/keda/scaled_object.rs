@@ -198,6 +198,22 @@ impl ScaledObject {
         })
     }
 
+    /// Whether [`hpa_name`](Self::hpa_name) is `name`.
+    #[must_use]
+    pub fn has_hpa_name(&self, name: &str) -> bool {
+        let configured = self
+            .spec
+            .horizontal_pod_autoscaler_config()
+            .and_then(|config| config.name.as_deref());
+        match configured.filter(|configured| !configured.is_empty()) {
+            Some(configured) => configured == name,
+            None => {
+                name.strip_prefix(names::HPA_NAME_PREFIX)
+                    == Some(self.metadata.name.as_deref().unwrap_or_default())
+            }
+        }
+    }
+
     /// Whether an annotation pauses the object as a whole.
     #[must_use]
     pub fn is_paused(&self) -> bool {

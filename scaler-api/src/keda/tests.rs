@@ -552,6 +552,7 @@ fn defaults_of_sections_1_1_and_1_2_are_applied_and_not_written() {
     );
     assert!(!spec.restores_original_replica_count());
     assert_eq!(object.hpa_name(), "keda-hpa-x");
+    assert!(object.has_hpa_name("keda-hpa-x") && !object.has_hpa_name("x"));
     assert_eq!(
         serde_json::to_value(spec).unwrap(),
         json!({"scaleTargetRef": {"name": "web"}, "triggers": []})
