@@ -263,11 +263,10 @@ async fn secrets_of_others_are_refused(client: &Client) {
         refused(all.list(&ListParams::default()).await.map(drop)),
         "list everywhere"
     );
+    // ClusterTriggerAuthentications find theirs here, and one that is rotated has to be heard of.
     let own: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    assert!(
-        refused(own.list(&ListParams::default()).await.map(drop)),
-        "list its own namespace"
-    );
+    let listed = own.list(&ListParams::default()).await;
+    assert!(listed.is_ok(), "{listed:?}");
 }
 
 #[tokio::test]
