@@ -39,6 +39,7 @@ use super::{
     watched_scales::WatchedScales,
 };
 use crate::{
+    admission::conflicts::Rivals,
     events::{EventType, Recorder},
     explain::{self, Runs},
     pod_autoscaler::{
@@ -115,6 +116,8 @@ pub(crate) struct Core {
     pub(super) config: Config,
     pub(super) objects: Watched<ScaledObject>,
     pub(super) hpas: Watched<Autoscaler>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the webhook asks"))]
+    rivals: Rivals,
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     pub(super) pushes: Pushes,
@@ -166,10 +169,14 @@ impl Controller {
             users: Users::default(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watch_objects(&mut watches, &runtime, &signals);
+        let rivals = Rivals::default();
+        let objects = watch_objects(&mut watches, &runtime, &signals, &rivals);
         let hpas = watches.namespaced({
-            let signals = signals.clone();
-            move |change| signals.autoscaler(change)
+            let (signals, rivals) = (signals.clone(), rivals.clone());
+            move |change| {
+                rivals.autoscaler(change);
+                signals.autoscaler(change);
+            }
         });
         let deployments = watches.namespaced::<SlimDeployment>(signals.target());
         let stateful_sets = watches.namespaced::<SlimStatefulSet>(signals.target());
@@ -213,6 +220,7 @@ impl Controller {
             config,
             objects,
             hpas,
+            rivals,
             builder,
             entries,
             pushes: Pushes::new(queue.clone()),
@@ -275,6 +283,7 @@ impl Controller {
         crate::admission::webhook::Stores {
             scaled_objects: self.core.objects.clone(),
             autoscalers: self.core.hpas.clone(),
+            rivals: self.core.rivals.clone(),
         }
     }
 
@@ -553,11 +562,19 @@ fn watch_references(
 }
 
 /// Watches the objects; of those that cannot be read the leader says so.
-fn watch_objects(watches: &mut Watches<'_>, runtime: &Runtime, signals: &Signals) -> Watched<ScaledObject> {
-    let (signals, recorder) = (signals.clone(), runtime.recorder.clone());
+fn watch_objects(
+    watches: &mut Watches<'_>,
+    runtime: &Runtime,
+    signals: &Signals,
+    rivals: &Rivals,
+) -> Watched<ScaledObject> {
+    let (signals, recorder, rivals) = (signals.clone(), runtime.recorder.clone(), rivals.clone());
     let leadership = runtime.leadership.clone();
     watches.namespaced_reporting(
-        move |change| signals.object(change),
+        move |change| {
+            rivals.scaled_object(change);
+            signals.object(change);
+        },
         move |unreadable| {
             if leadership.leads() {
                 announce(&recorder, unreadable);
