@@ -7,7 +7,7 @@ use scaler_api::keda::{self, ScaledObject};
 
 use super::{Findings, Severity, scaled_object::about};
 use crate::{
-    scaled_object::hpa::Autoscaler,
+    scaled_object::hpa::{Autoscaler, KeptAutoscaler},
     store::{Change, Index},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Rivals {
     scaled_objects: Index<ScaledObject>,
-    autoscalers: Index<Autoscaler>,
+    autoscalers: Index<KeptAutoscaler>,
 }
 
 impl Default for Rivals {
@@ -27,7 +27,8 @@ impl Default for Rivals {
                 vec![target, by_hpa(&object.hpa_name())]
             }),
             autoscalers: Index::new(|hpa| {
-                let target = hpa.spec["scaleTargetRef"]["name"].as_str();
+                let spec = hpa.spec.value();
+                let target = spec["scaleTargetRef"]["name"].as_str();
                 target.map(str::to_owned).into_iter().collect()
             }),
         }
@@ -41,7 +42,7 @@ impl Rivals {
     }
 
     /// Takes over a change of an HPA.
-    pub fn autoscaler(&self, change: &Change<Autoscaler>) {
+    pub fn autoscaler(&self, change: &Change<KeptAutoscaler>) {
         self.autoscalers.follow(change);
     }
 
@@ -60,7 +61,9 @@ impl Rivals {
                 scaled_objects.push(other);
             }
         }
-        (scaled_objects, self.autoscalers.get(namespace, target))
+        let autoscalers = self.autoscalers.get(namespace, target);
+        let read = autoscalers.iter().map(|hpa| Arc::new(hpa.read())).collect();
+        (scaled_objects, read)
     }
 }
 
@@ -254,9 +257,10 @@ mod tests {
         }
         let mut elsewhere = (*hpa("elsewhere", &json!({}))).clone();
         elsewhere.spec["scaleTargetRef"]["name"] = json!("other");
-        for object in [hpa("theirs", &json!({})), Arc::new(elsewhere)] {
+        for hpa in [&*hpa("theirs", &json!({})), &elsewhere] {
+            let kept = serde_json::to_value(hpa).and_then(serde_json::from_value);
             rivals.autoscaler(&Change::Applied {
-                object,
+                object: Arc::new(kept.unwrap()),
                 previous: None,
             });
         }

@@ -54,7 +54,7 @@ use super::{
 };
 use crate::{
     pod_autoscaler::watched::{Watched, Watches},
-    scaled_object::hpa::Autoscaler,
+    scaled_object::hpa::KeptAutoscaler,
 };
 
 /// How large a question may be: the API server's own limit for an object.
@@ -68,7 +68,7 @@ pub struct Stores {
     /// Every ScaledObject.
     pub scaled_objects: Watched<ScaledObject>,
     /// Every HorizontalPodAutoscaler.
-    pub autoscalers: Watched<Autoscaler>,
+    pub autoscalers: Watched<KeptAutoscaler>,
     /// Both by what they can contradict each other over.
     pub rivals: Rivals,
 }

@@ -28,7 +28,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     external_metrics::ScaledObjectMetrics,
-    hpa::Autoscaler,
+    hpa::KeptAutoscaler,
     plan::Builder,
     push::Pushes,
     samples::Sources,
@@ -93,7 +93,7 @@ pub(crate) const RETRY: Backoff = Backoff {
 
 /// How many turns ask the API server at once: each has a connection of its own, and more of them at a time do not make a
 /// server faster. Those that wait for their sources do not count.
-const ASKING: usize = 64;
+const ASKING: usize = 32;
 
 /// The controller of ScaledObjects.
 pub struct Controller {
@@ -115,7 +115,7 @@ pub(crate) struct Core {
     pub(super) runtime: Runtime,
     pub(super) config: Config,
     pub(super) objects: Watched<ScaledObject>,
-    pub(super) hpas: Watched<Autoscaler>,
+    pub(super) hpas: Watched<KeptAutoscaler>,
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the webhook asks"))]
     rivals: Rivals,
     pub(super) builder: Builder,
@@ -476,7 +476,7 @@ impl Core {
             self.set_fallback(key, object, turn, in_force);
             let hpa_name = turn.status.hpa_name.clone().unwrap_or_default();
             let hpa = self.hpas.get(&ObjectKey::new(&key.namespace, hpa_name));
-            let found = hpa.and_then(|hpa| status::hpa_condition(&hpa.status));
+            let found = hpa.and_then(|hpa| status::hpa_condition(&hpa.status.value()));
             let known = turn.status.condition("HPAActive");
             if let Some(found) = found
                 && known.is_none_or(|known| (&known.status, &known.reason) != (&found.status, &found.reason))

@@ -6,14 +6,14 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::Resource;
+use kube::{Resource, ResourceExt as _};
 
 use super::{Change, ObjectKey};
 
 /// The values by which an object is found.
 type Values<K> = fn(&K) -> Vec<String>;
-/// By namespace and value, then by name.
-type Entries<K> = BTreeMap<ObjectKey, BTreeMap<String, Arc<K>>>;
+/// By namespace and value; nearly always it is one object.
+type Entries<K> = BTreeMap<ObjectKey, Vec<Arc<K>>>;
 
 /// Objects of one kind by namespace and the values that a function finds in them, as client-go's `Indexer` has them: a
 /// question about one value does not walk every object. Clones share the contents.
@@ -60,10 +60,10 @@ impl<K: Resource> Index<K> {
                 }
                 let ObjectKey { namespace, name } = ObjectKey::of(&**object);
                 for value in (self.values)(object) {
-                    let named = entries
-                        .entry(ObjectKey::new(namespace.as_str(), value))
-                        .or_default();
-                    named.insert(name.clone(), Arc::clone(object));
+                    let key = ObjectKey::new(namespace.as_str(), value);
+                    let found = entries.entry(key).or_insert_with(|| Vec::with_capacity(1));
+                    let at = found.partition_point(|known| known.name_any() < name);
+                    found.insert(at, Arc::clone(object));
                 }
             }
             Change::Deleted(object) => self.remove(&mut entries, object),
@@ -74,9 +74,9 @@ impl<K: Resource> Index<K> {
         let ObjectKey { namespace, name } = ObjectKey::of(object);
         for value in (self.values)(object) {
             let key = ObjectKey::new(namespace.as_str(), value);
-            if let Some(named) = entries.get_mut(&key) {
-                named.remove(&name);
-                if named.is_empty() {
+            if let Some(found) = entries.get_mut(&key) {
+                found.retain(|known| known.name_any() != name);
+                if found.is_empty() {
                     entries.remove(&key);
                 }
             }
@@ -87,8 +87,8 @@ impl<K: Resource> Index<K> {
     #[must_use]
     pub fn get(&self, namespace: &str, value: &str) -> Vec<Arc<K>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let named = entries.get(&ObjectKey::new(namespace, value));
-        named.map_or_else(Vec::new, |named| named.values().cloned().collect())
+        let found = entries.get(&ObjectKey::new(namespace, value));
+        found.cloned().unwrap_or_default()
     }
 }
 
