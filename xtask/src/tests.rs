@@ -8,13 +8,10 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cargo, control_plane, elasticmq, in_ci, moto,
+    cargo, control_plane, in_ci,
+    services::{REQUIRE, SERVICES},
     tools::{self, TOOLS},
-    vault,
 };
-
-/// Tells the tests that what they drive must be there.
-const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 
 /// Installs what the tests use, runs them, and prints the sum of their results.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -70,13 +67,11 @@ fn prepare() -> anyhow::Result<Vec<String>> {
     prepared.extend([
         ("the real control plane", control_plane::ensure()),
         ("the Helm chart", tools::helm().map(drop).map_err(in_words)),
-        (
-            "a real SQS server",
-            elasticmq::ensure().map(drop).map_err(in_words),
-        ),
-        ("a server as AWS", moto::ensure().map(drop).map_err(in_words)),
-        ("a real Vault", vault::ensure().map(drop).map_err(in_words)),
     ]);
+    prepared.extend(SERVICES.iter().map(|service| {
+        let installed = service.program.install().map(drop);
+        (service.purpose, installed.map_err(in_words))
+    }));
     for (purpose, result) in prepared {
         if let Err(reason) = result {
             let skip = format!("{purpose}: {reason}");
