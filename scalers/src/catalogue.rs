@@ -29,6 +29,36 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         "the feature `prometheus` of the crate `scalers`",
         cfg!(feature = "prometheus"),
     ),
+    (
+        "redis",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
+    (
+        "redis-cluster",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
+    (
+        "redis-cluster-streams",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
+    (
+        "redis-sentinel",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
+    (
+        "redis-sentinel-streams",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
+    (
+        "redis-streams",
+        "the feature `redis` of the crate `scalers`",
+        cfg!(feature = "redis"),
+    ),
 ];
 
 /// Types that are a matter of the HPA alone, and in every build.
@@ -97,12 +127,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "predictkube",
     "pulsar",
     "rabbitmq",
-    "redis",
-    "redis-cluster",
-    "redis-cluster-streams",
-    "redis-sentinel",
-    "redis-sentinel-streams",
-    "redis-streams",
     "selenium-grid",
     "solace-direct-messaging",
     "solace-event-queue",

@@ -24,6 +24,8 @@ pub mod metrics_api;
 mod oauth2;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
@@ -32,9 +34,12 @@ pub mod sqs;
     feature = "cron",
     feature = "kubernetes-workload",
     feature = "metrics-api",
-    feature = "prometheus"
+    feature = "prometheus",
+    feature = "redis"
 ))]
 mod target;
+#[cfg(feature = "tcp-base")]
+mod tcp;
 #[cfg(feature = "vault")]
 pub mod vault;
 
@@ -53,6 +58,15 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "prometheus")]
     registry.register::<prometheus::PrometheusTrigger>();
+    #[cfg(feature = "redis")]
+    {
+        registry.register::<redis::RedisTrigger>();
+        registry.register::<redis::RedisClusterTrigger>();
+        registry.register::<redis::RedisSentinelTrigger>();
+        registry.register::<redis::RedisStreamsTrigger>();
+        registry.register::<redis::RedisClusterStreamsTrigger>();
+        registry.register::<redis::RedisSentinelStreamsTrigger>();
+    }
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
     register_secret_stores(registry);

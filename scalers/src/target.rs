@@ -27,7 +27,7 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
 }
 
 /// Refuses an integer target below 1, which no HPA takes.
-#[cfg(any(feature = "cron", feature = "sqs"))]
+#[cfg(any(feature = "cron", feature = "redis", feature = "sqs"))]
 pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Problems) {
     if value < 1 {
         problems.error(

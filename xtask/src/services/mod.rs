@@ -23,6 +23,9 @@ pub use self::{
 /// Tells the tests that what they drive must be there.
 pub const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 
+/// Names the file to which live tests add what they passed, a line each: trigger type, server, case, with tabs between.
+pub const CASES: &str = "AUTOSCALER_TESTS_CASES";
+
 /// A kind of server.
 #[derive(Debug)]
 pub struct Service {

@@ -75,6 +75,9 @@ pub(super) fn cluster(options: &Options) -> anyhow::Result<Server> {
     client(&root).arguments(create).run()?;
     let is_whole = client(&root).arguments(["--cluster", "check", &addresses[5]]);
     patiently(|| is_whole.run().is_ok());
+    for primary in &addresses[..3] {
+        wait_for_replica(&root, primary)?;
+    }
     server.set("addresses", addresses.join(","));
     server.set("password", PASSWORD);
     Ok(server)
@@ -95,6 +98,7 @@ pub(super) fn sentinel(options: &Options) -> anyhow::Result<Server> {
         }
         server.add(&redis(&root, port, &arguments))?;
     }
+    wait_for_replica(&root, &format!("127.0.0.1:{primary}"))?;
     let configuration = format!(
         "port {sentinel}\nbind 127.0.0.1\ndir {}\nprotected-mode no\n\
          requirepass sentinel-password\n\
@@ -124,6 +128,8 @@ fn common(server: &Server) -> Vec<String> {
         format!("--dir {}", server.folder().display()),
         "--appendonly no".to_owned(),
         "--databases 16".to_owned(),
+        // A replica that comes waits for no others.
+        "--repl-diskless-sync-delay 0".to_owned(),
     ]
 }
 
@@ -133,6 +139,12 @@ fn redis(root: &Path, port: u16, arguments: &[String]) -> Process {
         .arguments(words)
         .arguments(["--save", ""])
         .libraries(root)
+}
+
+/// Waits until a replica has all that its primary has.
+fn wait_for_replica(root: &Path, primary: &str) -> anyhow::Result<()> {
+    let port = primary.rsplit_once(':').map_or(primary, |(_, port)| port);
+    client(root).arguments(["-p", port, "WAIT", "1", "20000"]).run()
 }
 
 fn client(root: &Path) -> Process {

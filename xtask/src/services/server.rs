@@ -144,16 +144,21 @@ impl Server {
     }
 
     /// Holds all its processes: they take connections, and never answer.
-    pub fn hold(&self) {
-        for child in &self.children {
-            signal(child.id(), Signal::STOP);
-        }
+    pub fn hold(&mut self) {
+        self.signal(Signal::STOP);
     }
 
     /// Lets its processes go on.
-    pub fn release(&self) {
-        for child in &self.children {
-            signal(child.id(), Signal::CONT);
+    pub fn release(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&mut self, with: Signal) {
+        for child in &mut self.children {
+            // The number of one that has ended may be another's by now.
+            if matches!(child.try_wait(), Ok(None)) {
+                signal(child.id(), with);
+            }
         }
     }
 
@@ -166,6 +171,9 @@ impl Server {
 }
 
 fn end(child: &mut Child, with: Signal) {
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     // One that is held hears nothing else.
     signal(child.id(), Signal::CONT);
     signal(child.id(), with);
@@ -180,7 +188,7 @@ impl Drop for Server {
         for (child, process) in self.children.iter_mut().zip(&self.processes).rev() {
             // The data goes with it; only what asks for another signal leaves something else behind.
             match process.end {
-                Signal::TERM => {
+                Signal::TERM if matches!(child.try_wait(), Ok(None)) => {
                     signal(child.id(), Signal::KILL);
                     child.wait().ok();
                 }
