@@ -10,6 +10,8 @@ pub mod azure_key_vault;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
@@ -20,8 +22,12 @@ pub mod kubernetes_workload;
 mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "nats-jetstream")]
+pub mod nats_jetstream;
 #[cfg(feature = "http-base")]
 mod oauth2;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 #[cfg(feature = "redis")]
@@ -32,8 +38,11 @@ pub mod sqs;
 #[cfg(any(
     feature = "sqs",
     feature = "cron",
+    feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
+    feature = "nats-jetstream",
+    feature = "postgresql",
     feature = "prometheus",
     feature = "redis"
 ))]
@@ -56,6 +65,12 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<kubernetes_workload::WorkloadTrigger>();
     #[cfg(feature = "metrics-api")]
     registry.register::<metrics_api::MetricsApiTrigger>();
+    #[cfg(feature = "etcd")]
+    registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "nats-jetstream")]
+    registry.register::<nats_jetstream::NatsJetStreamTrigger>();
+    #[cfg(feature = "postgresql")]
+    registry.register::<postgresql::PostgresqlTrigger>();
     #[cfg(feature = "prometheus")]
     registry.register::<prometheus::PrometheusTrigger>();
     #[cfg(feature = "redis")]

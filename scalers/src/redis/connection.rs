@@ -126,6 +126,7 @@ impl Connection {
             cert: self.cert.clone(),
             key: self.key.clone(),
             key_password: self.key_password.clone(),
+            any_name: false,
         }
     }
 

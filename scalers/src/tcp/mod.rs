@@ -6,10 +6,9 @@ pub(crate) mod tls;
 use std::time::Duration;
 
 use scaler_api::{Error, ErrorKind};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+#[cfg(feature = "redis")]
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 pub(crate) use self::{
     kept::{Failure, Kept, Peer},
@@ -17,28 +16,45 @@ pub(crate) use self::{
 };
 
 /// A connection, encrypted or not.
+#[cfg(feature = "redis")]
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
+#[cfg(feature = "redis")]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to `host:port`.
+///
+/// # Errors
+/// If nobody listens.
+pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
+    let connecting = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    connecting.await.map_err(|error| failed(address, error))
+}
 
 /// Connects to `host:port`, with TLS if there is any.
 ///
 /// # Errors
 /// If nobody listens, or the server's certificate is not trusted.
+#[cfg(feature = "redis")]
 pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Error> {
-    let failed = |error: std::io::Error| {
-        Error::unavailable("cannot connect")
-            .with_context("address", address)
-            .with_source(error)
-    };
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+    let stream = dial(address).await?;
     let Some(tls) = tls else {
         return Ok(Box::new(stream));
     };
     let (connector, name) = (tls.connector()?, tls::server_name(host(address))?);
-    let stream = connector.connect(name, stream).await.map_err(failed)?;
+    let connecting = connector.connect(name, stream);
+    let stream = connecting.await.map_err(|error| failed(address, error))?;
     Ok(Box::new(stream))
+}
+
+fn failed(address: &str, error: std::io::Error) -> Error {
+    Error::unavailable("cannot connect")
+        .with_context("address", address)
+        .with_source(error)
 }
 
 /// The host of `host:port`.

@@ -42,6 +42,8 @@ pub(crate) mod fields {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
     pub(crate) unsafe_ssl: bool,
+    /// Whether a certificate may be for any name.
+    pub(crate) any_name: bool,
     pub(crate) ca: Option<Secret>,
     pub(crate) cert: Option<Secret>,
     pub(crate) key: Option<Secret>,
@@ -125,7 +127,10 @@ impl Tls {
         };
         let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, Arc::clone(provider))
             .map_err(|error| Error::invalid("no certificate can be checked").with_source(error))?;
-        Ok(Arc::new(verifier))
+        Ok(match self.any_name {
+            true => Arc::new(AnyName(Arc::new(verifier))),
+            false => Arc::new(verifier),
+        })
     }
 
     pub(crate) fn connector(&self) -> Result<TlsConnector, Error> {
@@ -144,6 +149,51 @@ fn certificates(field: &str, pem: &Secret) -> Result<Vec<CertificateDer<'static>
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(Error::invalid(format!("{field} is not a certificate in PEM"))),
+    }
+}
+
+/// Trusts whoever has a certificate of an authority, whatever its name.
+#[derive(Debug)]
+struct AnyName(Arc<dyn ServerCertVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        match self.0.verify_server_cert(certificate, chain, name, stapled, now) {
+            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            result => result,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

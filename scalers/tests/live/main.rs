@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod etcd;
+mod nats;
+mod postgresql;
 mod proxy;
 mod redis;
 mod support;

@@ -71,6 +71,22 @@ impl Live {
         self.passed("1,000 samples leave no connection behind");
     }
 
+    /// Scalers over HTTP share a pool of connections, which keeps a few for a while.
+    pub(crate) async fn leaves_few_connections<H: Harness>(&self, harness: &H, proxy: &Proxy) {
+        let scaler = connect_in::<H::Trigger>(&harness.input(), &harness.context())
+            .await
+            .unwrap();
+        scaler.sample().await.unwrap();
+        let before = proxy.made();
+        for _ in 0..1000 {
+            scaler.sample().await.unwrap();
+        }
+        let made = proxy.made() - before;
+        assert!(made <= 1, "{made} connections were made for 1000 samples");
+        assert!(proxy.open() <= 4, "{} connections are open", proxy.open());
+        self.passed("1,000 samples leave no connection behind");
+    }
+
     /// The same scaler goes on when the server comes back, and says so while it is away.
     pub(crate) async fn survives_a_restart<H: Harness>(&self, harness: &H, server: &mut Server) {
         let scaler = connect::<H::Trigger>(&harness.input()).await.unwrap();
@@ -80,8 +96,10 @@ impl Live {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         server.start_again().unwrap();
         scaler.sample().await.unwrap();
-        // Restarted between two samples: the connection has ended, and nobody has noticed.
+        // Restarted between two samples: the connection that is kept has ended meanwhile.
         server.start_again().unwrap();
+        // This was one thread's work, and clients over HTTP look after their connections on the same.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         scaler.sample().await.unwrap();
         self.passed("the server is restarted");
     }
@@ -173,9 +191,13 @@ pub(crate) fn context() -> Context {
 }
 
 pub(crate) async fn connect<T: Trigger>(input: &TriggerInput) -> Result<T::Scaler, Error> {
+    connect_in::<T>(input, &context()).await
+}
+
+async fn connect_in<T: Trigger>(input: &TriggerInput, context: &Context) -> Result<T::Scaler, Error> {
     let (trigger, _) =
         metadata::parse::<T>(input).map_err(|problems| Error::invalid(problems.to_string()))?;
-    trigger.connect(&context()).await
+    trigger.connect(context).await
 }
 
 pub(crate) async fn sample<T: Trigger>(input: &TriggerInput) -> Result<Sample, Error> {
@@ -199,4 +221,9 @@ pub(crate) fn break_with(proxy: &Proxy, outage: Option<Outage>) {
         Some(Outage::Silent) => Mode::Silent,
         Some(_) => Mode::Refuse,
     });
+}
+
+pub(crate) fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
