@@ -30,6 +30,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "prometheus"),
     ),
     (
+        "mysql",
+        "the feature `mysql` of the crate `scalers`",
+        cfg!(feature = "mysql"),
+    ),
+    (
         "etcd",
         "the feature `etcd` of the crate `scalers`",
         cfg!(feature = "etcd"),
@@ -130,7 +135,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "loki",
     "mongodb",
     "mssql",
-    "mysql",
     "new-relic",
     "nsq",
     "opensearch",

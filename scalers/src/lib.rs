@@ -22,6 +22,8 @@ pub mod kubernetes_workload;
 mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
 pub mod nats_jetstream;
 #[cfg(feature = "http-base")]
@@ -41,6 +43,7 @@ pub mod sqs;
     feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
+    feature = "mysql",
     feature = "nats-jetstream",
     feature = "postgresql",
     feature = "prometheus",
@@ -67,6 +70,8 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "etcd")]
     registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "mysql")]
+    registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]
     registry.register::<nats_jetstream::NatsJetStreamTrigger>();
     #[cfg(feature = "postgresql")]

@@ -49,6 +49,7 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
     feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
+    feature = "mysql",
     feature = "postgresql",
     feature = "prometheus"
 ))]
@@ -61,6 +62,7 @@ pub(crate) fn fraction(target: f64) -> Quantity {
     feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
+    feature = "mysql",
     feature = "postgresql",
     feature = "prometheus"
 ))]

@@ -201,9 +201,8 @@ impl Redis {
             let mut connection = self.log_in(&address, 0).await?;
             let command = redis::cmd("TYPE").arg(self.count.key()).to_owned();
             let answer: Result<String, RedisError> = command.query_async(&mut connection).await;
-            let error = match answer {
-                Ok(_) => return Ok(connection),
-                Err(error) => error,
+            let Err(error) = answer else {
+                return Ok(connection);
             };
             match error.redirect_node() {
                 // It is here yet.

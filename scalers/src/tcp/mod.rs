@@ -1,6 +1,7 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
 mod kept;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
 pub(crate) mod tls;
 
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use scaler_api::{Error, ErrorKind};
 #[cfg(feature = "redis")]
 use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(any(feature = "postgresql", feature = "redis"))]
 use tokio::net::TcpStream;
 
-pub(crate) use self::{
-    kept::{Failure, Kept, Peer},
-    tls::Tls,
-};
+pub(crate) use self::kept::{Failure, Kept, Peer};
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+pub(crate) use self::tls::Tls;
 
 /// A connection, encrypted or not.
 #[cfg(feature = "redis")]
@@ -26,6 +27,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 ///
 /// # Errors
 /// If nobody listens.
+#[cfg(any(feature = "postgresql", feature = "redis"))]
 pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
@@ -51,6 +53,7 @@ pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn 
     Ok(Box::new(stream))
 }
 
+#[cfg(any(feature = "postgresql", feature = "redis"))]
 fn failed(address: &str, error: std::io::Error) -> Error {
     Error::unavailable("cannot connect")
         .with_context("address", address)
@@ -58,6 +61,7 @@ fn failed(address: &str, error: std::io::Error) -> Error {
 }
 
 /// The host of `host:port`.
+#[cfg(any(feature = "postgresql", feature = "redis"))]
 pub(crate) fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')

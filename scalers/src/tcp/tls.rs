@@ -8,10 +8,13 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
-use scaler_api::{Error, ErrorKind, Problems, Secret, SourceKey};
+use scaler_api::{Error, ErrorKind, Secret};
+#[cfg(feature = "redis")]
+use scaler_api::{Problems, SourceKey};
 use tokio_rustls::TlsConnector;
 
 /// The keys of the block.
+#[cfg(feature = "redis")]
 pub(crate) mod fields {
     use scaler_api::{Field, Source};
 
@@ -47,11 +50,13 @@ pub(crate) struct Tls {
     pub(crate) ca: Option<Secret>,
     pub(crate) cert: Option<Secret>,
     pub(crate) key: Option<Secret>,
+    #[cfg(feature = "redis")]
     pub(crate) key_password: Option<Secret>,
 }
 
 impl Tls {
     /// Reports what cannot be read, and what is there without its counterpart.
+    #[cfg(feature = "redis")]
     pub(crate) fn check(&self, problems: &mut Problems) {
         for (field, given, other) in [
             ("cert", self.cert.is_none() && self.key.is_some(), "key"),
@@ -74,6 +79,7 @@ impl Tls {
     }
 
     /// Adds it to a source key; credentials as digests.
+    #[cfg(feature = "redis")]
     pub(crate) fn add_to(&self, key: SourceKey) -> SourceKey {
         let secrets = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         secrets
