@@ -30,6 +30,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "prometheus"),
     ),
     (
+        "rabbitmq",
+        "the feature `rabbitmq` of the crate `scalers`",
+        cfg!(feature = "rabbitmq"),
+    ),
+    (
         "mysql",
         "the feature `mysql` of the crate `scalers`",
         cfg!(feature = "mysql"),
@@ -142,7 +147,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "openstack-swift",
     "predictkube",
     "pulsar",
-    "rabbitmq",
     "selenium-grid",
     "solace-direct-messaging",
     "solace-event-queue",

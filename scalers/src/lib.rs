@@ -32,6 +32,8 @@ mod oauth2;
 pub mod postgresql;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resource;
@@ -47,6 +49,7 @@ pub mod sqs;
     feature = "nats-jetstream",
     feature = "postgresql",
     feature = "prometheus",
+    feature = "rabbitmq",
     feature = "redis"
 ))]
 mod target;
@@ -78,6 +81,8 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<postgresql::PostgresqlTrigger>();
     #[cfg(feature = "prometheus")]
     registry.register::<prometheus::PrometheusTrigger>();
+    #[cfg(feature = "rabbitmq")]
+    registry.register::<rabbitmq::RabbitmqTrigger>();
     #[cfg(feature = "redis")]
     {
         registry.register::<redis::RedisTrigger>();

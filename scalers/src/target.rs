@@ -51,7 +51,8 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
     feature = "metrics-api",
     feature = "mysql",
     feature = "postgresql",
-    feature = "prometheus"
+    feature = "prometheus",
+    feature = "rabbitmq"
 ))]
 pub(crate) fn fraction(target: f64) -> Quantity {
     Quantity::from_f64_milli(target)
@@ -64,7 +65,8 @@ pub(crate) fn fraction(target: f64) -> Quantity {
     feature = "metrics-api",
     feature = "mysql",
     feature = "postgresql",
-    feature = "prometheus"
+    feature = "prometheus",
+    feature = "rabbitmq"
 ))]
 pub(crate) fn check_positive_fraction(field: &'static str, value: f64, problems: &mut Problems) {
     if !value.is_finite() || fraction(value) == Quantity::ZERO || value < 0.0 {

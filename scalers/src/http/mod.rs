@@ -246,7 +246,7 @@ pub(crate) fn check_url(field: &'static str, text: &str, problems: &mut Problems
 }
 
 /// Reports certificates and keys that cannot be read.
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "etcd", feature = "rabbitmq"))]
 pub(crate) fn check_tls(tls: &Tls, problems: &mut Problems) {
     if let Some(Err(error)) = tls.ca.as_ref().map(environment::certificates) {
         problems.error("ca", "***", error.to_string());

@@ -8,7 +8,7 @@ use tokio_postgres::{
     config::{Host, SslMode},
 };
 
-use crate::tcp::Tls;
+use crate::tcp::{self, Tls};
 
 pub(super) const SSL_MODES: &[&str] = &[
     "disable",
@@ -148,28 +148,8 @@ fn take_of_url(url: &str) -> (String, Settings) {
     };
     let taken = taken
         .into_iter()
-        .map(|(key, value)| (key.to_owned(), plain(value)));
+        .map(|(key, value)| (key.to_owned(), tcp::unescaped(value)));
     (text, taken.collect())
-}
-
-/// Undoes the escapes of a URL.
-fn plain(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match escaped.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Takes what is about TLS out of `key=value key='a value'`.

@@ -1,33 +1,33 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
 mod kept;
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 pub(crate) mod tls;
 
 use std::time::Duration;
 
 use scaler_api::{Error, ErrorKind};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
 use tokio::io::{AsyncRead, AsyncWrite};
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 use tokio::net::TcpStream;
 
 pub(crate) use self::kept::{Failure, Kept, Peer};
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 pub(crate) use self::tls::Tls;
 
 /// A connection, encrypted or not.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to `host:port`.
 ///
 /// # Errors
 /// If nobody listens.
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
@@ -41,7 +41,7 @@ pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
 ///
 /// # Errors
 /// If nobody listens, or the server's certificate is not trusted.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
 pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Error> {
     let stream = dial(address).await?;
     let Some(tls) = tls else {
@@ -53,7 +53,7 @@ pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn 
     Ok(Box::new(stream))
 }
 
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 fn failed(address: &str, error: std::io::Error) -> Error {
     Error::unavailable("cannot connect")
         .with_context("address", address)
@@ -61,7 +61,7 @@ fn failed(address: &str, error: std::io::Error) -> Error {
 }
 
 /// The host of `host:port`.
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 pub(crate) fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
@@ -81,4 +81,25 @@ pub(crate) async fn within<T>(
             format!("the server did not answer within {timeout:?}"),
         ))
     })
+}
+
+/// Undoes the escapes of a URL.
+#[cfg(any(feature = "postgresql", feature = "rabbitmq"))]
+pub(crate) fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match escaped.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -10,5 +10,6 @@ mod mysql;
 mod nats;
 mod postgresql;
 mod proxy;
+mod rabbitmq;
 mod redis;
 mod support;
