@@ -29,7 +29,7 @@ pub struct RabbitmqScaler {
 }
 
 enum Broker {
-    Amqp(Kept<Amqp>),
+    Amqp(Box<Kept<Amqp>>),
     Http(Box<Api>),
 }
 
@@ -49,7 +49,7 @@ struct Api {
 impl RabbitmqScaler {
     pub(super) fn new(trigger: &RabbitmqTrigger, context: &Context) -> Result<Self, Error> {
         let broker = match trigger.protocol().map_err(Error::invalid)? {
-            Protocol::Amqp => Broker::Amqp(Kept::new(amqp(trigger)?, context.timeout)),
+            Protocol::Amqp => Broker::Amqp(Box::new(Kept::new(amqp(trigger)?, context.timeout))),
             Protocol::Http => Broker::Http(Box::new(api(trigger, context)?)),
         };
         Ok(Self {
