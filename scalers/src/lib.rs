@@ -26,7 +26,12 @@ pub mod metrics_api;
 pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
 pub mod nats_jetstream;
-#[cfg(feature = "http-base")]
+#[cfg(any(
+    feature = "http-scalers",
+    feature = "rabbitmq",
+    feature = "gcp-secret-manager",
+    feature = "azure-key-vault"
+))]
 mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;

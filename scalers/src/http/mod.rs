@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
-#[cfg(any(feature = "http-scalers", feature = "etcd"))]
+#[cfg(any(feature = "http-scalers", feature = "etcd", feature = "rabbitmq"))]
 use scaler_api::Problems;
 use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};
 #[cfg(feature = "http-scalers")]

