@@ -10,6 +10,8 @@ pub mod azure_key_vault;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
@@ -20,21 +22,44 @@ pub mod kubernetes_workload;
 mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
-#[cfg(feature = "http-base")]
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "nats-jetstream")]
+pub mod nats_jetstream;
+#[cfg(any(
+    feature = "http-scalers",
+    feature = "rabbitmq",
+    feature = "gcp-secret-manager",
+    feature = "azure-key-vault"
+))]
 mod oauth2;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
     feature = "sqs",
     feature = "cron",
+    feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
-    feature = "prometheus"
+    feature = "mysql",
+    feature = "nats-jetstream",
+    feature = "postgresql",
+    feature = "prometheus",
+    feature = "rabbitmq",
+    feature = "redis"
 ))]
 mod target;
+#[cfg(feature = "tcp-base")]
+mod tcp;
 #[cfg(feature = "vault")]
 pub mod vault;
 
@@ -51,8 +76,27 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<kubernetes_workload::WorkloadTrigger>();
     #[cfg(feature = "metrics-api")]
     registry.register::<metrics_api::MetricsApiTrigger>();
+    #[cfg(feature = "etcd")]
+    registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "mysql")]
+    registry.register::<mysql::MysqlTrigger>();
+    #[cfg(feature = "nats-jetstream")]
+    registry.register::<nats_jetstream::NatsJetStreamTrigger>();
+    #[cfg(feature = "postgresql")]
+    registry.register::<postgresql::PostgresqlTrigger>();
     #[cfg(feature = "prometheus")]
     registry.register::<prometheus::PrometheusTrigger>();
+    #[cfg(feature = "rabbitmq")]
+    registry.register::<rabbitmq::RabbitmqTrigger>();
+    #[cfg(feature = "redis")]
+    {
+        registry.register::<redis::RedisTrigger>();
+        registry.register::<redis::RedisClusterTrigger>();
+        registry.register::<redis::RedisSentinelTrigger>();
+        registry.register::<redis::RedisStreamsTrigger>();
+        registry.register::<redis::RedisClusterStreamsTrigger>();
+        registry.register::<redis::RedisSentinelStreamsTrigger>();
+    }
     #[cfg(feature = "sqs")]
     registry.register::<sqs::SqsTrigger>();
     register_secret_stores(registry);

@@ -27,7 +27,13 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
 }
 
 /// Refuses an integer target below 1, which no HPA takes.
-#[cfg(any(feature = "cron", feature = "sqs"))]
+#[cfg(any(
+    feature = "cron",
+    feature = "etcd",
+    feature = "nats-jetstream",
+    feature = "redis",
+    feature = "sqs"
+))]
 pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Problems) {
     if value < 1 {
         problems.error(
@@ -40,9 +46,13 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 
 /// A target with a fraction, at the three decimals that the HPA's API carries.
 #[cfg(any(
+    feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
-    feature = "prometheus"
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "prometheus",
+    feature = "rabbitmq"
 ))]
 pub(crate) fn fraction(target: f64) -> Quantity {
     Quantity::from_f64_milli(target)
@@ -50,9 +60,13 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 
 /// Refuses a target that is not a positive number.
 #[cfg(any(
+    feature = "etcd",
     feature = "kubernetes-workload",
     feature = "metrics-api",
-    feature = "prometheus"
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "prometheus",
+    feature = "rabbitmq"
 ))]
 pub(crate) fn check_positive_fraction(field: &'static str, value: f64, problems: &mut Problems) {
     if !value.is_finite() || fraction(value) == Quantity::ZERO || value < 0.0 {
@@ -61,5 +75,19 @@ pub(crate) fn check_positive_fraction(field: &'static str, value: f64, problems:
             value.to_string(),
             format!("{field} must be greater than 0, got {value}"),
         );
+    }
+}
+
+/// Refuses a target that is not a positive number, or is not there, but where the value feeds a formula.
+#[cfg(feature = "postgresql")]
+pub(crate) fn check_metric_source(
+    field: &'static str,
+    value: Option<f64>,
+    settings: &scaler_api::TriggerSettings,
+    problems: &mut Problems,
+) {
+    match value {
+        None if settings.as_metric_source => {}
+        value => check_positive_fraction(field, value.unwrap_or_default(), problems),
     }
 }

@@ -1,6 +1,7 @@
 //! Every test, with what it needs, and one line at the end.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     process::Stdio,
 };
@@ -8,13 +9,10 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cargo, control_plane, elasticmq, in_ci, moto,
+    cargo, control_plane, in_ci,
+    services::{CASES, REQUIRE, SERVICES},
     tools::{self, TOOLS},
-    vault,
 };
-
-/// Tells the tests that what they drive must be there.
-const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 
 /// Installs what the tests use, runs them, and prints the sum of their results.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -32,6 +30,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if skipped.is_empty() {
         command.env(REQUIRE, "1");
     }
+    let cases = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    command.env(CASES, cases.path());
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         results.add(&line);
     }
     let status = child.wait()?;
+    print!("{}", table(&std::fs::read_to_string(cases.path())?));
     for reason in &skipped {
         println!("skipped: {reason}");
     }
@@ -62,6 +63,24 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What live tests have passed, by trigger type and server: lines of type, server and case, with tabs between.
+fn table(lines: &str) -> String {
+    let mut cases: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for line in lines.lines() {
+        if let [trigger, server, case] = line.split('\t').collect::<Vec<_>>()[..] {
+            cases.entry((trigger, server)).or_default().insert(case);
+        }
+    }
+    let mut text = String::new();
+    for ((trigger, server), passed) in &cases {
+        text += &format!("{trigger} on a real {server}: {} cases passed\n", passed.len());
+        for case in passed {
+            text += &format!("  passed  {case}\n");
+        }
+    }
+    text
+}
+
 /// Finds or installs the programs that tests drive; returns what had to be left out.
 fn prepare() -> anyhow::Result<Vec<String>> {
     let mut skipped = Vec::new();
@@ -70,13 +89,11 @@ fn prepare() -> anyhow::Result<Vec<String>> {
     prepared.extend([
         ("the real control plane", control_plane::ensure()),
         ("the Helm chart", tools::helm().map(drop).map_err(in_words)),
-        (
-            "a real SQS server",
-            elasticmq::ensure().map(drop).map_err(in_words),
-        ),
-        ("a server as AWS", moto::ensure().map(drop).map_err(in_words)),
-        ("a real Vault", vault::ensure().map(drop).map_err(in_words)),
     ]);
+    prepared.extend(SERVICES.iter().map(|service| {
+        let installed = service.program.install().map(drop);
+        (service.purpose, installed.map_err(in_words))
+    }));
     for (purpose, result) in prepared {
         if let Err(reason) = result {
             let skip = format!("{purpose}: {reason}");
@@ -123,6 +140,18 @@ impl Results {
 #[cfg(test)]
 mod checks {
     use super::*;
+
+    #[test]
+    fn cases_are_told_by_type_and_server_once_each() {
+        let lines =
+            "redis\tredis\tTLS\nmysql\tmariadb\tTLS\nredis\tredis\tTLS\nredis\tredis\tdrained\nodd line\n";
+        assert_eq!(
+            table(lines),
+            "mysql on a real mariadb: 1 cases passed\n  passed  TLS\n\
+             redis on a real redis: 2 cases passed\n  passed  TLS\n  passed  drained\n"
+        );
+        assert_eq!(table(""), "");
+    }
 
     #[test]
     fn results_of_every_test_binary_are_added_up() {

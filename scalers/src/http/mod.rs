@@ -10,9 +10,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
+#[cfg(any(feature = "http-scalers", feature = "etcd", feature = "rabbitmq"))]
+use scaler_api::Problems;
 use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};
 #[cfg(feature = "http-scalers")]
-use scaler_api::{Field, Problems, SourceKey, observe::Observer};
+use scaler_api::{Field, SourceKey, observe::Observer};
 
 #[cfg(feature = "http-scalers")]
 pub(crate) use self::authentication::{Authentication, fields};
@@ -161,6 +163,7 @@ impl Source {
 
 /// A header's value that the HTTP library does not log.
 #[cfg(any(
+    feature = "etcd",
     feature = "vault",
     feature = "gcp-secret-manager",
     feature = "azure-key-vault"
@@ -239,6 +242,19 @@ pub(crate) fn url(field: &'static str, text: &str) -> Result<Url, String> {
 pub(crate) fn check_url(field: &'static str, text: &str, problems: &mut Problems) {
     if let Err(message) = url(field, text) {
         problems.error(field, text, message);
+    }
+}
+
+/// Reports certificates and keys that cannot be read.
+#[cfg(any(feature = "etcd", feature = "rabbitmq"))]
+pub(crate) fn check_tls(tls: &Tls, problems: &mut Problems) {
+    if let Some(Err(error)) = tls.ca.as_ref().map(environment::certificates) {
+        problems.error("ca", "***", error.to_string());
+    }
+    if let Some((cert, key)) = &tls.identity
+        && let Err(error) = environment::identity(cert, key)
+    {
+        problems.error("cert", "***", error.to_string());
     }
 }
 

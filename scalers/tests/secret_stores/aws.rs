@@ -9,22 +9,13 @@ use serde_json::{Value, json};
 
 use super::{ask, server::Server, shown};
 
-const PROGRAM: &str = "moto/5.2.5/bin/moto_server";
 const KEYS: &[(&str, &str)] = &[
     (ACCESS_KEY, "AKIAIOSFODNN7EXAMPLE"),
     (ACCESS_SECRET_KEY, "secret"),
 ];
 
-async fn start() -> Option<Server> {
-    let arguments = |port: u16| {
-        vec![
-            "-H".to_owned(),
-            "127.0.0.1".to_owned(),
-            "-p".to_owned(),
-            port.to_string(),
-        ]
-    };
-    Server::start(PROGRAM, arguments).await
+fn start() -> Option<Server> {
+    Server::start("moto")
 }
 
 /// moto looks for the region in the credentials, and takes any signature.
@@ -53,7 +44,7 @@ fn block(secrets: Value) -> SecretBlock {
 
 #[tokio::test]
 async fn versions_stages_keys_and_bytes_are_read_and_what_is_not_there_is_named() {
-    let Some(server) = start().await else { return };
+    let Some(server) = start() else { return };
     let made = call(&server, "CreateSecret", json!({"Name": "app", "SecretString": "one", "ClientRequestToken": "11111111-1111-1111-1111-111111111111"})).await;
     let first = made["VersionId"].as_str().unwrap().to_owned();
     call(
@@ -119,7 +110,7 @@ async fn versions_stages_keys_and_bytes_are_read_and_what_is_not_there_is_named(
 
 #[tokio::test]
 async fn a_server_that_is_down_is_an_outage_and_a_block_without_credentials_is_refused() {
-    let Some(server) = start().await else { return };
+    let Some(server) = start() else { return };
     let store = AwsSecretManagerStore::new().with_endpoint(server.url("/"));
     let secrets = json!([{"parameter": "current", "name": "app"}]);
     let without = json!({"region": "eu-west-1", "secrets": secrets});

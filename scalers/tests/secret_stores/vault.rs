@@ -18,16 +18,8 @@ use tokio::{
 
 use super::{ask, server::Server, shown};
 
-const PROGRAM: &str = "vault/1.13.1/vault";
-
 async fn start() -> Option<Server> {
-    let arguments = |port: u16| {
-        vec![
-            format!("--listen=127.0.0.1:{port}"),
-            "--root-token=root".to_owned(),
-        ]
-    };
-    let server = Server::start(PROGRAM, arguments).await?;
+    let server = Server::start("vault")?;
     call(
         &server,
         "POST",

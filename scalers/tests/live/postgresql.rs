@@ -1,0 +1,228 @@
+//! `postgresql` on PostgreSQL.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use scaler_api::{
+    Context, ErrorKind, TriggerInput,
+    conformance::{Harness, Levels, Outage},
+};
+use scalers::postgresql::PostgresqlTrigger;
+use tokio_postgres::{Client, NoTls};
+use xtask::services::Server;
+
+use super::{
+    proxy::Proxy,
+    support::{
+        Authority, Live, break_with, context, input, kind, start, start_with, value, with_auth, with_metadata,
+    },
+};
+
+const LIVE: Live = Live {
+    trigger: "postgresql",
+    server: "postgresql",
+};
+
+async fn client(server: &Server) -> Client {
+    let (client, connection) = tokio_postgres::Config::new()
+        .host(server.detail("host"))
+        .port(server.detail("port").parse().unwrap())
+        .user(server.detail("username"))
+        .password(server.detail("password"))
+        .dbname(server.detail("database"))
+        .connect(NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A table of rows behind a proxy.
+struct Table {
+    proxy: Proxy,
+    control: Client,
+    input: TriggerInput,
+}
+
+impl Table {
+    async fn of(server: &Server) -> Self {
+        let address = format!("{}:{}", server.detail("host"), server.detail("port"));
+        let proxy = Proxy::start(&address).await;
+        let control = client(server).await;
+        control.batch_execute("CREATE TABLE jobs (id int)").await.unwrap();
+        let metadata = [
+            ("host", "127.0.0.1"),
+            ("port", proxy.port()),
+            ("userName", server.detail("username")),
+            ("dbName", server.detail("database")),
+            ("sslmode", "disable"),
+            ("query", "SELECT count(*) FROM jobs"),
+            ("targetQueryValue", "4"),
+            ("activationTargetQueryValue", "100"),
+        ];
+        let input = input(&metadata, &[("password", server.detail("password"))]);
+        Self {
+            proxy,
+            control,
+            input,
+        }
+    }
+
+    async fn fill(&self, rows: u64) {
+        let sql = format!("TRUNCATE jobs; INSERT INTO jobs SELECT generate_series(1, {rows})");
+        self.control.batch_execute(&sql).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Harness for Table {
+    type Trigger = PostgresqlTrigger;
+
+    fn input(&self) -> TriggerInput {
+        self.input.clone()
+    }
+
+    async fn set_value(&self, value: f64) {
+        self.fill(value as u64).await;
+    }
+
+    async fn set_outage(&self, outage: Option<Outage>) {
+        break_with(&self.proxy, outage);
+    }
+
+    fn levels(&self) -> Levels {
+        Levels::around(100.0)
+    }
+
+    fn context(&self) -> Context {
+        context().with_timeout(Duration::from_millis(1000))
+    }
+
+    fn input_with_bad_credentials(&self) -> Option<TriggerInput> {
+        Some(with_auth(&self.input, &[("password", "wrong")]))
+    }
+
+    async fn open_connections(&self) -> Option<usize> {
+        Some(self.proxy.open())
+    }
+}
+
+#[tokio::test]
+async fn a_query_conforms_and_survives_a_restart_without_leaving_connections() {
+    let Some(mut server) = start("postgresql") else {
+        return;
+    };
+    let table = Table::of(&server).await;
+    LIVE.conforms(&table).await;
+    LIVE.leaves_no_connection(&table, &table.proxy, 1).await;
+    // The numbers of KEDA's own test.
+    for (rows, active) in [(50, false), (4000, true), (0, false)] {
+        table.fill(rows).await;
+        assert_eq!(
+            value::<PostgresqlTrigger>(&table.input).await,
+            (rows as f64, active)
+        );
+    }
+    LIVE.passed("activation, scale out, drained");
+    for (query, expected) in [
+        ("SELECT 1.5::numeric", 1.5),
+        ("SELECT -2::float8", -2.0),
+        ("SELECT 7 UNION ALL SELECT 8", 7.0),
+    ] {
+        let input = with_metadata(&table.input, &[("query", query)]);
+        assert_eq!(value::<PostgresqlTrigger>(&input).await.0, expected, "{query}");
+    }
+    for (query, expected) in [
+        ("SELECT count(*) FROM nowhere", ErrorKind::NotFound),
+        ("SELECT 1 WHERE false", ErrorKind::Invalid),
+        ("SELECT NULL::int", ErrorKind::Invalid),
+        ("SELECT 1, 2", ErrorKind::Invalid),
+        ("SELECT 'many'", ErrorKind::Invalid),
+        ("SELEKT 1", ErrorKind::Invalid),
+    ] {
+        let input = with_metadata(&table.input, &[("query", query)]);
+        assert_eq!(kind::<PostgresqlTrigger>(&input).await, expected, "{query}");
+    }
+    LIVE.passed("unknown table, no row, NULL, what is no number");
+    let unknown = with_metadata(&table.input, &[("dbName", "nowhere")]);
+    assert_eq!(kind::<PostgresqlTrigger>(&unknown).await, ErrorKind::NotFound);
+    let url = format!(
+        "postgres://{}:{}@127.0.0.1:{}/postgres?sslmode=prefer",
+        server.detail("username"),
+        server.detail("password"),
+        server.detail("port")
+    );
+    let mut by_url = with_auth(&table.input, &[("connection", &url)]);
+    by_url
+        .metadata
+        .retain(|key, _| key.to_lowercase().contains("query"));
+    assert_eq!(value::<PostgresqlTrigger>(&by_url).await.0, 0.0);
+    LIVE.passed("a connection string");
+    let slow = with_metadata(&table.input, &[("query", "SELECT pg_sleep(60)")]);
+    assert_eq!(kind::<PostgresqlTrigger>(&slow).await, ErrorKind::Timeout);
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sleep(60)'";
+    let mut left = 1;
+    for _ in 0..50 {
+        left = table
+            .control
+            .query_one(running, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0);
+        if left == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(left, 0, "the server goes on with a query that nobody waits for");
+    LIVE.passed("a query that takes too long is cancelled");
+    LIVE.survives_a_restart(&table, &mut server).await;
+}
+
+#[tokio::test]
+async fn tls_is_checked_as_sslmode_says() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let Some(server) = start_with("postgresql", &authority.options()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, authority: &Authority| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &authority.certificate).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("right.pem", &authority), file("wrong.pem", &other));
+    for (mode, trusted, expected) in [
+        ("require", None, None),
+        ("prefer", None, None),
+        ("disable", None, None),
+        ("verify-full", Some(&right), None),
+        ("verify-ca", Some(&right), None),
+        ("verify-full", Some(&wrong), Some(ErrorKind::Unavailable)),
+        ("verify-ca", Some(&wrong), Some(ErrorKind::Unavailable)),
+        ("verify-full", None, Some(ErrorKind::Unavailable)),
+        ("require", Some(&wrong), Some(ErrorKind::Unavailable)),
+    ] {
+        let trusted = trusted
+            .map(|path| format!(" sslrootcert={path}"))
+            .unwrap_or_default();
+        let connection = format!(
+            "host=127.0.0.1 port={} user={} password={} dbname=postgres sslmode={mode}{trusted}",
+            server.detail("port"),
+            server.detail("username"),
+            server.detail("password"),
+        );
+        let query = "SELECT count(*) FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl";
+        let metadata = [("query", query), ("targetQueryValue", "1")];
+        let input = input(&metadata, &[("connection", &connection)]);
+        match expected {
+            None => {
+                let encrypted = f64::from(u8::from(mode != "disable"));
+                assert_eq!(value::<PostgresqlTrigger>(&input).await.0, encrypted, "{mode}");
+            }
+            Some(expected) => assert_eq!(kind::<PostgresqlTrigger>(&input).await, expected, "{mode}"),
+        }
+    }
+    LIVE.passed("TLS");
+    LIVE.passed("TLS with the wrong CA");
+}

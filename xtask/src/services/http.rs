@@ -1,0 +1,107 @@
+//! Servers that are asked over HTTP: Prometheus, ElasticMQ, moto and Vault.
+
+use super::{
+    Options, Program, Server,
+    install::Source,
+    process::{Process, Ready, free_port},
+};
+
+pub(super) const PROMETHEUS: Program = Program::new("prometheus", "debian", Source::Debian(&["prometheus"]));
+pub(super) const ELASTICMQ: Program = Program::new(
+    "elasticmq",
+    "1.7.1",
+    Source::Maven("org.elasticmq:elasticmq-server_2.13"),
+);
+/// Services that need more packages than the server itself are left out.
+pub(super) const MOTO: Program = Program::new(
+    "moto",
+    "5.2.5",
+    Source::Python("moto[server,secretsmanager]==5.2.5"),
+);
+/// Vault's own program carries every plugin and storage there is. This one is its core with what the tests use (KV, PKI,
+/// login by Kubernetes), everything in memory, which builds in a fraction of the time. The version is one under the MPL.
+pub(super) const VAULT: Program = Program::new(
+    "vault",
+    "1.13.1",
+    Source::Go(
+        include_str!("vault/go.mod.txt"),
+        include_str!("vault/main.go.txt"),
+    ),
+);
+
+/// Prometheus, which scrapes itself every second.
+pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {
+    let root = PROMETHEUS.folder()?;
+    let mut server = Server::new("prometheus", options)?;
+    let port = free_port()?;
+    let configuration = server.write(
+        "prometheus.yml",
+        &format!(
+            "global: {{scrape_interval: 1s}}\n\
+             scrape_configs:\n- job_name: itself\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+        ),
+    )?;
+    let process = Process::new(root.join("usr/bin/prometheus"), Ready::Http(port, "/-/ready"))
+        .arguments([format!("--config.file={configuration}")])
+        .arguments([format!("--web.listen-address=127.0.0.1:{port}")])
+        .arguments([format!("--storage.tsdb.path={}", server.path("data"))])
+        .libraries(&root);
+    server.add(&process)?;
+    server.set("url", format!("http://127.0.0.1:{port}"));
+    Ok(server)
+}
+
+/// ElasticMQ, an SQS server.
+pub(super) fn elasticmq(options: &Options) -> anyhow::Result<Server> {
+    let libraries = ELASTICMQ.folder()?.join("lib").join("*");
+    let mut server = Server::new("elasticmq", options)?;
+    let port = free_port()?;
+    let configuration = server.write(
+        "elasticmq.conf",
+        &format!(
+            "include classpath(\"application.conf\")\n\
+             node-address {{ host = \"127.0.0.1\", port = {port} }}\n\
+             rest-sqs {{ enabled = true, bind-port = {port}, bind-hostname = \"127.0.0.1\", sqs-limits = strict }}\n\
+             rest-stats {{ enabled = false }}\n"
+        ),
+    )?;
+    let process = Process::new("java", Ready::Port(port))
+        .arguments(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .arguments([format!("-Dconfig.file={configuration}"), "-cp".to_owned()])
+        .arguments([libraries])
+        .arguments(["org.elasticmq.server.Main"]);
+    server.add(&process)?;
+    server.set("url", format!("http://127.0.0.1:{port}"));
+    Ok(server)
+}
+
+/// moto, a server that answers as AWS does.
+pub(super) fn moto(options: &Options) -> anyhow::Result<Server> {
+    let program = MOTO.folder()?.join("bin/moto_server");
+    let mut server = Server::new("moto", options)?;
+    let port = free_port()?;
+    let arguments = [
+        "-H".to_owned(),
+        "127.0.0.1".to_owned(),
+        "-p".to_owned(),
+        port.to_string(),
+    ];
+    server.add(&Process::new(program, Ready::Http(port, "/moto-api/")).arguments(arguments))?;
+    server.set("url", format!("http://127.0.0.1:{port}"));
+    Ok(server)
+}
+
+/// Vault's core with everything in memory.
+pub(super) fn vault(options: &Options) -> anyhow::Result<Server> {
+    let program = VAULT.folder()?.join("vault");
+    let mut server = Server::new("vault", options)?;
+    let port = free_port()?;
+    let arguments = [
+        format!("--listen=127.0.0.1:{port}"),
+        "--root-token=root".to_owned(),
+    ];
+    server.add(&Process::new(program, Ready::Port(port)).arguments(arguments))?;
+    server.set("url", format!("http://127.0.0.1:{port}"));
+    server.set("token", "root");
+    Ok(server)
+}
