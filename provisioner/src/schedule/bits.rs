@@ -83,6 +83,15 @@ impl Bits {
         })
     }
 
+    /// From the greatest down.
+    pub(super) fn descending(&self) -> impl Iterator<Item = usize> + '_ {
+        let some = |rest: u64| (rest != 0).then_some(rest);
+        self.0.iter().enumerate().rev().flat_map(move |(index, &word)| {
+            std::iter::successors(some(word), move |rest| some(rest & !(1 << rest.ilog2())))
+                .map(move |rest| index * 64 + rest.ilog2() as usize)
+        })
+    }
+
     /// Whether something is in both.
     pub(super) fn meets(&self, other: &Self) -> bool {
         self.0

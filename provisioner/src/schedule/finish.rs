@@ -1,16 +1,14 @@
 //! From planned nodes to a plan: prices, options, and reasons for the pods that are left over.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     InstanceTypeOption, MAX_INSTANCE_TYPES, OfferingChoice, Plan, PlannedNode, PodKey, Prepared, Reason,
     bits::Bits,
     claims::Claim,
+    cost::Prices,
     solve::{Solver, Stuck},
-    states::{State, StateId, States},
+    states::{StateId, States},
     template::Template,
     topology::Topology,
 };
@@ -53,41 +51,7 @@ pub(super) fn finish(mut solver: Solver<'_>, stuck: &[Stuck]) -> Plan {
         new,
         unschedulable,
         price_per_hour,
-        strategy: "first-fit-decreasing",
-    }
-}
-
-/// What each state's types cost at least, cheapest first.
-#[derive(Debug, Default)]
-struct Prices(HashMap<StateId, Priced>);
-
-#[derive(Debug)]
-struct Priced {
-    requirements: Requirements,
-    options: Vec<(f64, usize)>,
-}
-
-impl Prices {
-    fn of(&mut self, id: StateId, state: &State, template: &Template) -> &Priced {
-        self.0.entry(id).or_insert_with(|| {
-            let mut requirements = state.requirements.clone();
-            requirements.remove(labels::HOSTNAME);
-            let price = |option: usize| {
-                let it = &template.types[option].instance_type;
-                let offerings = it.available_offerings(&requirements);
-                Some((
-                    offerings.map(|offering| offering.price).min_by(f64::total_cmp)?,
-                    option,
-                ))
-            };
-            let mut options: Vec<(f64, usize)> = state.types.iter().filter_map(price).collect();
-            let name = |option: usize| &template.types[option].instance_type.name;
-            options.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
-            Priced {
-                requirements,
-                options,
-            }
-        })
+        strategy: solver.strategy.name(),
     }
 }
 

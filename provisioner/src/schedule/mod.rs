@@ -19,6 +19,10 @@
 //! back at the end of the queue as long as others make progress. A planned node commits to the cheapest offering of the
 //! types that it may still be.
 //!
+//! # Price
+//! That is the plan of [`Effort::FirstFit`]. With more effort ([`Budget::auto`]) it competes with others, which place
+//! every pod where it adds least to the price; the cheapest wins, unless it places fewer pods or gives up more wishes.
+//!
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
 //! pod affinity and anti-affinity of pods placed and to be placed over any label, pool weights and limits (`nodes` too),
@@ -30,7 +34,6 @@
 //! - Reserved offerings are priced like others, not counted down.
 //! - Default spread constraints of the cluster are not injected.
 //! - Of the domains that the spreads of a pod leave, only the least filled one is tried, as Karpenter does it.
-//! - A pod's place is chosen by first fit; price decides only among the types of the node it makes.
 
 // From the outside in: what is given (world, pods, templates, keys, groups, all worked out once in `prepared`); what a
 // question makes of it (classes, asks, topology, states); the search for places (wishes, claims, solve); the answer
@@ -40,12 +43,14 @@ mod asks;
 mod bits;
 mod claims;
 mod classes;
+mod cost;
 mod existing;
 mod explain;
 mod finish;
 mod groups;
 mod keys;
 mod plan;
+mod planned;
 mod pod;
 mod pods;
 mod prepared;
@@ -53,6 +58,7 @@ mod reason;
 mod relax;
 mod solve;
 mod states;
+mod strategy;
 mod template;
 mod topology;
 mod trial;
@@ -102,13 +108,55 @@ impl Overlay {
 pub struct Budget {
     /// How many pods are tried at most, those that come round again counted again; `None` for no end.
     pub attempts: Option<u64>,
+    /// What may be spent to find a cheaper plan than first fit.
+    pub effort: Effort,
+}
+
+/// What may be spent to find a cheaper plan than first fit finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// Nothing: first fit it is.
+    #[default]
+    FirstFit,
+    /// So much as takes about 20 ms, and 10 µs for each pod.
+    Auto,
+    /// So many units, of about a nanosecond each.
+    Units(u64),
+}
+
+impl Effort {
+    fn units(self, pods: usize) -> u64 {
+        match self {
+            Self::FirstFit => 0,
+            Self::Auto => 20_000_000 + 10_000 * pods as u64,
+            Self::Units(units) => units,
+        }
+    }
 }
 
 impl Budget {
     /// At most this many tries.
     #[must_use]
     pub fn attempts(most: u64) -> Self {
-        Self { attempts: Some(most) }
+        Self {
+            attempts: Some(most),
+            ..Self::default()
+        }
+    }
+
+    /// Every pod is tried, and [`Effort::Auto`] is spent on the price.
+    #[must_use]
+    pub fn auto() -> Self {
+        Self::effort(Effort::Auto)
+    }
+
+    /// Every pod is tried, and so much is spent on the price.
+    #[must_use]
+    pub fn effort(effort: Effort) -> Self {
+        Self {
+            effort,
+            ..Self::default()
+        }
     }
 }
 
@@ -116,7 +164,7 @@ impl Prepared {
     /// Places `pods` in the world as `overlay` has it.
     #[must_use]
     pub fn solve(&self, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-        solve::solve(self, pods, overlay, budget)
+        strategy::solve(self, pods, overlay, budget)
     }
 }
 

@@ -7,22 +7,23 @@ use std::{
 };
 
 use super::{
-    Budget, MinValuesPolicy, Overlay, Plan, PodFacts, Prepared, Reason, Refusal, amounts,
+    Budget, Overlay, PodFacts, Prepared, Reason, Refusal,
     asks::Asks,
     bits::Bits,
-    claims::{Added, Claim, Claims},
+    claims::{Claim, Claims},
     classes::Classes,
+    cost::Costs,
     existing::NodeState,
     states::States,
+    strategy::Strategy,
     template::Limits,
-    topology::{Site, Topology},
-    trial::{Refused, Trial},
+    topology::Topology,
     wishes::Wishes,
 };
 use crate::resources;
 
 /// One question on its way to an answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Solver<'a> {
     pub(super) prepared: &'a Prepared,
     /// Ranks of nodes that take no pods, and of those that take none that are moved to save money.
@@ -43,12 +44,15 @@ pub(super) struct Solver<'a> {
     pub(super) empty: Vec<Claim>,
     /// Pods without a place, next first.
     order: VecDeque<usize>,
-}
-
-pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-    let mut solver = Solver::new(prepared, pods, overlay);
-    let stuck = solver.run(budget);
-    super::finish::finish(solver, &stuck)
+    pub(super) strategy: Strategy,
+    pub(super) costs: Costs,
+    /// How many wishes were given up for the pods that have a place.
+    pub(super) given_up: usize,
+    /// Work done, and where it has to end, in units of [`Effort`](super::Effort).
+    pub(super) work: u64,
+    pub(super) most_work: u64,
+    /// How many pods were tried, those that came round again counted again.
+    attempts: u64,
 }
 
 /// A pod without a place.
@@ -104,6 +108,12 @@ impl<'a> Solver<'a> {
                 .collect(),
             empty: Vec::new(),
             order: VecDeque::new(),
+            strategy: Strategy::FirstFit,
+            costs: Costs::new(&prepared.templates, prepared.resources.len()),
+            given_up: 0,
+            work: 0,
+            most_work: u64::MAX,
+            attempts: 0,
             closed: removed,
             closed_to_moved,
             is_moved,
@@ -112,7 +122,7 @@ impl<'a> Solver<'a> {
         solver.give_back();
         solver.sort_into_classes();
         solver.open_empty();
-        solver.order = solver.in_order().into();
+        solver.sort_pods();
         solver
     }
 
@@ -168,7 +178,7 @@ impl<'a> Solver<'a> {
     }
 
     /// CPU, then memory, greatest first; then age; then uid.
-    fn in_order(&self) -> Vec<usize> {
+    fn sort_pods(&mut self) {
         let greatness = |pod: &PodFacts, name: &str| Reverse(pod.requests.get(name).nanos());
         let mut keyed: Vec<_> = self
             .pods
@@ -180,21 +190,21 @@ impl<'a> Solver<'a> {
             })
             .collect();
         keyed.sort_unstable();
-        keyed.into_iter().map(|(.., index)| index).collect()
+        self.order = keyed.into_iter().map(|(.., index)| index).collect();
     }
 
     /// Places pods until all have a place, none makes progress, or the budget ends.
     pub(super) fn run(&mut self, budget: Budget) -> Vec<Stuck> {
         let mut seen: Vec<Option<usize>> = vec![None; self.pods.len()];
-        let mut attempts = 0;
         while let Some(pod) = self.order.pop_front() {
             // A pod that comes round at the same length of the queue has seen no progress since.
-            let exhausted = budget.attempts.is_some_and(|most| attempts >= most);
+            let exhausted =
+                budget.attempts.is_some_and(|most| self.attempts >= most) || self.work > self.most_work;
             if exhausted || seen[pod] == Some(self.order.len() + 1) {
                 self.order.push_front(pod);
                 break;
             }
-            attempts += 1;
+            self.attempts += 1;
             if !self.place(pod) {
                 seen[pod] = Some(self.order.len() + 1);
                 self.order.push_back(pod);
@@ -228,9 +238,9 @@ impl<'a> Solver<'a> {
             let wishes = self.wishes(class, step);
             if !wishes.is_empty()
                 && (self.place_existing(pod, class, step, &wishes)
-                    || self.place_in_flight(pod, class, step, &wishes)
-                    || self.place_new(pod, class, step, &wishes))
+                    || self.place_planned(pod, class, step, &wishes))
             {
+                self.given_up += step;
                 return true;
             }
             step += 1;
@@ -251,161 +261,21 @@ impl<'a> Solver<'a> {
         found
     }
 
-    fn place_in_flight(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
-        if self.claims.all.is_empty() {
-            return false;
-        }
-        let of_class = &self.classes.all[class];
-        let of_step = of_class.steps[step].clone();
-        let mut candidates = Bits::new();
-        for (_, wishes) in wishes {
-            let mut possible = Bits::below(self.claims.all.len());
-            possible.drop_all(&wishes.refused_claims);
-            if let Some(only) = &wishes.only_claims {
-                possible.keep(only);
-            }
-            for wish in &wishes.keys {
-                possible.keep(&self.claims.in_domains(wish.key, &wish.allowed));
-            }
-            candidates.join(&possible);
-        }
-        candidates.drop_all(&self.classes.shapes[of_step.shape].refused_claims);
-        let mut refused = Bits::new();
-        let mut trial = Trial {
-            prepared: self.prepared,
-            topology: &self.topology,
-            asks: &self.asks,
-            states: &mut self.states,
-            policy: MinValuesPolicy::Strict,
+    /// What the planned nodes cost.
+    pub(super) fn price(&mut self) -> f64 {
+        let Self {
+            claims,
+            states,
+            costs,
+            prepared,
+            ..
+        } = self;
+        let price = |claim: &Claim| {
+            let template = &prepared.templates[claim.template];
+            let priced = costs.prices.of(claim.state, states.get(claim.state), template);
+            priced.cheapest(&claim.options).map_or(0.0, |(price, _)| price)
         };
-        let amounts = &of_class.amounts;
-        let ports = &of_class.facts.host_ports;
-        let impossible = of_class.is_impossible();
-        let found = self.claims.find(&candidates, |index, claim| {
-            let tried = if impossible {
-                Err(Refused::Forever)
-            } else {
-                trial.add(claim, &of_step, amounts, ports, wishes)
-            };
-            match tried {
-                Ok(added) => Some(added),
-                Err(Refused::Forever) => {
-                    refused.insert(index);
-                    None
-                }
-                Err(Refused::Now) => None,
-            }
-        });
-        self.classes.shapes[of_step.shape].refused_claims.join(&refused);
-        let Some((index, added)) = found else {
-            return false;
-        };
-        self.add(index, pod, class, added);
-        true
-    }
-
-    fn place_new(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
-        let prepared = self.prepared;
-        let of_class = &self.classes.all[class];
-        if of_class.is_impossible() || wishes.iter().all(|(_, wishes)| !wishes.new_host) {
-            return false;
-        }
-        let of_step = of_class.steps[step].clone();
-        let on_new: Vec<(usize, Wishes)> = wishes
-            .iter()
-            .filter(|(_, wishes)| wishes.new_host)
-            .cloned()
-            .collect();
-        for index in 0..prepared.templates.len() {
-            if !self.asks.all[of_step.ask].templates.has(index) {
-                continue;
-            }
-            let Some(empty) = self.opened(index) else {
-                continue;
-            };
-            let of_class = &self.classes.all[class];
-            let mut trial = Trial {
-                prepared,
-                topology: &self.topology,
-                asks: &self.asks,
-                states: &mut self.states,
-                policy: prepared.world.min_values,
-            };
-            let tried = trial.add(
-                &empty,
-                &of_step,
-                &of_class.amounts,
-                &of_class.facts.host_ports,
-                &on_new,
-            );
-            if let Ok(added) = tried {
-                let mut claim = empty;
-                claim.passed_over = (0..index)
-                    .map(|passed| {
-                        let pool = &prepared.world.pools[prepared.templates[passed].pool];
-                        (pool.name.clone(), self.refusal(passed, class, step))
-                    })
-                    .collect();
-                let number = self.claims.push(claim);
-                self.add(number, pod, class, added);
-                self.take(index, number);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// An empty node of a template with the types that its pool's limits leave, if any.
-    pub(super) fn opened(&self, index: usize) -> Option<Claim> {
-        let mut claim = self.empty[index].clone();
-        if let Some(limits) = &self.limits[index] {
-            if limits.is_out_of_nodes() {
-                return None;
-            }
-            limits.keep_affordable(&mut claim.options);
-        }
-        (!claim.options.is_empty()).then_some(claim)
-    }
-
-    /// Puts a pod onto a planned node.
-    fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
-        let of_class = &self.classes.all[class];
-        let claim = &mut self.claims.all[index];
-        amounts::add(&mut claim.requests, &of_class.amounts);
-        claim.host_ports.extend(of_class.facts.host_ports.iter().cloned());
-        claim.min_values_relaxed |= added.min_values_relaxed;
-        claim.state = added.state;
-        claim.options = added.options;
-        self.claims.add_pod(index, pod);
-        let templates = &self.prepared.templates;
-        for (number, key) in self.topology.keys.iter().enumerate() {
-            let claim = &self.claims.all[index];
-            let domains = self
-                .states
-                .domains(claim.state, templates, number, key, &claim.options);
-            self.claims.set_domains(index, number, domains);
-        }
-        let claim = &self.claims.all[index];
-        let site = Site::Claim(index, claim.state, &claim.domains);
-        self.topology
-            .place(of_class.label_set, &of_class.own, site, &self.states);
-    }
-
-    /// Takes what a new node may use at most from its pool's limits.
-    fn take(&mut self, template: usize, claim: usize) {
-        let pool = self.prepared.templates[template].pool;
-        let options = &self.claims.all[claim].options;
-        let Some(greatest) = self.limits[template]
-            .as_ref()
-            .map(|limits| limits.greatest_of(options))
-        else {
-            return;
-        };
-        for (other, limits) in self.prepared.templates.iter().zip(&mut self.limits) {
-            if let Some(limits) = limits.as_mut().filter(|_| other.pool == pool) {
-                limits.take(&greatest);
-            }
-        }
+        claims.all.iter().map(price).sum()
     }
 
     /// Which pods nodes got, by rank.
@@ -456,7 +326,7 @@ impl Solver<'_> {
     }
 
     /// Why an empty node of a template does not take a class.
-    fn refusal(&mut self, template: usize, class: usize, step: usize) -> Refusal {
+    pub(super) fn refusal(&mut self, template: usize, class: usize, step: usize) -> Refusal {
         super::explain::refusal(self, template, class, step)
     }
 }

@@ -25,7 +25,9 @@ pub(super) struct Template {
     pub requirements: Requirements,
     pub types: Vec<TemplateType>,
     pub limits: Option<Limits>,
-    /// Types by what they have left for pods, for each resource.
+    /// By type: what is left for pods beside daemons.
+    pub room: Vec<Amounts>,
+    /// Types by that, for each resource.
     headroom: Vec<Thresholds>,
     pub cells: Vec<Cell>,
     by_key: BTreeMap<String, KeyTypes>,
@@ -92,6 +94,10 @@ impl Template {
             .filter(|it| it.available_offerings(&pool.requirements).next().is_some())
             .map(|it| template_type(world, index, it))
             .collect();
+        let room: Vec<Amounts> = types
+            .iter()
+            .map(|it| resources.amounts(&it.allocatable.difference(&it.daemons)))
+            .collect();
         let mut requirements = pool.requirements.clone();
         requirements.set(Requirement::one_of(labels::HOSTNAME, [PLACEHOLDER]));
         Self {
@@ -101,7 +107,10 @@ impl Template {
                 .limits
                 .as_ref()
                 .map(|limits| Limits::new(world, index, limits, &types)),
-            headroom: headroom(&types, resources),
+            headroom: (0..resources.len())
+                .map(|resource| thresholds(&room, resource))
+                .collect(),
+            room,
             cells: cells(&types),
             by_key: by_key(&types),
             with_ports: (0..types.len())
@@ -284,35 +293,27 @@ fn used_of(capacity: &ResourceList) -> ResourceList {
         .with(resources::NODES, scaler_api::Quantity::from_units(1))
 }
 
-fn headroom(types: &[TemplateType], resources: &Resources) -> Vec<Thresholds> {
-    let left: Vec<Amounts> = types
+fn thresholds(room: &[Amounts], resource: usize) -> Thresholds {
+    let mut descending: Vec<(i128, usize)> = room
         .iter()
-        .map(|it| resources.amounts(&it.allocatable.difference(&it.daemons)))
+        .enumerate()
+        .map(|(option, room)| (room[resource], option))
         .collect();
-    (0..resources.len())
-        .map(|resource| {
-            let mut descending: Vec<(i128, usize)> = left
-                .iter()
-                .enumerate()
-                .map(|(option, left)| (left[resource], option))
-                .collect();
-            descending.sort_unstable_by(|a, b| b.cmp(a));
-            let mut thresholds = Thresholds::default();
-            let mut types = Bits::new();
-            for (amount, option) in descending {
-                types.insert(option);
-                if thresholds.amounts.last() == Some(&amount) {
-                    thresholds.amounts.pop();
-                    thresholds.at_least.pop();
-                }
-                thresholds.amounts.push(amount);
-                thresholds.at_least.push(types.clone());
-            }
-            thresholds.amounts.reverse();
-            thresholds.at_least.reverse();
-            thresholds
-        })
-        .collect()
+    descending.sort_unstable_by(|a, b| b.cmp(a));
+    let mut thresholds = Thresholds::default();
+    let mut types = Bits::new();
+    for (amount, option) in descending {
+        types.insert(option);
+        if thresholds.amounts.last() == Some(&amount) {
+            thresholds.amounts.pop();
+            thresholds.at_least.pop();
+        }
+        thresholds.amounts.push(amount);
+        thresholds.at_least.push(types.clone());
+    }
+    thresholds.amounts.reverse();
+    thresholds.at_least.reverse();
+    thresholds
 }
 
 fn cells(types: &[TemplateType]) -> Vec<Cell> {
