@@ -36,6 +36,7 @@ mod claim;
 mod plan;
 mod pod;
 mod prepared;
+pub mod price;
 mod reason;
 mod relax;
 mod solve;
