@@ -1,6 +1,10 @@
 //! A lower bound on the price of any valid plan.
 
-use super::{Budget, Problem, generation::Generation, model::Model};
+use super::{
+    Budget, Problem,
+    generation::{Content, Generation},
+    model::Model,
+};
 
 /// What is known of the cheapest plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +32,7 @@ pub fn bound(problem: &Problem, budget: &mut Budget) -> Bound {
             if costs { model.groups[group].count } else { 0 }
         })
         .collect();
-    let (costly, _) = model.restricted(&counts);
+    let (costly, _) = model.restricted(&counts, f64::INFINITY);
     if costly.groups.is_empty() {
         return Bound {
             converged: true,
@@ -36,7 +40,7 @@ pub fn bound(problem: &Problem, budget: &mut Budget) -> Bound {
             ..Bound::default()
         };
     }
-    let mut generation = Generation::new(&costly);
+    let mut generation = Generation::new(&costly, Content::Fractional);
     generation.run(1e-9, budget);
     Bound {
         lower_bound: generation.lower_bound,

@@ -5,17 +5,31 @@ use super::{
     knapsack::{Knapsack, rounding},
     master::{Master, Pattern},
     model::Model,
+    whole::WholeKnapsack,
 };
 
 /// How many patterns are added before the master is asked again.
 const PATTERNS_A_ROUND: usize = 6;
+
+/// How many columns are searched in vain for whole patterns in a round.
+const VAIN_SEARCHES: usize = 24;
+
+/// What patterns are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Parts of pods: what bounds are made of.
+    Fractional,
+    /// Whole pods: what nodes are made of.
+    Whole,
+}
 
 /// A master problem with the means to find the patterns that it lacks.
 #[derive(Debug)]
 pub(super) struct Generation<'a> {
     pub model: &'a Model,
     pub master: Master,
-    knapsack: Knapsack,
+    content: Content,
+    knapsack: WholeKnapsack,
     /// columns x rows: the multipliers that bounded each column best so far.
     weights: Vec<f64>,
     /// At most this is what a node of each column can hold at the values last asked about.
@@ -29,10 +43,11 @@ pub(super) struct Generation<'a> {
 
 impl<'a> Generation<'a> {
     /// Of a model in which every group has an endless column that costs something.
-    pub(super) fn new(model: &'a Model) -> Self {
+    pub(super) fn new(model: &'a Model, content: Content) -> Self {
         Self {
             master: Master::new(model),
-            knapsack: Knapsack::default(),
+            content,
+            knapsack: WholeKnapsack::default(),
             weights: vec![0.0; model.columns.len() * model.rows],
             worth: vec![0.0; model.columns.len()],
             order: Vec::new(),
@@ -42,7 +57,7 @@ impl<'a> Generation<'a> {
         }
     }
 
-    /// Runs until no fractional pattern pays by more than `tolerance` of its price, or the budget is spent.
+    /// Runs until no pattern that is found pays by more than `tolerance` of its price, or the budget is spent.
     pub(super) fn run(&mut self, tolerance: f64, budget: &mut Budget) {
         while !budget.is_spent() {
             self.master.optimise(budget);
@@ -62,25 +77,48 @@ impl<'a> Generation<'a> {
         let groups = &values[..self.model.groups.len()];
         self.estimate(groups, budget);
         let mut found = Vec::new();
+        let mut vain = 0;
         for position in 0..self.order.len() {
             let column = self.order[position];
             let price = self.asked_price(column, values);
-            let scale = price.max(self.model.least_price);
-            if self.worth[column] - price <= tolerance * scale {
+            let least = tolerance * price.max(self.model.least_price);
+            if self.worth[column] - price <= least {
                 continue;
             }
-            let worth = self.knapsack.solve(self.model, column, groups, budget);
+            let worth = match self.content {
+                Content::Fractional => self.knapsack.relaxed.solve(self.model, column, groups, budget),
+                Content::Whole => self.knapsack.solve(self.model, column, groups, budget),
+            };
             self.improve(column, groups, budget);
-            if worth - price > tolerance * scale {
-                let amounts = self.knapsack.amounts.iter().copied().enumerate();
-                let content = amounts.filter(|(_, amount)| *amount > 1e-9).collect();
-                found.push(Pattern::new(self.model, column, content));
-                if found.len() >= PATTERNS_A_ROUND || budget.is_spent() {
-                    break;
-                }
+            if worth - price > least {
+                found.push(Pattern::new(self.model, column, self.content()));
+            } else if self.content == Content::Whole {
+                vain += 1;
+            }
+            if found.len() >= PATTERNS_A_ROUND || vain >= VAIN_SEARCHES || budget.is_spent() {
+                break;
             }
         }
         found
+    }
+
+    /// What the knapsack holds.
+    fn content(&self) -> Vec<(usize, f64)> {
+        match self.content {
+            Content::Fractional => {
+                let amounts = self.knapsack.relaxed.amounts.iter().copied().enumerate();
+                amounts.filter(|(_, amount)| *amount > 1e-9).collect()
+            }
+            Content::Whole => {
+                let amounts = self
+                    .knapsack
+                    .amounts
+                    .iter()
+                    .map(|amount| f64::from(*amount))
+                    .enumerate();
+                amounts.filter(|(_, amount)| *amount > 0.0).collect()
+            }
+        }
     }
 
     /// What a content must be worth to pay: the price, and for columns with few copies what one of those is worth.
@@ -117,11 +155,12 @@ impl<'a> Generation<'a> {
 
     /// Takes the multipliers of the knapsack just solved, if they bound better.
     fn improve(&mut self, column: usize, groups: &[f64], budget: &mut Budget) {
-        let worth = Knapsack::worth_at_most(self.model, column, groups, &self.knapsack.weights, budget);
+        let worth =
+            Knapsack::worth_at_most(self.model, column, groups, &self.knapsack.relaxed.weights, budget);
         if worth <= self.worth[column] {
             self.worth[column] = worth;
             let rows = self.model.rows;
-            self.weights[column * rows..(column + 1) * rows].copy_from_slice(&self.knapsack.weights);
+            self.weights[column * rows..(column + 1) * rows].copy_from_slice(&self.knapsack.relaxed.weights);
         }
     }
 

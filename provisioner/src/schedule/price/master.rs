@@ -112,13 +112,6 @@ impl Master {
         self.in_basis.push(false);
     }
 
-    /// What the fractional fleet costs.
-    pub(super) fn objective(&self) -> f64 {
-        self.used()
-            .map(|(pattern, level)| self.patterns[pattern].price * level)
-            .sum()
-    }
-
     /// The patterns in use and how many nodes of each.
     pub(super) fn used(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.basis

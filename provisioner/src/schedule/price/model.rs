@@ -44,23 +44,59 @@ pub(super) struct Group {
     pub members: Vec<usize>,
 }
 
-/// Which row each rule became, as the classes that count in it and how many a node may have.
-fn tight_rules(problem: &Problem) -> Vec<(Vec<bool>, i64)> {
+/// Most rules that become rows, and the least nodes that one must ask for beside the greatest. What is left out only
+/// loosens the program: the pods are placed by all rules.
+const MOST_RULES: usize = 8;
+const LEAST_SHARE: u64 = 4;
+
+/// A rule that holds on every node.
+struct TightRule {
+    /// By class: whether it counts.
+    counts: Vec<bool>,
+    most: u32,
+}
+
+/// The rules that decide on the number of nodes.
+fn tight_rules(problem: &Problem) -> Vec<TightRule> {
     let classes = problem.classes.len();
-    let mut rows: BTreeMap<Vec<bool>, i64> = BTreeMap::new();
+    let mut rows: BTreeMap<Vec<bool>, u32> = BTreeMap::new();
     for rule in &problem.rules {
         let mut row = vec![false; classes];
-        for &class in &rule.holders {
-            if class < classes && rule.counted.contains(&class) {
-                row[class] = true;
-            }
-        }
+        let mut counted = vec![false; classes];
+        rule.counted
+            .iter()
+            .filter(|class| **class < classes)
+            .for_each(|class| counted[*class] = true);
+        rule.holders
+            .iter()
+            .filter(|class| **class < classes)
+            .for_each(|class| row[*class] = counted[*class]);
         if row.contains(&true) {
-            let most = rows.entry(row).or_insert(i64::MAX);
-            *most = (*most).min(i64::from(rule.most));
+            let most = rows.entry(row).or_insert(u32::MAX);
+            *most = (*most).min(rule.most);
         }
     }
-    rows.into_iter().collect()
+    let pods = |row: &[bool]| -> u64 {
+        let counted = problem.classes.iter().zip(row).filter(|(_, counts)| **counts);
+        counted.map(|(class, _)| u64::from(class.count)).sum()
+    };
+    let mut rules: Vec<(u64, TightRule)> = rows
+        .into_iter()
+        .map(|(counts, most)| {
+            let nodes = pods(&counts).checked_div(u64::from(most)).unwrap_or(u64::MAX);
+            (nodes, TightRule { counts, most })
+        })
+        .collect();
+    rules.sort_by_key(|(nodes, _)| std::cmp::Reverse(*nodes));
+    let decisive = rules
+        .iter()
+        .map(|(nodes, _)| *nodes)
+        .find(|nodes| *nodes < u64::MAX)
+        .unwrap_or(0);
+    rules.retain(|(nodes, _)| *nodes > 1 && *nodes >= decisive / LEAST_SHARE);
+    let impossible = rules.iter().take_while(|(nodes, _)| *nodes == u64::MAX).count();
+    rules.truncate(MOST_RULES + impossible);
+    rules.into_iter().map(|(_, rule)| rule).collect()
 }
 
 /// An amount by resource, never negative.
@@ -70,6 +106,15 @@ fn amount(amounts: &[i64], resource: usize) -> i64 {
 
 impl Model {
     pub(super) fn new(problem: &Problem) -> Self {
+        Self::of(problem, true)
+    }
+
+    /// Without the columns of which there are few.
+    pub(super) fn endless(problem: &Problem) -> Self {
+        Self::of(problem, false)
+    }
+
+    fn of(problem: &Problem, with_limited: bool) -> Self {
         let rules = tight_rules(problem);
         let resources = problem
             .classes
@@ -81,7 +126,7 @@ impl Model {
             rows: resources + rules.len(),
             ..Self::default()
         };
-        let columns = model.add_columns(problem, resources, &rules);
+        let columns = model.add_columns(problem, resources, &rules, with_limited);
         model.add_groups(problem, resources, &rules, &columns);
         model.prune();
         model.scale();
@@ -153,19 +198,26 @@ impl Model {
         u32::try_from(most.max(0)).unwrap_or(0)
     }
 
-    /// The same columns for the groups with pods left, as many as `counts` says.
-    pub(super) fn restricted(&self, counts: &[u32]) -> (Self, Vec<usize>) {
+    /// The groups with pods left, as many as `counts` says, and the columns that are no dearer than `ceiling`, which come
+    /// first and keep their indexes; the groups' indexes here are the second answer.
+    pub(super) fn restricted(&self, counts: &[u32], ceiling: f64) -> (Self, Vec<usize>) {
         let kept: Vec<usize> = (0..self.groups.len())
             .filter(|&group| counts[group] > 0)
             .collect();
+        let columns = self.prices.partition_point(|price| *price <= ceiling);
         let mut model = Self {
             rows: self.rows,
-            columns: self.columns.clone(),
-            prices: self.prices.clone(),
-            copies: self.copies.clone(),
-            exact_capacity: self.exact_capacity.clone(),
-            capacity: self.capacity.clone(),
-            limited: self.limited.clone(),
+            columns: self.columns[..columns].to_vec(),
+            prices: self.prices[..columns].to_vec(),
+            copies: self.copies[..columns].to_vec(),
+            exact_capacity: self.exact_capacity[..columns * self.rows].to_vec(),
+            capacity: self.capacity[..columns * self.rows].to_vec(),
+            limited: self
+                .limited
+                .iter()
+                .copied()
+                .filter(|column| *column < columns)
+                .collect(),
             least_price: self.least_price,
             ..Self::default()
         };
@@ -177,7 +229,7 @@ impl Model {
             model.exact_requests.extend_from_slice(self.exact_requests(group));
             model.requests.extend_from_slice(self.requests(group));
         }
-        model.fits = (0..self.columns.len())
+        model.fits = (0..columns)
             .flat_map(|column| kept.iter().map(move |&group| self.fits(column)[group]))
             .collect();
         (model, kept)
@@ -185,10 +237,16 @@ impl Model {
 
     /// Columns that can be bought, cheapest first, with those that are alike as one; gives, for each, what stands for it
     /// in the problem.
-    fn add_columns(&mut self, problem: &Problem, resources: usize, rules: &[(Vec<bool>, i64)]) -> Vec<usize> {
+    fn add_columns(
+        &mut self,
+        problem: &Problem,
+        resources: usize,
+        rules: &[TightRule],
+        with_limited: bool,
+    ) -> Vec<usize> {
         let buyable = |&index: &usize| {
             let column = &problem.columns[index];
-            column.price.is_finite() && column.copies != Some(0)
+            column.price.is_finite() && (column.copies.is_none() || with_limited && column.copies != Some(0))
         };
         let mut order: Vec<usize> = (0..problem.columns.len()).filter(buyable).collect();
         let price = |index: usize| problem.columns[index].price.max(0.0);
@@ -200,18 +258,13 @@ impl Model {
             self.copies.push(column.copies.map_or(f64::INFINITY, f64::from));
             self.exact_capacity
                 .extend((0..resources).map(|resource| amount(&column.allocatable, resource)));
-            self.exact_capacity.extend(rules.iter().map(|(_, most)| *most));
+            self.exact_capacity
+                .extend(rules.iter().map(|rule| i64::from(rule.most)));
         }
         order
     }
 
-    fn add_groups(
-        &mut self,
-        problem: &Problem,
-        resources: usize,
-        rules: &[(Vec<bool>, i64)],
-        columns: &[usize],
-    ) {
+    fn add_groups(&mut self, problem: &Problem, resources: usize, rules: &[TightRule], columns: &[usize]) {
         let mut groups: BTreeMap<(Vec<i64>, ColumnSet), Group> = BTreeMap::new();
         for (index, class) in problem
             .classes
@@ -222,7 +275,7 @@ impl Model {
             let mut requests: Vec<i64> = (0..resources)
                 .map(|resource| amount(&class.requests, resource))
                 .collect();
-            requests.extend(rules.iter().map(|(row, _)| i64::from(row[index])));
+            requests.extend(rules.iter().map(|rule| i64::from(rule.counts[index])));
             let fits: ColumnSet = (0..columns.len())
                 .filter(|&column| {
                     let capacity = self.exact_capacity(column);

@@ -1,6 +1,9 @@
 mod bounds;
+mod candidates;
 
-use super::{Budget, Class, Column, ColumnSet, Problem, Rule, bound};
+use super::{
+    Budget, Candidate, Class, Column, ColumnSet, PatternNode, Problem, Rule, bound, fleets, polish, price_of,
+};
 
 /// A class that every column suits.
 fn class(count: u32, requests: &[i64]) -> Class {
