@@ -69,41 +69,88 @@ pub(super) struct Master {
 impl Master {
     /// Begins with every group alone on the nodes that are cheapest for it.
     pub(super) fn new(model: &Model) -> Self {
-        let groups = model.groups.len();
-        let rows = groups + model.limited.len();
         let counts = model.groups.iter().map(|group| f64::from(group.count));
         let limits = model.limited.iter().map(|column| -model.copies[*column]);
-        let demand: Vec<f64> = counts.chain(limits).collect();
+        let alone = (0..model.groups.len()).map(|group| alone(model, group)).collect();
+        Self::starting(counts.chain(limits).collect(), alone)
+    }
+
+    /// What a unit of each row of the knapsacks is worth if the demand for it is one heap, pods being of no size.
+    pub(super) fn heaps(model: &Model, demand: &[f64], budget: &mut Budget) -> Vec<f64> {
+        let endless = |column: &usize| model.copies[*column].is_infinite() && model.prices[*column] > 0.0;
+        let rows: Vec<usize> = (0..model.rows).filter(|row| demand[*row] > 0.0).collect();
+        let each = |column: usize, row: usize| model.prices[column] / model.capacity(column)[row].max(1e-300);
+        let best = |row: usize| {
+            let columns = (0..model.columns.len()).filter(endless);
+            columns.min_by(|&a, &b| each(a, row).total_cmp(&each(b, row)))
+        };
+        let pattern = |column: usize, content: Vec<(usize, f64)>| Pattern {
+            column,
+            price: model.prices[column],
+            scale: model.prices[column],
+            content,
+        };
+        let alone: Option<Vec<Pattern>> = rows
+            .iter()
+            .enumerate()
+            .map(|(index, &row)| {
+                let column = best(row)?;
+                let amount = model.capacity(column)[row];
+                (amount > 0.0).then(|| pattern(column, vec![(index, amount)]))
+            })
+            .collect();
+        let mut prices = vec![0.0; model.rows];
+        let Some(alone) = alone else { return prices };
+        let mut master = Self::starting(rows.iter().map(|&row| demand[row]).collect(), alone);
+        for column in (0..model.columns.len()).filter(endless) {
+            let content = rows
+                .iter()
+                .enumerate()
+                .map(|(index, &row)| (index, model.capacity(column)[row]));
+            master.add(pattern(column, content.collect()));
+        }
+        master.optimise(budget);
+        for (&row, value) in rows.iter().zip(&master.values) {
+            prices[row] = value.max(0.0);
+        }
+        prices
+    }
+
+    /// A program whose first rows each have a pattern of their own; of the others there is no more than is allowed.
+    fn starting(demand: Vec<f64>, alone: Vec<Pattern>) -> Self {
+        let rows = demand.len();
+        let groups = alone.len();
         let mut master = Self {
             rows,
             demand,
-            patterns: Vec::new(),
-            in_basis: Vec::new(),
-            basis: Vec::new(),
-            surplus: vec![false; rows],
+            in_basis: vec![true; groups],
+            basis: (0..groups)
+                .map(Basic::Pattern)
+                .chain((groups..rows).map(Basic::Surplus))
+                .collect(),
+            surplus: (0..rows).map(|row| row >= groups).collect(),
             inverse: vec![0.0; rows * rows],
             levels: vec![0.0; rows],
             values: vec![0.0; rows],
             direction: vec![0.0; rows],
             since_refactoring: 0,
+            patterns: alone,
         };
-        for group in 0..groups {
-            let pattern = alone(model, group);
-            let amount = pattern.content[0].1;
-            master.inverse[group * rows + group] = 1.0 / amount;
-            master.levels[group] = master.demand[group] / amount;
-            master.values[group] = pattern.price / amount;
-            master.basis.push(Basic::Pattern(group));
-            master.patterns.push(pattern);
-            master.in_basis.push(true);
-        }
-        for row in groups..rows {
-            master.inverse[row * rows + row] = -1.0;
-            master.levels[row] = -master.demand[row];
-            master.basis.push(Basic::Surplus(row));
-            master.surplus[row] = true;
+        for row in 0..rows {
+            let pattern = master.patterns.get(row);
+            let amount = pattern.map_or(-1.0, |pattern| pattern.content[0].1);
+            master.inverse[row * rows + row] = 1.0 / amount;
+            master.levels[row] = master.demand[row] / amount;
+            master.values[row] = pattern.map_or(0.0, |pattern| pattern.price / amount);
         }
         master
+    }
+
+    /// What the fractional fleet costs.
+    pub(super) fn objective(&self) -> f64 {
+        self.used()
+            .map(|(pattern, level)| self.patterns[pattern].price * level)
+            .sum()
     }
 
     /// Adds a pattern to choose from.
