@@ -29,18 +29,35 @@
 //!   Dynamic Resource Allocation: such pods are reported, not placed.
 //! - Reserved offerings are priced like others, not counted down.
 //! - Default spread constraints of the cluster are not injected.
-//! - Of a spread only the least filled domain is tried, as Karpenter does it.
+//! - Of the domains that the spreads of a pod leave, only the least filled one is tried, as Karpenter does it.
 //! - A pod's place is chosen by first fit; price decides only among the types of the node it makes.
 
-mod claim;
+// From the outside in: what is given (world, pods, templates, keys, groups, all worked out once in `prepared`); what a
+// question makes of it (classes, asks, topology, states); the search for places (wishes, claims, solve); the answer
+// (finish, explain).
+mod amounts;
+mod asks;
+mod bits;
+mod claims;
+mod classes;
+mod existing;
+mod explain;
+mod finish;
+mod groups;
+mod keys;
 mod plan;
 mod pod;
+mod pods;
 mod prepared;
 pub mod price;
 mod reason;
 mod relax;
 mod solve;
+mod states;
+mod template;
 mod topology;
+mod trial;
+mod wishes;
 mod world;
 
 use std::{collections::BTreeSet, sync::Arc};
