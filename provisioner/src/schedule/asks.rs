@@ -40,7 +40,7 @@ pub(super) struct Alternative {
 }
 
 /// All of a question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asks<'a> {
     prepared: &'a Prepared,
     pub all: Vec<Ask>,

@@ -49,7 +49,7 @@ pub(super) struct Shape {
 }
 
 /// All classes of a question.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Classes<'a> {
     pub all: Vec<Class<'a>>,
     pub shapes: Vec<Shape>,

@@ -54,7 +54,23 @@ pub(super) fn finish(mut solver: Solver<'_>, stuck: &[Stuck]) -> Plan {
         unschedulable,
         price_per_hour,
         strategy: "first-fit-decreasing",
+        ..Plan::default()
     }
+}
+
+/// What the planned nodes cost.
+pub(super) fn price_of(solver: &Solver<'_>) -> f64 {
+    let mut prices = Prices::default();
+    let price = |claim: &Claim| {
+        let template = &solver.prepared.templates[claim.template];
+        let priced = prices.of(claim.state, solver.states.get(claim.state), template);
+        let cheapest = priced
+            .options
+            .iter()
+            .find(|(_, option)| claim.options.has(*option));
+        cheapest.map_or(0.0, |(price, _)| *price)
+    };
+    solver.claims.all.iter().map(price).sum()
 }
 
 /// What each state's types cost at least, cheapest first.

@@ -44,7 +44,9 @@ mod existing;
 mod explain;
 mod finish;
 mod groups;
+mod guided;
 mod keys;
+mod market;
 mod plan;
 mod pod;
 mod pods;
@@ -54,6 +56,7 @@ mod reason;
 mod relax;
 mod solve;
 mod states;
+mod strategy;
 mod template;
 mod topology;
 mod trial;
@@ -103,13 +106,27 @@ impl Overlay {
 pub struct Budget {
     /// How many pods are tried at most, those that come round again counted again; `None` for no end.
     pub attempts: Option<u64>,
+    /// How many units of about a nanosecond go into a lower price and its bound; `None` for first fit alone.
+    pub price_units: Option<u64>,
 }
 
 impl Budget {
     /// At most this many tries.
     #[must_use]
     pub fn attempts(most: u64) -> Self {
-        Self { attempts: Some(most) }
+        Self {
+            attempts: Some(most),
+            ..Self::default()
+        }
+    }
+
+    /// Every pod, and 20 ms and 10 µs a pod for a lower price.
+    #[must_use]
+    pub fn auto(pods: usize) -> Self {
+        Self {
+            price_units: Some(price::Budget::auto(pods as u64).left()),
+            ..Self::default()
+        }
     }
 }
 
@@ -117,7 +134,7 @@ impl Prepared {
     /// Places `pods` in the world as `overlay` has it.
     #[must_use]
     pub fn solve(&self, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-        solve::solve(self, pods, overlay, budget)
+        strategy::solve(self, pods, overlay, budget)
     }
 }
 

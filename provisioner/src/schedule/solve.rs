@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Budget, MinValuesPolicy, Overlay, Plan, PodFacts, Prepared, Reason, Refusal, amounts,
+    Budget, MinValuesPolicy, Overlay, PodFacts, Prepared, Reason, Refusal, amounts,
     asks::Asks,
     bits::Bits,
     claims::{Added, Claim, Claims},
@@ -22,7 +22,7 @@ use super::{
 use crate::resources;
 
 /// One question on its way to an answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Solver<'a> {
     pub(super) prepared: &'a Prepared,
     /// Ranks of nodes that take no pods, and of those that take none that are moved to save money.
@@ -42,13 +42,9 @@ pub(super) struct Solver<'a> {
     pub(super) limits: Vec<Option<Limits>>,
     pub(super) empty: Vec<Claim>,
     /// Pods without a place, next first.
-    order: VecDeque<usize>,
-}
-
-pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-    let mut solver = Solver::new(prepared, pods, overlay);
-    let stuck = solver.run(budget);
-    super::finish::finish(solver, &stuck)
+    pub(super) order: VecDeque<usize>,
+    /// How many wishes were given up for pods that have a place.
+    pub(super) given_up: usize,
 }
 
 /// A pod without a place.
@@ -104,6 +100,7 @@ impl<'a> Solver<'a> {
                 .collect(),
             empty: Vec::new(),
             order: VecDeque::new(),
+            given_up: 0,
             closed: removed,
             closed_to_moved,
             is_moved,
@@ -231,6 +228,7 @@ impl<'a> Solver<'a> {
                     || self.place_in_flight(pod, class, step, &wishes)
                     || self.place_new(pod, class, step, &wishes))
             {
+                self.given_up += step;
                 return true;
             }
             step += 1;
@@ -238,7 +236,7 @@ impl<'a> Solver<'a> {
     }
 
     /// By alternative of its volumes: its number, and what the groups leave; nothing if they leave nothing.
-    fn wishes(&mut self, class: usize, step: usize) -> Vec<(usize, Wishes)> {
+    pub(super) fn wishes(&mut self, class: usize, step: usize) -> Vec<(usize, Wishes)> {
         let of_class = &self.classes.all[class];
         let step = &of_class.steps[step];
         let mut found = Vec::new();
@@ -368,7 +366,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Puts a pod onto a planned node.
-    fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
+    pub(super) fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
         let of_class = &self.classes.all[class];
         let claim = &mut self.claims.all[index];
         amounts::add(&mut claim.requests, &of_class.amounts);
@@ -392,7 +390,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Takes what a new node may use at most from its pool's limits.
-    fn take(&mut self, template: usize, claim: usize) {
+    pub(super) fn take(&mut self, template: usize, claim: usize) {
         let pool = self.prepared.templates[template].pool;
         let options = &self.claims.all[claim].options;
         let Some(greatest) = self.limits[template]

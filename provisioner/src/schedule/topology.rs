@@ -68,7 +68,7 @@ pub(super) enum Site<'a> {
 }
 
 /// Pods of a question with the same namespace and labels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LabelSet<'a> {
     pod: &'a PodFacts,
     /// Groups that count it.
@@ -80,7 +80,7 @@ struct LabelSet<'a> {
 }
 
 /// All groups of one question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Topology<'a> {
     prepared: &'a Prepared,
     pub keys: Vec<Key>,
