@@ -99,6 +99,9 @@ fn instance_type(document: &mut Document, problems: &mut Vec<Problem>) -> Option
         (&capacity, "capacity"),
     );
     document.object = object;
+    if problems.len() > before {
+        return None;
+    }
     let spec: TypeSpec = document
         .typed(KIND)
         .map_err(|problem| problems.push(problem))

@@ -94,12 +94,12 @@ impl Reader<'_> {
             if document.object["metadata"]["namespace"].is_null() {
                 document.object["metadata"]["namespace"] = Value::from("default");
             }
-            let Some(pod) = self.typed::<Pod>(&document, "Pod") else {
-                continue;
-            };
             if self.problems.len() > before {
                 continue;
             }
+            let Some(pod) = self.typed::<Pod>(&document, "Pod") else {
+                continue;
+            };
             let facts = Arc::new(PodFacts::of(&pod));
             let spec = pod.spec.as_ref();
             let node = spec
@@ -128,6 +128,7 @@ impl Reader<'_> {
     pub(super) fn nodes(&mut self, documents: Vec<Document>) -> Vec<Node> {
         let mut nodes = Vec::new();
         for mut document in self.of_kind(documents, "Node", false) {
+            let before = self.problems.len();
             let mut object = std::mem::take(&mut document.object);
             document.object = json!({ "kind": "Node", "metadata": object["metadata"] });
             let mut amounts = Amounts {
@@ -154,7 +155,9 @@ impl Reader<'_> {
                 amounts.problem("status.allocatable", message);
             }
             document.object = object;
-            nodes.extend(self.typed::<Node>(&document, "Node"));
+            if self.problems.len() == before {
+                nodes.extend(self.typed::<Node>(&document, "Node"));
+            }
         }
         nodes
     }
@@ -162,8 +165,11 @@ impl Reader<'_> {
     pub(super) fn daemon_sets(&mut self, documents: Vec<Document>) -> Vec<Arc<PodFacts>> {
         let mut daemons = Vec::new();
         for mut document in self.of_kind(documents, "DaemonSet", true) {
-            let path = ["spec", "template", "spec"];
+            let (path, before) = (["spec", "template", "spec"], self.problems.len());
             pods::check_spec(&mut document, &path, self.problems, &mut Vec::new());
+            if self.problems.len() > before {
+                continue;
+            }
             let Some(set) = self.typed::<DaemonSet>(&document, "DaemonSet") else {
                 continue;
             };

@@ -20,7 +20,7 @@ pub struct Report {
     pub price_per_hour: f64,
     /// What any plan costs at least.
     pub lower_bound_per_hour: f64,
-    /// How much of the price is above the bound.
+    /// How much the price is above the bound, in percent of the bound; 100 where no bound is known.
     pub gap_percent: f64,
     /// From parsed inputs to the plan, in seconds of wall time.
     pub solve_seconds: f64,
@@ -113,7 +113,8 @@ impl Report {
             nodes,
             existing: existing.collect(),
             unschedulable: unschedulable.collect(),
-            price_per_hour: plan.price_per_hour,
+            // An empty sum is negative zero.
+            price_per_hour: plan.price_per_hour + 0.0,
             lower_bound_per_hour: lower_bound,
             gap_percent: gap_percent(plan.price_per_hour, lower_bound),
             solve_seconds: seconds,
@@ -128,10 +129,13 @@ impl Report {
     }
 }
 
-/// How much of a price is above a bound, in percent.
+/// How much a price is above a bound, in percent of the bound.
 fn gap_percent(price: f64, bound: f64) -> f64 {
-    if price > 0.0 {
-        ((price - bound) / price * 100.0).max(0.0)
+    if bound > 0.0 {
+        ((price - bound) / bound * 100.0).max(0.0)
+    } else if price > 0.0 {
+        // Nothing is known, which is not infinitely bad.
+        100.0
     } else {
         0.0
     }
