@@ -20,6 +20,7 @@
 
 mod amounts;
 mod document;
+mod explain;
 
 mod inputs;
 mod instance_types;
@@ -29,6 +30,7 @@ mod report;
 
 pub use document::{Document, Problem, documents};
 
+pub use explain::explain;
 pub use inputs::{Collector, Inputs, Role, default_pool};
 pub use instance_types::catalog;
 pub use report::{ExistingReport, NodeReport, Report, UnschedulableReport};
