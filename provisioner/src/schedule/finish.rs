@@ -51,7 +51,8 @@ pub(super) fn finish(mut solver: Solver<'_>, stuck: &[Stuck]) -> Plan {
         new,
         unschedulable,
         price_per_hour,
-        strategy: solver.strategy.name(),
+        strategy: "first-fit-decreasing",
+        ..Plan::default()
     }
 }
 

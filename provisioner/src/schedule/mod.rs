@@ -20,8 +20,8 @@
 //! types that it may still be.
 //!
 //! # Price
-//! That is the plan of [`Effort::FirstFit`]. With more effort ([`Budget::auto`]) it competes with others, which place
-//! every pod where it adds least to the price; the cheapest wins, unless it places fewer pods or gives up more wishes.
+//! That is first fit. With [`Budget::price_units`] it competes with others, which place every pod where it adds least to
+//! the price or follow the fleets of [`price`]; the cheapest wins, unless it places fewer pods or gives up more wishes.
 //!
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
@@ -48,12 +48,15 @@ mod existing;
 mod explain;
 mod finish;
 mod groups;
+mod guided;
 mod keys;
+mod market;
 mod plan;
 mod planned;
 mod pod;
 mod pods;
 mod prepared;
+pub mod price;
 mod reason;
 mod relax;
 mod solve;
@@ -108,30 +111,8 @@ impl Overlay {
 pub struct Budget {
     /// How many pods are tried at most, those that come round again counted again; `None` for no end.
     pub attempts: Option<u64>,
-    /// What may be spent to find a cheaper plan than first fit.
-    pub effort: Effort,
-}
-
-/// What may be spent to find a cheaper plan than first fit finds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Effort {
-    /// Nothing: first fit it is.
-    #[default]
-    FirstFit,
-    /// So much as takes about 20 ms, and 10 µs for each pod.
-    Auto,
-    /// So many units, of about a nanosecond each.
-    Units(u64),
-}
-
-impl Effort {
-    fn units(self, pods: usize) -> u64 {
-        match self {
-            Self::FirstFit => 0,
-            Self::Auto => 20_000_000 + 10_000 * pods as u64,
-            Self::Units(units) => units,
-        }
-    }
+    /// How many units of about a nanosecond go into a lower price and its bound; `None` for first fit alone.
+    pub price_units: Option<u64>,
 }
 
 impl Budget {
@@ -144,17 +125,11 @@ impl Budget {
         }
     }
 
-    /// Every pod is tried, and [`Effort::Auto`] is spent on the price.
+    /// Every pod, and 20 ms and 10 µs a pod for a lower price.
     #[must_use]
-    pub fn auto() -> Self {
-        Self::effort(Effort::Auto)
-    }
-
-    /// Every pod is tried, and so much is spent on the price.
-    #[must_use]
-    pub fn effort(effort: Effort) -> Self {
+    pub fn auto(pods: usize) -> Self {
         Self {
-            effort,
+            price_units: Some(price::Budget::auto(pods as u64).left()),
             ..Self::default()
         }
     }

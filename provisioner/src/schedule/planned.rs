@@ -7,13 +7,21 @@ use super::{
     classes::Step,
     cost::LOOKS,
     solve::Solver,
-    strategy::Strategy,
     topology::Site,
     trial::{Refused, Trial},
     wishes::Wishes,
 };
 
-/// What a look at a planned node takes, in the units of [`Budget`](super::Budget).
+/// How a place among planned nodes is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The one with the fewest pods that takes a pod, as Karpenter does it.
+    FewestPods,
+    /// Where a pod adds least to the price.
+    LeastCost,
+}
+
+/// What a look at a planned node takes, in the units of [`Budget`](super::Budget::price_units).
 const WORK_OF_A_LOOK: u64 = 4;
 /// What it takes to see what some planned nodes would become.
 const WORK_OF_A_TRIAL: u64 = 4_000;
@@ -37,11 +45,11 @@ impl Solver<'_> {
         if self.classes.all[class].is_impossible() {
             return false;
         }
-        match self.strategy {
-            Strategy::FirstFit => {
+        match self.choice {
+            Choice::FewestPods => {
                 self.place_first(pod, class, step, wishes) || self.place_new(pod, class, step, wishes)
             }
-            Strategy::LeastCost => {
+            Choice::LeastCost => {
                 self.place_cheapest(pod, class, step, wishes)
                     || self.place_first(pod, class, step, wishes)
                     || self.place_new(pod, class, step, wishes)
@@ -113,7 +121,7 @@ impl Solver<'_> {
             .promising(&candidates, &self.claims.all, &of_class.amounts);
         let mut best: Option<(f64, usize, Added)> = None;
         for index in promising {
-            let Some(added) = self.tried(index, class, &of_step, wishes) else {
+            let Some(added) = self.trial_on(index, class, &of_step, wishes) else {
                 continue;
             };
             let template = &self.prepared.templates[self.claims.all[index].template];
@@ -144,7 +152,7 @@ impl Solver<'_> {
     }
 
     /// What a planned node would become with a pod.
-    fn tried(
+    fn trial_on(
         &mut self,
         index: usize,
         class: usize,
@@ -236,7 +244,7 @@ impl Solver<'_> {
     }
 
     /// Puts a pod onto a planned node.
-    fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
+    pub(super) fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
         let of_class = &self.classes.all[class];
         let claim = &mut self.claims.all[index];
         amounts::add(&mut claim.requests, &of_class.amounts);
@@ -257,14 +265,14 @@ impl Solver<'_> {
         let site = Site::Claim(index, claim.state, &claim.domains);
         self.topology
             .place(of_class.label_set, &of_class.own, site, &self.states);
-        if self.strategy != Strategy::FirstFit {
+        if self.choice == Choice::LeastCost {
             let state = self.states.get(claim.state);
             self.costs.update(index, claim, state, &templates[claim.template]);
         }
     }
 
     /// Takes what a new node may use at most from its pool's limits.
-    fn take(&mut self, template: usize, claim: usize) {
+    pub(super) fn take(&mut self, template: usize, claim: usize) {
         let pool = self.prepared.templates[template].pool;
         let options = &self.claims.all[claim].options;
         let Some(greatest) = self.limits[template]

@@ -14,8 +14,8 @@ use super::{
     classes::Classes,
     cost::Costs,
     existing::NodeState,
+    planned::Choice,
     states::States,
-    strategy::Strategy,
     template::Limits,
     topology::Topology,
     wishes::Wishes,
@@ -43,12 +43,12 @@ pub(super) struct Solver<'a> {
     pub(super) limits: Vec<Option<Limits>>,
     pub(super) empty: Vec<Claim>,
     /// Pods without a place, next first.
-    order: VecDeque<usize>,
-    pub(super) strategy: Strategy,
+    pub(super) order: VecDeque<usize>,
+    pub(super) choice: Choice,
     pub(super) costs: Costs,
     /// How many wishes were given up for the pods that have a place.
     pub(super) given_up: usize,
-    /// Work done, and where it has to end, in units of [`Effort`](super::Effort).
+    /// Work done, and where it has to end, in units of [`Budget::price_units`].
     pub(super) work: u64,
     pub(super) most_work: u64,
     /// How many pods were tried, those that came round again counted again.
@@ -108,7 +108,7 @@ impl<'a> Solver<'a> {
                 .collect(),
             empty: Vec::new(),
             order: VecDeque::new(),
-            strategy: Strategy::FirstFit,
+            choice: Choice::FewestPods,
             costs: Costs::new(&prepared.templates, prepared.resources.len()),
             given_up: 0,
             work: 0,
@@ -248,7 +248,7 @@ impl<'a> Solver<'a> {
     }
 
     /// By alternative of its volumes: its number, and what the groups leave; nothing if they leave nothing.
-    fn wishes(&mut self, class: usize, step: usize) -> Vec<(usize, Wishes)> {
+    pub(super) fn wishes(&mut self, class: usize, step: usize) -> Vec<(usize, Wishes)> {
         let of_class = &self.classes.all[class];
         let step = &of_class.steps[step];
         let mut found = Vec::new();

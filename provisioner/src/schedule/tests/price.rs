@@ -3,7 +3,7 @@
 use super::*;
 
 fn cheapest(world: World, pods: &[Arc<PodFacts>]) -> Plan {
-    Prepared::new(world).solve(pods, &Overlay::default(), Budget::auto())
+    Prepared::new(world).solve(pods, &Overlay::default(), Budget::auto(pods.len()))
 }
 
 /// Pods of which each needs a node of its own, and pods that could fill what those leave.
@@ -59,11 +59,11 @@ fn a_cheaper_plan_obeys_what_first_fit_obeys() {
 }
 
 #[test]
-fn no_effort_and_effort_that_ends_at_once_give_first_fit() {
+fn without_units_for_the_price_it_is_first_fit() {
     let prepared = Prepared::new(world());
-    let least = Budget::effort(Effort::Units(1));
-    assert_eq!(
-        prepared.solve(&uneven(), &Overlay::default(), least),
-        prepared.solve(&uneven(), &Overlay::default(), Budget::default())
-    );
+    let mut least = Budget::default();
+    least.price_units = Some(0);
+    let first = prepared.solve(&uneven(), &Overlay::default(), Budget::default());
+    let hasty = prepared.solve(&uneven(), &Overlay::default(), least);
+    assert!(hasty == first, "{} is not {}", hasty.strategy, first.strategy);
 }
