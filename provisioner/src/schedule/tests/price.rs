@@ -61,8 +61,10 @@ fn a_cheaper_plan_obeys_what_first_fit_obeys() {
 #[test]
 fn without_units_for_the_price_it_is_first_fit() {
     let prepared = Prepared::new(world());
-    let mut least = Budget::default();
-    least.price_units = Some(0);
+    let least = Budget {
+        price_units: Some(0),
+        ..Budget::default()
+    };
     let first = prepared.solve(&uneven(), &Overlay::default(), Budget::default());
     let hasty = prepared.solve(&uneven(), &Overlay::default(), least);
     assert!(hasty == first, "{} is not {}", hasty.strategy, first.strategy);
