@@ -9,7 +9,7 @@ use crate::{
     bundled::{self, Bundled, Story},
     convert, explain,
     input::{self, InputProblems},
-    install, old,
+    install, old, plan,
     record::Record,
     report,
     run::{self, RunArgs},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Exit code where the input is wrong.
 const BAD_INPUT: u8 = 2;
+
+/// Exit code where a plan has pods without a place.
+const INCOMPLETE: u8 = 3;
 
 /// KEDA and Karpenter in one process: events to pods, pods to nodes, and back.
 #[derive(Debug, Parser)]
@@ -59,6 +62,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Print manifests in old forms as they are written today.
     Convert(convert::Arguments),
+    /// Say which nodes pods would get, what those cost, and why, without buying anything.
+    Plan(plan::Arguments),
     /// Print the definitions of KEDA's and Karpenter's resources.
     Crds(install::crds::Arguments),
     /// Print everything that a cluster needs for the autoscaler.
@@ -124,6 +129,9 @@ pub fn main() -> ExitCode {
             if error.is::<validate::Invalid>() {
                 return ExitCode::from(BAD_INPUT);
             }
+            if error.is::<plan::Incomplete>() {
+                return ExitCode::from(INCOMPLETE);
+            }
             if let Some(problems) = error.downcast_ref::<InputProblems>() {
                 let count = problems.0.len();
                 eprintln!(
@@ -171,6 +179,7 @@ impl Cli {
             Command::Explain(arguments) => arguments.run(),
             Command::Validate(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
+            Command::Plan(arguments) => arguments.run(),
             Command::Crds(arguments) => arguments.run(),
             Command::Manifests(arguments) => arguments.run(),
             Command::Install(arguments) => arguments.run(),

@@ -12,6 +12,7 @@ pub mod input;
 pub mod install;
 pub mod names;
 pub mod old;
+pub mod plan;
 #[cfg(feature = "kubernetes-workload")]
 pub mod pod_counter;
 pub mod record;

@@ -17,6 +17,8 @@ pub mod karpenter;
 pub mod kwok;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(feature = "offline")]
+pub mod offline;
 pub mod provider;
 pub mod requirements;
 pub mod resources;

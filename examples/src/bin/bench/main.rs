@@ -4,10 +4,14 @@ mod adapter;
 mod adapter_load;
 mod adapter_server;
 mod autoscaler;
+// The tests' own, which knows nothing of the solver.
+#[path = "../../../../provisioner/tests/checker/mod.rs"]
+mod checker;
 mod cluster;
 mod latency;
 mod process;
 mod scaled_objects;
+mod schedule;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +31,11 @@ enum Benchmark {
     Latency(latency::Options),
     /// 1,000 and 10,000 ScaledObjects, over `autoscaler run` on a real control plane.
     ScaledObjects(scaled_objects::Options),
+    /// The solver, on Karpenter's inputs and larger ones, beside Karpenter's figures.
+    Schedule(schedule::Options),
+    /// One input of `schedule`.
+    #[command(hide = true)]
+    ScheduleRun(schedule::RunOptions),
     /// The process that `adapter` measures.
     #[command(hide = true)]
     AdapterServer(adapter_server::Options),
@@ -47,6 +56,8 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Adapter(options) => adapter::run(options).await,
         Benchmark::Latency(options) => latency::run(options).await,
         Benchmark::ScaledObjects(options) => scaled_objects::run(options).await,
+        Benchmark::Schedule(options) => schedule::run(&options),
+        Benchmark::ScheduleRun(options) => schedule::run_one(&options),
         Benchmark::AdapterServer(options) => adapter_server::run(options).await,
         Benchmark::AdapterLoad(options) => adapter_load::run(options).await,
     }

@@ -1,3 +1,4 @@
+mod price;
 mod topology;
 
 use serde_json::json;
