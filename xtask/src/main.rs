@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod control_plane;
+mod ec2_catalog;
 mod elasticmq;
 mod moto;
 mod tests;
@@ -33,7 +34,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure a part in a release build: `bench adapter`, `bench latency`.
+    /// Measure a part in a release build: `bench adapter`, `bench latency`, `bench schedule`.
     Bench {
         /// Passed on: the benchmark and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -41,6 +42,11 @@ enum Task {
     },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
+    /// Write a table of the repository anew from where its facts come from: `ec2-catalog`.
+    Codegen {
+        #[command(subcommand)]
+        table: Table,
+    },
     /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
     ControlPlane {
         /// Passed on to the program `control-plane`.
@@ -49,11 +55,20 @@ enum Task {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Table {
+    /// EC2's instance types with their prices.
+    Ec2Catalog(ec2_catalog::Options),
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Test { arguments } => tests::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Bench { arguments } => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run().map(|()| ExitCode::SUCCESS),
+        Task::Codegen {
+            table: Table::Ec2Catalog(options),
+        } => ec2_catalog::run(&options).map(|()| ExitCode::SUCCESS),
         Task::ControlPlane { arguments } => control_plane::run(&arguments),
     };
     result.unwrap_or_else(|error| {

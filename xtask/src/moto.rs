@@ -6,7 +6,8 @@ use anyhow::Context as _;
 
 use crate::{run, tools};
 
-const VERSION: &str = "5.2.5";
+/// What is installed.
+pub(crate) const VERSION: &str = "5.2.5";
 /// Services that need more packages than the server itself are left out.
 const EXTRAS: &str = "server,secretsmanager";
 

@@ -25,6 +25,8 @@ use crate::input::{InputProblem, InputProblems};
 
 /// What stands before the name of a catalogue that comes with the binary.
 const BUILTIN: &str = "builtin:";
+/// Whose prices count where no region is named.
+const DEFAULT_REGION: &str = "us-east-1";
 /// Standard input, as a path.
 const STANDARD_INPUT: &str = "-";
 
@@ -295,7 +297,11 @@ fn read(path: &std::path::Path) -> (Vec<offline::Document>, Vec<Problem>) {
 
 /// A catalogue that comes with the binary, by what stands after `builtin:`.
 fn catalogue(name: &str) -> Result<Arc<provisioner::Catalog>, String> {
-    Err(format!("there is no built-in catalogue {name:?}"))
+    let (cloud, region) = name.split_once(':').unwrap_or((name, DEFAULT_REGION));
+    if cloud != "ec2" {
+        return Err(format!("there is no built-in catalogue {cloud:?}, expected ec2"));
+    }
+    provisioner::builtin::ec2(region).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
