@@ -176,3 +176,189 @@ fn an_independent_checker_finds_nothing_wrong_with_plans_for_random_worlds() {
         printed(&small)
     );
 }
+
+/// Whether the checker objects to a plan by `rule` when something is wrong with it.
+fn assert_objects(rule: &str, given: &Given, plan: &Value) {
+    let found = check(given, plan).violations;
+    assert!(
+        found.iter().any(|violation| violation.rule == rule),
+        "{rule}: {found:?}"
+    );
+}
+
+/// A world in which a good plan opens a node, and that plan.
+fn good() -> (Given, Value) {
+    let requirement = |key: &str, value: &str| json!({ "key": key, "operator": "In", "values": [value] });
+    let zone = requirement("topology.kubernetes.io/zone", "a");
+    let offering = |price: f64, available: bool, capacity_type: &str| {
+        let of = requirement("karpenter.sh/capacity-type", capacity_type);
+        json!({ "price": price, "available": available, "requirements": [zone, of] })
+    };
+    let pod = |name: &str| {
+        json!({
+            "metadata": { "name": name, "namespace": "default", "labels": { "app": "a" } },
+            "spec": {
+                "nodeSelector": { "size": "big" },
+                "tolerations": [{ "key": "k", "operator": "Exists" }],
+                "containers": [{ "name": "a", "resources": { "requests": { "cpu": "1" } } }],
+            },
+        })
+    };
+    let given = Given {
+        pods: vec![pod("a"), pod("b")],
+        node_pools: vec![json!({
+            "kind": "NodePool",
+            "metadata": { "name": "p" },
+            "spec": { "limits": { "cpu": 4 }, "template": { "spec": { "taints": [{ "key": "k", "effect": "NoSchedule" }], "requirements": [] } } },
+        })],
+        instance_types: vec![json!({
+            "name": "m",
+            "requirements": [requirement("size", "big"), zone],
+            "capacity": { "cpu": "4", "memory": "1Gi", "pods": "4" },
+            "allocatable": { "cpu": "3", "memory": "1Gi", "pods": "4" },
+            "offerings": [offering(1.0, true, "on-demand"), offering(0.5, false, "spot")],
+        })],
+        ..Given::default()
+    };
+    let plan = json!({
+        "nodes": [{
+            "name": "p-1", "nodePool": "p", "instanceType": "m", "zone": "a", "capacityType": "on-demand",
+            "pricePerHour": 1.0, "instanceTypeOptions": ["m"], "pods": ["default/a", "default/b"],
+        }],
+        "existing": [], "unschedulable": [], "pricePerHour": 1.0, "lowerBoundPerHour": 0.9, "gapPercent": 11.0,
+    });
+    assert_eq!(check(&given, &plan).violations, Vec::new());
+    (given, plan)
+}
+
+#[test]
+fn the_checker_objects_to_plans_that_are_wrong_in_themselves() {
+    let changes: [(&str, fn(&mut Value)); 11] = [
+        ("once", |plan| plan["nodes"][0]["pods"] = json!(["default/a"])),
+        ("once", |plan| {
+            plan["nodes"][0]["pods"] = json!(["default/a", "default/b", "default/b"])
+        }),
+        ("once", |plan| {
+            plan["nodes"][0]["pods"] = json!(["default/a", "default/b", "default/c"])
+        }),
+        ("reason", |plan| {
+            plan["unschedulable"] = json!([{ "pod": "default/a", "reason": "" }])
+        }),
+        ("type", |plan| plan["nodes"][0]["instanceType"] = json!("n")),
+        ("offering", |plan| {
+            plan["nodes"][0]["capacityType"] = json!("spot")
+        }),
+        ("pool", |plan| plan["nodes"][0]["zone"] = json!("b")),
+        ("price", |plan| plan["nodes"][0]["pricePerHour"] = json!(0.5)),
+        ("price", |plan| plan["pricePerHour"] = json!(0.5)),
+        ("bound", |plan| plan["lowerBoundPerHour"] = json!(1.1)),
+        ("nodes", |plan| {
+            plan["existing"] = json!([{ "node": "n", "pods": ["default/a"] }])
+        }),
+    ];
+    for (rule, change) in changes {
+        let (given, mut plan) = good();
+        change(&mut plan);
+        assert_objects(rule, &given, &plan);
+    }
+}
+
+#[test]
+fn the_checker_objects_to_plans_that_their_world_does_not_allow() {
+    let spread = json!([{
+        "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": { "matchLabels": { "app": "a" } },
+    }]);
+    let term = |app: &str, key: &str| {
+        let term = json!([{ "topologyKey": key, "labelSelector": { "matchLabels": { "app": app } } }]);
+        json!({ "requiredDuringSchedulingIgnoredDuringExecution": term })
+    };
+    let empty_node = json!({ "metadata": { "name": "n", "labels": { "topology.kubernetes.io/zone": "b", "size": "big" } }, "status": { "allocatable": {} } });
+    let daemon = json!({ "spec": { "template": { "spec": { "tolerations": [{ "operator": "Exists" }], "containers": [{ "resources": { "requests": { "cpu": "2" } } }] } } } });
+    let port = json!([{ "containerPort": 1, "hostPort": 1 }]);
+    let everywhere = |given: &mut Given, path: &str, value: &Value| {
+        for pod in &mut given.pods {
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            pod.pointer_mut(parent).unwrap()[name] = value.clone();
+        }
+    };
+    let changes: Vec<(&str, Box<dyn Fn(&mut Given)>)> = vec![
+        (
+            "resources",
+            Box::new(|given| everywhere(given, "/spec/containers/0/resources/requests/cpu", &json!("2"))),
+        ),
+        (
+            "resources",
+            Box::new(|given| given.daemon_sets.push(daemon.clone())),
+        ),
+        (
+            "taints",
+            Box::new(|given| everywhere(given, "/spec/tolerations", &json!([]))),
+        ),
+        (
+            "labels",
+            Box::new(|given| everywhere(given, "/spec/nodeSelector", &json!({ "size": "small" }))),
+        ),
+        (
+            "labels",
+            Box::new(|given| everywhere(given, "/spec/nodeSelector", &json!({ "other": "x" }))),
+        ),
+        (
+            "ports",
+            Box::new(|given| everywhere(given, "/spec/containers/0/ports", &port)),
+        ),
+        (
+            "limits",
+            Box::new(|given| given.node_pools[0]["spec"]["limits"] = json!({ "cpu": "3" })),
+        ),
+        (
+            "limits",
+            Box::new(|given| given.node_pools[0]["spec"]["limits"] = json!({ "nodes": 0 })),
+        ),
+        (
+            "spread",
+            Box::new(|given| {
+                given.nodes.push(empty_node.clone());
+                everywhere(given, "/spec/topologySpreadConstraints", &spread);
+            }),
+        ),
+        (
+            "affinity",
+            Box::new(|given| {
+                everywhere(
+                    given,
+                    "/spec/affinity",
+                    &json!({ "podAffinity": term("z", "kubernetes.io/hostname") }),
+                )
+            }),
+        ),
+        (
+            "anti-affinity",
+            Box::new(|given| {
+                everywhere(
+                    given,
+                    "/spec/affinity",
+                    &json!({ "podAntiAffinity": term("a", "topology.kubernetes.io/zone") }),
+                )
+            }),
+        ),
+    ];
+    for (rule, change) in changes {
+        let (mut given, plan) = good();
+        change(&mut given);
+        assert_objects(rule, &given, &plan);
+    }
+}
+
+#[test]
+fn the_checker_objects_where_a_pod_is_turned_down_for_nothing() {
+    let (mut given, mut plan) = good();
+    given.node_pools[0]["spec"]["limits"] = Value::Null;
+    // Nobody asks for labels that only types know.
+    for pod in &mut given.pods {
+        pod["spec"]["nodeSelector"] = json!({});
+    }
+    plan["nodes"][0]["pods"] = json!(["default/a"]);
+    plan["unschedulable"] = json!([{ "pod": "default/b", "reason": "no" }]);
+    assert_objects("needless", &given, &plan);
+}
