@@ -30,7 +30,7 @@ use crate::{
 /// assert_eq!(pool.intersection(&pod).to_string(), "topology.kubernetes.io/zone In [b]");
 /// # Ok::<_, provisioner::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requirements(BTreeMap<String, Requirement>);
 
 impl Requirements {

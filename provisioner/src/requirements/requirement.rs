@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The values that one label may have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     key: String,
     /// Whether `values` are those that are *not* allowed.

@@ -110,7 +110,10 @@ impl ResourceList {
     /// Adds `other`.
     pub fn add(&mut self, other: &Self) {
         for (name, amount) in &other.0 {
-            *self.0.entry(name.clone()).or_insert(Quantity::ZERO) += *amount;
+            match self.0.get_mut(name) {
+                Some(mine) => *mine += *amount,
+                None => drop(self.0.insert(name.clone(), *amount)),
+            }
         }
     }
 
@@ -118,10 +121,18 @@ impl ResourceList {
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let mut difference = self.clone();
-        for (name, amount) in &other.0 {
-            *difference.0.entry(name.clone()).or_insert(Quantity::ZERO) -= *amount;
-        }
+        difference.subtract(other);
         difference
+    }
+
+    /// Subtracts `other`; the difference may be negative.
+    pub fn subtract(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            match self.0.get_mut(name) {
+                Some(mine) => *mine -= *amount,
+                None => drop(self.0.insert(name.clone(), Quantity::ZERO - *amount)),
+            }
+        }
     }
 
     /// `self - other`, floored at zero; keys of `self` only.

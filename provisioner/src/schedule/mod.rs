@@ -29,17 +29,38 @@
 //!   Dynamic Resource Allocation: such pods are reported, not placed.
 //! - Reserved offerings are priced like others, not counted down.
 //! - Default spread constraints of the cluster are not injected.
-//! - Of a spread only the least filled domain is tried, as Karpenter does it.
+//! - Of the domains that the spreads of a pod leave, only the least filled one is tried, as Karpenter does it.
 //! - A pod's place is chosen by first fit; price decides only among the types of the node it makes.
 
-mod claim;
+// From the outside in: what is given (world, pods, templates, keys, groups, all worked out once in `prepared`); what a
+// question makes of it (classes, asks, topology, states); the search for places (wishes, claims, solve); the answer
+// (finish, explain).
+mod amounts;
+mod asks;
+mod bits;
+mod claims;
+mod classes;
+mod existing;
+mod explain;
+mod finish;
+mod groups;
+mod guided;
+mod keys;
+mod market;
 mod plan;
 mod pod;
+mod pods;
 mod prepared;
+pub mod price;
 mod reason;
 mod relax;
 mod solve;
+mod states;
+mod strategy;
+mod template;
 mod topology;
+mod trial;
+mod wishes;
 mod world;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -85,13 +106,27 @@ impl Overlay {
 pub struct Budget {
     /// How many pods are tried at most, those that come round again counted again; `None` for no end.
     pub attempts: Option<u64>,
+    /// How many units of about a nanosecond go into a lower price and its bound; `None` for first fit alone.
+    pub price_units: Option<u64>,
 }
 
 impl Budget {
     /// At most this many tries.
     #[must_use]
     pub fn attempts(most: u64) -> Self {
-        Self { attempts: Some(most) }
+        Self {
+            attempts: Some(most),
+            ..Self::default()
+        }
+    }
+
+    /// Every pod, and 20 ms and 10 µs a pod for a lower price.
+    #[must_use]
+    pub fn auto(pods: usize) -> Self {
+        Self {
+            price_units: Some(price::Budget::auto(pods as u64).left()),
+            ..Self::default()
+        }
     }
 }
 
@@ -99,7 +134,7 @@ impl Prepared {
     /// Places `pods` in the world as `overlay` has it.
     #[must_use]
     pub fn solve(&self, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-        solve::solve(self, pods, overlay, budget)
+        strategy::solve(self, pods, overlay, budget)
     }
 }
 

@@ -27,9 +27,17 @@ pub struct Plan {
     pub price_per_hour: f64,
     /// Which strategy made it.
     pub strategy: &'static str,
+    /// No plan that places the same pods costs less; zero where it was not looked for.
+    pub lower_bound_per_hour: f64,
 }
 
 impl Plan {
+    /// How much dearer it is than the bound, as a part of the bound; nothing where there is none.
+    #[must_use]
+    pub fn gap(&self) -> Option<f64> {
+        (self.lower_bound_per_hour > 0.0).then(|| self.price_per_hour / self.lower_bound_per_hour - 1.0)
+    }
+
     /// Whether every pod has a place.
     #[must_use]
     pub fn is_complete(&self) -> bool {

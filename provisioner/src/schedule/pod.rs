@@ -113,7 +113,7 @@ pub struct PodOwner {
 }
 
 /// A port on the node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
     /// Port.
     pub port: i32,

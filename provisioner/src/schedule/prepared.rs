@@ -2,145 +2,114 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use scaler_api::Quantity;
-
-use super::{ClusterNode, HostPort, PodFacts, Refusal, World, relax};
-use crate::{AllowUndefined, InstanceType, Requirements, ResourceList, karpenter::labels, resources, taints};
+use super::{
+    ClusterNode, PodFacts, World,
+    amounts::{Amounts, Resources},
+    bits::Bits,
+    groups::{BaseGroup, Group, Kind},
+    keys::KeyIndex,
+    pods::WorldPods,
+    template::{Template, runs},
+};
+use crate::{AllowUndefined, Requirements, ResourceList};
 
 /// A [`World`] made ready: what each pool can buy with what daemons take of it, and what is left on each node. It is
 /// immutable; questions are asked with an [`Overlay`](super::Overlay).
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(super) world: World,
+    /// By weight of the pool, heaviest first.
     pub(super) templates: Vec<Template>,
-    /// Nodes that may take pods, in the order in which they are tried.
-    pub(super) node_order: Vec<usize>,
-    /// What is left on each node.
-    pub(super) remaining: Vec<ResourceList>,
-    /// Pods that keep others away, with their node.
-    pub(super) keeping_away: Vec<(usize, Arc<PodFacts>)>,
+    pub(super) resources: Resources,
+    /// Nodes in the order in which they are tried; those that take no pods at the end.
+    pub(super) ranks: Vec<usize>,
+    /// How many of `ranks` take pods.
+    pub(super) open: usize,
+    /// By rank: what is left.
+    pub(super) left: Vec<Amounts>,
+    pub(super) pods: WorldPods,
+    /// The groups that each entry of [`WorldPods::keeping_away`] makes, as indexes of `inverse`.
+    pub(super) inverse_of: Vec<Vec<usize>>,
+    /// Groups that pods of the world keep others away with.
+    pub(super) inverse: Vec<Arc<BaseGroup>>,
+    pub(super) inverse_ids: BTreeMap<String, usize>,
+    /// Sets of taints that nodes have, with the ranks of those.
+    pub(super) tainted: Vec<(Vec<k8s_openapi::api::core::v1::Taint>, Bits)>,
     /// Whether a pool has a `PreferNoSchedule` taint, so that tolerating it is worth a try.
     pub(super) has_preferred_taint: bool,
+    remaining: Vec<ResourceList>,
     names: BTreeMap<String, usize>,
+    memo: Arc<Memo>,
 }
 
-/// What can be bought for a pool.
-#[derive(Clone, Debug)]
-pub(super) struct Template {
-    /// Index of the pool in the world.
-    pub pool: usize,
-    pub requirements: Requirements,
-    pub types: Vec<TemplateType>,
-    /// What may still be bought, all nodes that are there counted.
-    pub left: Option<ResourceList>,
+/// What questions worked out that holds for every question.
+#[derive(Debug, Default)]
+struct Memo {
+    keys: RwLock<BTreeMap<String, Arc<KeyIndex>>>,
+    groups: RwLock<HashMap<String, Arc<BaseGroup>>>,
+    welcoming: RwLock<HashMap<Requirements, Arc<Bits>>>,
+    keeping_away: RwLock<HashMap<NamespaceAndLabels, Arc<[usize]>>>,
 }
 
-/// An instance type for a pool.
-#[derive(Clone, Debug)]
-pub(super) struct TemplateType {
-    pub instance_type: Arc<InstanceType>,
-    pub allocatable: ResourceList,
-    /// What daemons take of it.
-    pub daemons: ResourceList,
-    pub daemon_ports: BTreeSet<HostPort>,
-}
-
-impl Template {
-    /// The domains of a label that types among `options` can be bought in under `requirements`.
-    pub(super) fn domains(
-        &self,
-        options: &[usize],
-        key: &str,
-        requirements: &Requirements,
-    ) -> BTreeSet<String> {
-        let mut domains = BTreeSet::new();
-        for &option in options {
-            let it = &self.types[option].instance_type;
-            match key {
-                labels::ZONE => domains.extend(it.available_offerings(requirements).map(|o| o.zone.clone())),
-                labels::CAPACITY_TYPE => {
-                    domains.extend(
-                        it.available_offerings(requirements)
-                            .map(|o| o.capacity_type.to_string()),
-                    );
-                }
-                _ => domains.extend(
-                    it.requirements
-                        .get(key)
-                        .and_then(|r| r.finite())
-                        .into_iter()
-                        .flatten()
-                        .cloned(),
-                ),
-            }
-        }
-        if domains.is_empty() {
-            domains.extend(
-                requirements
-                    .get(key)
-                    .and_then(|r| r.finite())
-                    .into_iter()
-                    .flatten()
-                    .cloned(),
-            );
-        }
-        domains.retain(|domain| requirements.allows(key, domain));
-        domains
-    }
-}
+type NamespaceAndLabels = (String, BTreeMap<String, String>);
 
 impl Prepared {
     /// Makes a world ready.
     #[must_use]
     pub fn new(world: World) -> Self {
-        let mut order: Vec<usize> = (0..world.pools.len()).collect();
-        order.sort_by_key(|&pool| {
-            (
-                Reverse(world.pools[pool].weight),
-                Reverse(world.pools[pool].name.clone()),
-            )
-        });
-        let templates = order.into_iter().map(|pool| template(&world, pool)).collect();
-        let mut node_order: Vec<usize> = (0..world.nodes.len())
-            .filter(|&node| !world.nodes[node].deleting)
-            .collect();
-        node_order.sort_by_key(|&node| (!world.nodes[node].initialized, world.nodes[node].name.clone()));
-        let remaining = world
+        let mut resources = Resources::default();
+        let of_pools = world.pools.iter().flat_map(|pool| &pool.catalog.instance_types);
+        of_pools.for_each(|it| resources.note(&it.capacity));
+        world
+            .daemons
+            .iter()
+            .for_each(|daemon| resources.note(&daemon.requests));
+        let remaining: Vec<ResourceList> = world
             .nodes
             .iter()
             .map(|node| left_on(node, &world.daemons))
             .collect();
-        let keeping_away = world
-            .nodes
-            .iter()
-            .enumerate()
-            .flat_map(|(index, node)| node.pods.iter().map(move |pod| (index, pod)))
-            .filter(|(_, pod)| pod.is_active() && !pod.anti_affinity.is_empty())
-            .map(|(index, pod)| (index, Arc::clone(pod)))
-            .collect();
-        let pool_taints = world.pools.iter().flat_map(|pool| &pool.taints);
-        let has_preferred_taint = pool_taints
+        remaining.iter().for_each(|left| resources.note(left));
+        let templates = by_weight(&world)
             .into_iter()
-            .any(|taint| taint.effect == "PreferNoSchedule");
-        let names = world
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| (node.name.clone(), index))
+            .map(|pool| Template::new(&world, pool, &resources))
             .collect();
-        Self {
-            templates,
-            node_order,
-            remaining,
-            keeping_away,
-            has_preferred_taint,
-            names,
-            world,
+        let mut ranks: Vec<usize> = (0..world.nodes.len()).collect();
+        ranks.sort_by(|&a, &b| {
+            let (a, b) = (&world.nodes[a], &world.nodes[b]);
+            (a.deleting, !a.initialized, &a.name).cmp(&(b.deleting, !b.initialized, &b.name))
+        });
+        let mut names = BTreeMap::new();
+        for (rank, &node) in ranks.iter().enumerate() {
+            names.insert(world.nodes[node].name.clone(), rank);
         }
+        let pools_taints = || world.pools.iter().flat_map(|pool| &pool.taints);
+        let mut prepared = Self {
+            open: world.nodes.iter().filter(|node| !node.deleting).count(),
+            left: ranks
+                .iter()
+                .map(|&node| resources.amounts(&remaining[node]))
+                .collect(),
+            pods: WorldPods::new(&world, &ranks),
+            inverse_of: Vec::new(),
+            inverse: Vec::new(),
+            inverse_ids: BTreeMap::new(),
+            tainted: tainted(&world, &ranks),
+            has_preferred_taint: pools_taints().any(|taint| taint.effect == "PreferNoSchedule"),
+            memo: Arc::default(),
+            world,
+            templates,
+            resources,
+            ranks,
+            remaining,
+            names,
+        };
+        prepared.count_inverse();
+        prepared
     }
 
     /// The world that it was made of.
@@ -152,13 +121,17 @@ impl Prepared {
     /// A node by name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&ClusterNode> {
-        self.names.get(name).map(|&index| &self.world.nodes[index])
+        self.names
+            .get(name)
+            .map(|&rank| &self.world.nodes[self.ranks[rank]])
     }
 
     /// What is left for pods on a node, what daemons will still take being left out.
     #[must_use]
     pub fn remaining(&self, name: &str) -> Option<&ResourceList> {
-        self.names.get(name).map(|&index| &self.remaining[index])
+        self.names
+            .get(name)
+            .map(|&rank| &self.remaining[self.ranks[rank]])
     }
 
     /// The price at which the cheapest instance type could be bought for a pool now, per hour.
@@ -176,83 +149,137 @@ impl Prepared {
         prices.min_by(f64::total_cmp)
     }
 
-    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
+    pub(super) fn rank_of(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
     }
+
+    pub(super) fn node_at(&self, rank: usize) -> &ClusterNode {
+        &self.world.nodes[self.ranks[rank]]
+    }
+
+    /// The domains of a label.
+    pub(super) fn key(&self, key: &str) -> Arc<KeyIndex> {
+        remembered(
+            &self.memo.keys,
+            |keys| keys.get(key).cloned(),
+            || {
+                let made = Arc::new(KeyIndex::new(&self.world, &self.ranks, &self.templates, key));
+                (key.to_owned(), made)
+            },
+        )
+    }
+
+    /// A group of pods that a selector means, with the world's pods counted.
+    pub(super) fn group(&self, id: &str, make: impl FnOnce() -> Group) -> Arc<BaseGroup> {
+        remembered(
+            &self.memo.groups,
+            |groups| groups.get(id).cloned(),
+            || {
+                let group = make();
+                let index = self.key(&group.key);
+                (id.to_owned(), Arc::new(BaseGroup::counted(self, group, index)))
+            },
+        )
+    }
+
+    /// Ranks of the nodes whose labels satisfy requirements for sure.
+    pub(super) fn welcoming(&self, asked: &Requirements) -> Arc<Bits> {
+        remembered(
+            &self.memo.welcoming,
+            |known| known.get(asked).cloned(),
+            || {
+                let welcomes = |rank: &usize| {
+                    let node = &self.node_at(*rank).requirements;
+                    node.compatible(asked, AllowUndefined::Nothing).is_ok() && node.guarantees(asked)
+                };
+                (asked.clone(), Arc::new((0..self.open).filter(welcomes).collect()))
+            },
+        )
+    }
+
+    /// Which of `inverse` keep away pods of a namespace with these labels.
+    pub(super) fn keeping_away(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Arc<[usize]> {
+        if self.inverse.is_empty() {
+            return Arc::default();
+        }
+        let id = (namespace.to_owned(), labels.clone());
+        remembered(
+            &self.memo.keeping_away,
+            |known| known.get(&id).cloned(),
+            || {
+                let all = self.inverse.iter().enumerate();
+                let meant = all.filter(|(_, base)| base.group.selects(namespace, labels));
+                (id.clone(), meant.map(|(index, _)| index).collect())
+            },
+        )
+    }
+
+    /// Makes the groups of pods that keep others away, and counts those pods.
+    fn count_inverse(&mut self) {
+        let mut counted: Vec<BaseGroup> = Vec::new();
+        for keeper in &self.pods.keeping_away {
+            let mut made = Vec::new();
+            for term in &keeper.pod.anti_affinity {
+                let group = Group::of_term(Kind::Inverse, term, &self.world.namespaces);
+                let id = group.id();
+                let next = counted.len();
+                let index = *self.inverse_ids.entry(id).or_insert(next);
+                if index == next {
+                    let key = self.key(&group.key);
+                    counted.push(BaseGroup::empty(self, group, key));
+                }
+                let base = &mut counted[index];
+                for &rank in &keeper.on {
+                    for domain in base.index.of_node[rank].iter() {
+                        base.counts[domain] += 1;
+                    }
+                }
+                made.push(index);
+            }
+            self.inverse_of.push(made);
+        }
+        self.inverse = counted.into_iter().map(Arc::new).collect();
+    }
 }
 
-fn template(world: &World, index: usize) -> Template {
-    let pool = &world.pools[index];
-    let types = pool
-        .catalog
-        .instance_types
-        .iter()
-        .filter(|it| it.requirements.intersects(&pool.requirements).is_ok())
-        .filter(|it| it.available_offerings(&pool.requirements).next().is_some())
-        .map(|it| template_type(world, index, it))
-        .collect();
-    let left = pool.limits.as_ref().map(|limits| {
-        let mut used = ResourceList::default();
-        for node in world
-            .nodes
-            .iter()
-            .filter(|node| !node.deleting && node.pool.as_ref() == Some(&pool.name))
-        {
-            used.add(&used_of(&node.capacity));
-        }
-        limits
-            .0
-            .keys()
-            .map(|name| (name.clone(), limits.get(name) - used.get(name)))
-            .collect()
+/// What is known, or what is made and then known.
+fn remembered<M, K, V: Clone>(
+    memo: &RwLock<M>,
+    find: impl Fn(&M) -> Option<V>,
+    make: impl FnOnce() -> (K, V),
+) -> V
+where
+    M: Extend<(K, V)>,
+{
+    let known = find(&memo.read().unwrap_or_else(PoisonError::into_inner));
+    known.unwrap_or_else(|| {
+        let (key, made) = make();
+        let mut known = memo.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend([(key, made.clone())]);
+        made
+    })
+}
+
+/// Pools in the order in which they are tried.
+fn by_weight(world: &World) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..world.pools.len()).collect();
+    order.sort_by_key(|&pool| {
+        let pool = &world.pools[pool];
+        (Reverse(pool.weight), Reverse(pool.name.as_str()))
     });
-    Template {
-        pool: index,
-        requirements: pool.requirements.clone(),
-        types,
-        left,
-    }
+    order
 }
 
-/// What a node of this capacity takes of its pool's limits.
-pub(super) fn used_of(capacity: &ResourceList) -> ResourceList {
-    capacity.clone().with(resources::NODES, Quantity::from_units(1))
-}
-
-fn template_type(world: &World, pool: usize, it: &Arc<InstanceType>) -> TemplateType {
-    let pool = &world.pools[pool];
-    let mut node = pool.requirements.intersection(&it.requirements);
-    for label in [labels::REGISTERED, labels::INITIALIZED] {
-        node.add(crate::Requirement::one_of(label, ["true"]));
-    }
-    let (mut daemons, mut daemon_ports) = (ResourceList::default(), BTreeSet::new());
-    for daemon in &world.daemons {
-        if runs(daemon, &node, &pool.taints, AllowUndefined::WellKnown) {
-            daemons.add(&daemon.requests);
-            daemon_ports.extend(daemon.host_ports.iter().cloned());
+fn tainted(world: &World, ranks: &[usize]) -> Vec<(Vec<k8s_openapi::api::core::v1::Taint>, Bits)> {
+    let mut sets: Vec<(Vec<k8s_openapi::api::core::v1::Taint>, Bits)> = Vec::new();
+    for (rank, &node) in ranks.iter().enumerate() {
+        let taints = &world.nodes[node].taints;
+        match sets.iter_mut().find(|(known, _)| known == taints) {
+            Some((_, nodes)) => nodes.insert(rank),
+            None => sets.push((taints.clone(), Bits::only(rank))),
         }
     }
-    TemplateType {
-        instance_type: Arc::clone(it),
-        allocatable: it.allocatable(),
-        daemons,
-        daemon_ports,
-    }
-}
-
-/// Whether a daemon will run on a node.
-fn runs(
-    daemon: &PodFacts,
-    node: &Requirements,
-    node_taints: &[k8s_openapi::api::core::v1::Taint],
-    allow: AllowUndefined,
-) -> bool {
-    let mut tolerations = daemon.tolerations.clone();
-    tolerations.push(taints::tolerates_preferred());
-    taints::tolerates_all(&tolerations, node_taints).is_ok()
-        && relax::alternatives(daemon)
-            .iter()
-            .any(|asked| node.compatible(asked, allow).is_ok())
+    sets
 }
 
 /// What is left of a node: allocatable less its pods, less what daemons that are not there yet will take.
@@ -260,7 +287,7 @@ fn left_on(node: &ClusterNode, daemons: &[Arc<PodFacts>]) -> ResourceList {
     let mut left = node.allocatable.clone();
     let mut present = ResourceList::default();
     for pod in node.pods.iter().filter(|pod| !pod.is_terminal) {
-        left = left.difference(&pod.requests);
+        left.subtract(&pod.requests);
         if pod.is_daemon() {
             present.add(&pod.requests);
         }
@@ -275,9 +302,4 @@ fn left_on(node: &ClusterNode, daemons: &[Arc<PodFacts>]) -> ResourceList {
         }
     }
     left.difference(&expected.saturating_sub(&present))
-}
-
-/// The pool cannot buy at all, and why.
-pub(super) fn unbuyable(template: &Template) -> Option<Refusal> {
-    template.types.is_empty().then_some(Refusal::NothingToBuy)
 }

@@ -2,346 +2,459 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use super::{
-    Budget, HostPort, Overlay, Plan, PodFacts, PodKey, Prepared, Reason, Refusal, VolumeNeeds,
-    claim::{Candidate, OpenClaim},
-    prepared::used_of,
-    relax::{Ask, Relaxation},
-    topology::{OwnGroups, Site, Topology},
+    Budget, MinValuesPolicy, Overlay, PodFacts, Prepared, Reason, Refusal, amounts,
+    asks::Asks,
+    bits::Bits,
+    claims::{Added, Claim, Claims},
+    classes::Classes,
+    existing::NodeState,
+    states::States,
+    template::Limits,
+    topology::{Site, Topology},
+    trial::{Refused, Trial},
+    wishes::Wishes,
 };
-use crate::{AllowUndefined, ResourceList, resources, taints};
+use crate::resources;
 
-/// What changes on a node while a plan is made.
+/// One question on its way to an answer.
 #[derive(Clone, Debug)]
-struct NodeState {
-    left: ResourceList,
-    host_ports: BTreeSet<HostPort>,
-    pods: Vec<PodKey>,
+pub(super) struct Solver<'a> {
+    pub(super) prepared: &'a Prepared,
+    /// Ranks of nodes that take no pods, and of those that take none that are moved to save money.
+    pub(super) closed: Bits,
+    pub(super) closed_to_moved: Bits,
+    pods: Vec<&'a PodFacts>,
+    class_of: Vec<usize>,
+    pub(super) is_moved: Bits,
+    pub(super) classes: Classes<'a>,
+    pub(super) asks: Asks<'a>,
+    pub(super) topology: Topology<'a>,
+    pub(super) states: States,
+    /// By rank: nodes that got a pod; the others are as prepared.
+    pub(super) nodes: BTreeMap<usize, NodeState>,
+    pub(super) claims: Claims,
+    /// By template: what it may still buy, the state of an empty node, and what that may be.
+    pub(super) limits: Vec<Option<Limits>>,
+    pub(super) empty: Vec<Claim>,
+    /// Pods without a place, next first.
+    pub(super) order: VecDeque<usize>,
+    /// How many wishes were given up for pods that have a place.
+    pub(super) given_up: usize,
 }
 
-struct Solver<'a> {
-    prepared: &'a Prepared,
-    overlay: &'a Overlay,
-    /// Pods that the overlay moves.
-    moved: BTreeSet<&'a PodKey>,
-    topology: Topology,
-    own: BTreeMap<&'a PodKey, OwnGroups>,
-    /// Nodes that got a pod; the others are as prepared.
-    nodes: BTreeMap<usize, NodeState>,
-    claims: Vec<OpenClaim>,
-    /// What each template may still buy.
-    left: Vec<Option<ResourceList>>,
-}
-
-pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-    let mut solver = Solver::new(prepared, pods, overlay);
-    let mut queue: VecDeque<&PodFacts> = in_order(pods).into();
-    let mut reasons: BTreeMap<&PodKey, Reason> = BTreeMap::new();
-    let mut seen: BTreeMap<&PodKey, usize> = BTreeMap::new();
-    let mut attempts = 0;
-    while let Some(pod) = queue.pop_front() {
-        // A pod that comes round at the same length of the queue has seen no progress since.
-        let exhausted = budget.attempts.is_some_and(|most| attempts >= most);
-        if exhausted || seen.get(&pod.key) == Some(&(queue.len() + 1)) {
-            queue.push_front(pod);
-            break;
-        }
-        attempts += 1;
-        match solver.place(pod) {
-            Ok(()) => drop(reasons.remove(&pod.key)),
-            Err(reason) => {
-                seen.insert(&pod.key, queue.len() + 1);
-                reasons.insert(&pod.key, reason);
-                queue.push_back(pod);
-            }
-        }
-    }
-    let unschedulable = queue
-        .iter()
-        .map(|pod| {
-            (
-                pod.key.clone(),
-                reasons.remove(&pod.key).unwrap_or(Reason::NotTried),
-            )
-        })
-        .collect();
-    solver.finish(unschedulable)
-}
-
-/// CPU, then memory, greatest first; then age; then uid.
-fn in_order(pods: &[Arc<PodFacts>]) -> Vec<&PodFacts> {
-    let mut ordered: Vec<&PodFacts> = pods.iter().map(Arc::as_ref).collect();
-    let greatness = |pod: &PodFacts, name: &str| Reverse(pod.requests.get(name));
-    ordered.sort_by(|a, b| {
-        greatness(a, resources::CPU)
-            .cmp(&greatness(b, resources::CPU))
-            .then_with(|| greatness(a, resources::MEMORY).cmp(&greatness(b, resources::MEMORY)))
-            .then_with(|| a.created_at.cmp(&b.created_at))
-            .then_with(|| a.uid.cmp(&b.uid))
-            .then_with(|| a.key.cmp(&b.key))
-    });
-    ordered
+/// A pod without a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stuck {
+    pub pod: usize,
+    pub was_tried: bool,
 }
 
 impl<'a> Solver<'a> {
-    fn new(prepared: &'a Prepared, pods: &'a [Arc<PodFacts>], overlay: &'a Overlay) -> Self {
-        let removed: BTreeSet<usize> = overlay
+    pub(super) fn new(prepared: &'a Prepared, pods: &'a [Arc<PodFacts>], overlay: &'a Overlay) -> Self {
+        let removed: Bits = overlay
             .removed
             .iter()
-            .filter_map(|name| prepared.index_of(name))
+            .filter_map(|name| prepared.rank_of(name))
             .collect();
-        let placing: BTreeSet<&PodKey> = pods.iter().map(|pod| &pod.key).collect();
-        let counted = |node: usize, pod: &PodFacts| !removed.contains(&node) && !placing.contains(&pod.key);
-        let (topology, own) = Topology::new(prepared, pods, &counted);
-        let on_removed = removed.iter().flat_map(|&node| &prepared.world.nodes[node].pods);
-        let moved = if overlay.consolidating {
-            on_removed.map(|pod| &pod.key).collect()
+        let mut uncounted: Vec<(usize, usize)> = removed
+            .iter()
+            .flat_map(|rank| (0..prepared.pods.on(rank).len()).map(move |position| (rank, position)))
+            .collect();
+        let mut is_moved = Bits::new();
+        for (index, pod) in pods.iter().enumerate() {
+            if let Some((rank, position)) = prepared.pods.place_of(&pod.key) {
+                if !removed.has(rank) {
+                    uncounted.push((rank, position));
+                } else if overlay.consolidating {
+                    is_moved.insert(index);
+                }
+            }
+        }
+        let takes_none = |rank: &usize| {
+            let node = prepared.node_at(*rank);
+            !(node.takes_moved_pods && node.initialized)
+        };
+        let closed_to_moved = if is_moved.is_empty() {
+            Bits::new()
         } else {
-            BTreeSet::new()
+            (0..prepared.open).filter(takes_none).collect()
         };
         let mut solver = Self {
-            prepared,
-            overlay,
-            moved,
-            topology,
-            own: pods.iter().map(|pod| &pod.key).zip(own).collect(),
+            topology: Topology::new(prepared, uncounted),
+            asks: Asks::new(prepared),
+            classes: Classes::default(),
+            states: States::default(),
+            pods: pods.iter().map(Arc::as_ref).collect(),
+            class_of: Vec::with_capacity(pods.len()),
             nodes: BTreeMap::new(),
-            claims: Vec::new(),
-            left: prepared
+            claims: Claims::default(),
+            limits: prepared
                 .templates
                 .iter()
-                .map(|template| template.left.clone())
+                .map(|template| template.limits.clone())
                 .collect(),
+            empty: Vec::new(),
+            order: VecDeque::new(),
+            given_up: 0,
+            closed: removed,
+            closed_to_moved,
+            is_moved,
+            prepared,
         };
-        for node in removed {
-            solver.give_back(node);
-        }
+        solver.give_back();
+        solver.sort_into_classes();
+        solver.open_empty();
+        solver.order = solver.in_order().into();
         solver
     }
 
-    /// A removed node no longer counts against its pool's limits.
-    fn give_back(&mut self, node: usize) {
-        let node = &self.prepared.world.nodes[node];
-        for (template, left) in self.prepared.templates.iter().zip(&mut self.left) {
-            let of_pool = node.pool.as_ref() == Some(&self.prepared.world.pools[template.pool].name);
-            if let Some(left) = left.as_mut().filter(|_| of_pool && !node.deleting) {
-                let used = used_of(&node.capacity);
-                left.0
-                    .iter_mut()
-                    .for_each(|(name, amount)| *amount += used.get(name));
+    /// Removed nodes no longer count against their pools' limits.
+    fn give_back(&mut self) {
+        for rank in self.closed.iter() {
+            let node = self.prepared.node_at(rank);
+            for (template, limits) in self.prepared.templates.iter().zip(&mut self.limits) {
+                let of_pool = node.pool.as_ref() == Some(&self.prepared.world.pools[template.pool].name);
+                if let Some(limits) = limits.as_mut().filter(|_| of_pool && !node.deleting) {
+                    limits.give_back(&node.capacity);
+                }
             }
         }
+    }
+
+    fn sort_into_classes(&mut self) {
+        for &pod in &self.pods {
+            let class = self.classes.of(pod, &self.prepared.resources, &mut self.topology);
+            self.class_of.push(class);
+        }
+        for template in &self.prepared.templates {
+            for requirement in template.requirements.iter().filter(|r| r.min_values.is_some()) {
+                self.topology.key(requirement.key());
+            }
+        }
+        self.topology.settle(0);
+        for class in &self.classes.all {
+            let facts = class.facts;
+            let volumes = match &facts.volumes {
+                super::VolumeNeeds::Resolved(alternatives) => alternatives.as_slice(),
+                _ => &[],
+            };
+            let preferred = facts.preferred_terms.iter().map(|term| &term.value);
+            let all = facts.required_terms.iter().chain(preferred).chain(volumes);
+            for requirements in std::iter::once(&facts.selector).chain(all) {
+                self.topology
+                    .keys
+                    .iter_mut()
+                    .for_each(|key| key.note(requirements));
+            }
+        }
+    }
+
+    /// An empty node of each template.
+    fn open_empty(&mut self) {
+        for (index, template) in self.prepared.templates.iter().enumerate() {
+            let state = self.states.of(index, template, template.requirements.clone());
+            let options = Bits::below(template.types.len());
+            self.empty
+                .push(Claim::new(index, state, options, self.prepared.resources.len()));
+        }
+    }
+
+    /// CPU, then memory, greatest first; then age; then uid.
+    fn in_order(&self) -> Vec<usize> {
+        let greatness = |pod: &PodFacts, name: &str| Reverse(pod.requests.get(name).nanos());
+        let mut keyed: Vec<_> = self
+            .pods
+            .iter()
+            .enumerate()
+            .map(|(index, pod)| {
+                let size = (greatness(pod, resources::CPU), greatness(pod, resources::MEMORY));
+                (size, pod.created_at, &pod.uid, &pod.key, index)
+            })
+            .collect();
+        keyed.sort_unstable();
+        keyed.into_iter().map(|(.., index)| index).collect()
+    }
+
+    /// Places pods until all have a place, none makes progress, or the budget ends.
+    pub(super) fn run(&mut self, budget: Budget) -> Vec<Stuck> {
+        let mut seen: Vec<Option<usize>> = vec![None; self.pods.len()];
+        let mut attempts = 0;
+        while let Some(pod) = self.order.pop_front() {
+            // A pod that comes round at the same length of the queue has seen no progress since.
+            let exhausted = budget.attempts.is_some_and(|most| attempts >= most);
+            if exhausted || seen[pod] == Some(self.order.len() + 1) {
+                self.order.push_front(pod);
+                break;
+            }
+            attempts += 1;
+            if !self.place(pod) {
+                seen[pod] = Some(self.order.len() + 1);
+                self.order.push_back(pod);
+            }
+        }
+        let stuck = |&pod: &usize| Stuck {
+            pod,
+            was_tried: seen[pod].is_some(),
+        };
+        self.order.iter().map(stuck).collect()
     }
 
     /// Finds a place, giving up wishes one by one.
-    fn place(&mut self, pod: &PodFacts) -> Result<(), Reason> {
-        if let Some(problem) = &pod.problem {
-            return Err(Reason::Rejected(problem.clone()));
+    fn place(&mut self, pod: usize) -> bool {
+        let class = self.class_of[pod];
+        if rejection(self.classes.all[class].facts).is_some() {
+            return false;
         }
-        if let VolumeNeeds::Unresolved(claims) = &pod.volumes {
-            let claims = claims.join(", ");
-            return Err(Reason::Rejected(format!(
-                "persistent volume claims were not looked up (claims={claims})"
-            )));
-        }
-        let own = self.own.get(&pod.key).cloned().unwrap_or_default();
-        let mut relaxation = Relaxation::default();
+        let mut step = 0;
         loop {
-            let ask = Ask::of(pod, relaxation);
-            let candidate = Candidate {
-                pod,
-                own: &own,
-                relaxation,
-                ask: &ask,
-            };
-            if self.place_existing(&candidate) || self.place_in_flight(&candidate) {
-                return Ok(());
-            }
-            let Err(reason) = self.place_new(&candidate) else {
-                return Ok(());
-            };
-            if !relaxation.step(pod, self.prepared.has_preferred_taint) {
-                return Err(reason);
-            }
-        }
-    }
-
-    fn place_existing(&mut self, candidate: &Candidate<'_>) -> bool {
-        let moved = self.moved.contains(&candidate.pod.key);
-        let prepared = self.prepared;
-        for &index in &prepared.node_order {
-            let node = &prepared.world.nodes[index];
-            if self.overlay.removed.contains(&node.name)
-                || (moved && !(node.takes_moved_pods && node.initialized))
+            if step == self.classes.all[class].steps.len()
+                && !self.classes.next_step(
+                    class,
+                    self.prepared.has_preferred_taint,
+                    &mut self.asks,
+                    &self.topology,
+                )
             {
-                continue;
+                return false;
             }
-            if self.fits_node(index, candidate).is_ok() {
-                self.put_on(index, candidate);
+            let wishes = self.wishes(class, step);
+            if !wishes.is_empty()
+                && (self.place_existing(pod, class, step, &wishes)
+                    || self.place_in_flight(pod, class, step, &wishes)
+                    || self.place_new(pod, class, step, &wishes))
+            {
+                self.given_up += step;
                 return true;
             }
+            step += 1;
         }
-        false
     }
 
-    /// Whether a pod can go to a node that is there.
-    fn fits_node(&self, index: usize, candidate: &Candidate<'_>) -> Result<(), Refusal> {
-        let node = &self.prepared.world.nodes[index];
-        let state = self.nodes.get(&index);
-        let left = state.map_or(&self.prepared.remaining[index], |state| &state.left);
-        let pod = candidate.pod;
-        if !pod.requests.fits(left) {
-            return Err(Refusal::Resources(
-                pod.requests.exceeds(left).unwrap_or_default().to_owned(),
-            ));
+    /// By alternative of its volumes: its number, and what the groups leave; nothing if they leave nothing.
+    pub(super) fn wishes(&mut self, class: usize, step: usize) -> Vec<(usize, Wishes)> {
+        let of_class = &self.classes.all[class];
+        let step = &of_class.steps[step];
+        let mut found = Vec::new();
+        for number in self.asks.all[step.ask].alternatives.clone() {
+            let alternative = &mut self.asks.alternatives[number];
+            if let Ok(wishes) = Wishes::of(&self.topology, &step.groups, of_class.label_set, alternative) {
+                found.push((number, wishes));
+            }
         }
-        taints::tolerates_all(&candidate.ask.tolerations, &node.taints).map_err(Refusal::Taint)?;
-        let taken = |port: &HostPort| match state {
-            Some(state) => state.host_ports.iter().any(|other| other.conflicts(port)),
-            None => node
-                .pods
-                .iter()
-                .any(|pod| pod.host_ports.iter().any(|other| other.conflicts(port))),
+        found
+    }
+
+    fn place_in_flight(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
+        if self.claims.all.is_empty() {
+            return false;
+        }
+        let of_class = &self.classes.all[class];
+        let of_step = of_class.steps[step].clone();
+        let mut candidates = Bits::new();
+        for (_, wishes) in wishes {
+            let mut possible = Bits::below(self.claims.all.len());
+            possible.drop_all(&wishes.refused_claims);
+            if let Some(only) = &wishes.only_claims {
+                possible.keep(only);
+            }
+            for wish in &wishes.keys {
+                possible.keep(&self.claims.in_domains(wish.key, &wish.allowed));
+            }
+            candidates.join(&possible);
+        }
+        candidates.drop_all(&self.classes.shapes[of_step.shape].refused_claims);
+        let mut refused = Bits::new();
+        let mut trial = Trial {
+            prepared: self.prepared,
+            topology: &self.topology,
+            asks: &self.asks,
+            states: &mut self.states,
+            policy: MinValuesPolicy::Strict,
         };
-        if pod.host_ports.iter().any(taken) {
-            return Err(Refusal::HostPort);
-        }
-        let mut refusal = Refusal::HostPort;
-        for volumes in &candidate.ask.volumes {
-            let asked = candidate.ask.requirements.intersection(volumes);
-            if let Err(why) = node.requirements.compatible(&asked, AllowUndefined::Nothing) {
-                refusal = Refusal::Requirements(why);
-                continue;
-            }
-            if !node.requirements.guarantees(&asked) {
-                // A claim on its way may still become something else; waiting for it could misplace the pod.
-                continue;
-            }
-            let site = Site {
-                requirements: &node.requirements,
-                taints: &node.taints,
-                domains: &|_| None,
+        let amounts = &of_class.amounts;
+        let ports = &of_class.facts.host_ports;
+        let impossible = of_class.is_impossible();
+        let found = self.claims.find(&candidates, |index, claim| {
+            let tried = if impossible {
+                Err(Refused::Forever)
+            } else {
+                trial.add(claim, &of_step, amounts, ports, wishes)
             };
-            let strict = candidate.ask.strict.intersection(volumes);
-            match self
-                .topology
-                .narrow(pod, candidate.own, candidate.relaxation, &strict, &site)
-            {
-                Ok(narrowed) if node.requirements.guarantees(&narrowed) => return Ok(()),
-                Ok(_) => {}
-                Err(why) => refusal = Refusal::Topology(why),
-            }
-        }
-        Err(refusal)
-    }
-
-    fn put_on(&mut self, index: usize, candidate: &Candidate<'_>) {
-        let node = &self.prepared.world.nodes[index];
-        let state = self.nodes.entry(index).or_insert_with(|| NodeState {
-            left: self.prepared.remaining[index].clone(),
-            host_ports: node
-                .pods
-                .iter()
-                .flat_map(|pod| pod.host_ports.iter().cloned())
-                .collect(),
-            pods: Vec::new(),
-        });
-        state.left = state.left.difference(&candidate.pod.requests);
-        state.host_ports.extend(candidate.pod.host_ports.iter().cloned());
-        state.pods.push(candidate.pod.key.clone());
-        let site = Site {
-            requirements: &node.requirements,
-            taints: &node.taints,
-            domains: &|_| None,
-        };
-        self.topology.place(candidate.pod, candidate.own, &site);
-    }
-
-    fn place_in_flight(&mut self, candidate: &Candidate<'_>) -> bool {
-        let mut order: Vec<usize> = (0..self.claims.len()).collect();
-        order.sort_by_key(|&claim| self.claims[claim].pods.len());
-        for index in order {
-            let claim = &self.claims[index];
-            let template = &self.prepared.templates[claim.template];
-            let pool = &self.prepared.world.pools[template.pool];
-            let strict = super::MinValuesPolicy::Strict;
-            if let Ok(added) = claim.try_add(template, &pool.taints, candidate, &self.topology, strict) {
-                self.claims[index].add(template, candidate, added, &mut self.topology);
-                return true;
-            }
-        }
-        false
-    }
-
-    fn place_new(&mut self, candidate: &Candidate<'_>) -> Result<(), Reason> {
-        let prepared = self.prepared;
-        if prepared.templates.is_empty() {
-            return Err(Reason::NoPools);
-        }
-        let mut refusals = Vec::new();
-        for (index, template) in prepared.templates.iter().enumerate() {
-            let pool = &prepared.world.pools[template.pool];
-            let opened = OpenClaim::open(index, template, self.claims.len() + 1, self.left[index].as_ref());
-            let tried = opened.and_then(|claim| {
-                let policy = prepared.world.min_values;
-                let added = claim.try_add(template, &pool.taints, candidate, &self.topology, policy)?;
-                Ok((claim, added))
-            });
             match tried {
-                Ok((mut claim, added)) => {
-                    claim.add(template, candidate, added, &mut self.topology);
-                    claim.passed_over = refusals;
-                    self.take(template.pool, &claim.greatest_capacity(template));
-                    self.claims.push(claim);
-                    return Ok(());
+                Ok(added) => Some(added),
+                Err(Refused::Forever) => {
+                    refused.insert(index);
+                    None
                 }
-                Err(refusal) => refusals.push((pool.name.clone(), refusal)),
+                Err(Refused::Now) => None,
+            }
+        });
+        self.classes.shapes[of_step.shape].refused_claims.join(&refused);
+        let Some((index, added)) = found else {
+            return false;
+        };
+        self.add(index, pod, class, added);
+        true
+    }
+
+    fn place_new(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
+        let prepared = self.prepared;
+        let of_class = &self.classes.all[class];
+        if of_class.is_impossible() || wishes.iter().all(|(_, wishes)| !wishes.new_host) {
+            return false;
+        }
+        let of_step = of_class.steps[step].clone();
+        let on_new: Vec<(usize, Wishes)> = wishes
+            .iter()
+            .filter(|(_, wishes)| wishes.new_host)
+            .cloned()
+            .collect();
+        for index in 0..prepared.templates.len() {
+            if !self.asks.all[of_step.ask].templates.has(index) {
+                continue;
+            }
+            let Some(empty) = self.opened(index) else {
+                continue;
+            };
+            let of_class = &self.classes.all[class];
+            let mut trial = Trial {
+                prepared,
+                topology: &self.topology,
+                asks: &self.asks,
+                states: &mut self.states,
+                policy: prepared.world.min_values,
+            };
+            let tried = trial.add(
+                &empty,
+                &of_step,
+                &of_class.amounts,
+                &of_class.facts.host_ports,
+                &on_new,
+            );
+            if let Ok(added) = tried {
+                let mut claim = empty;
+                claim.passed_over = (0..index)
+                    .map(|passed| {
+                        let pool = &prepared.world.pools[prepared.templates[passed].pool];
+                        (pool.name.clone(), self.refusal(passed, class, step))
+                    })
+                    .collect();
+                let number = self.claims.push(claim);
+                self.add(number, pod, class, added);
+                self.take(index, number);
+                return true;
             }
         }
-        Err(Reason::Pools(refusals))
+        false
+    }
+
+    /// An empty node of a template with the types that its pool's limits leave, if any.
+    pub(super) fn opened(&self, index: usize) -> Option<Claim> {
+        let mut claim = self.empty[index].clone();
+        if let Some(limits) = &self.limits[index] {
+            if limits.is_out_of_nodes() {
+                return None;
+            }
+            limits.keep_affordable(&mut claim.options);
+        }
+        (!claim.options.is_empty()).then_some(claim)
+    }
+
+    /// Puts a pod onto a planned node.
+    pub(super) fn add(&mut self, index: usize, pod: usize, class: usize, added: Added) {
+        let of_class = &self.classes.all[class];
+        let claim = &mut self.claims.all[index];
+        amounts::add(&mut claim.requests, &of_class.amounts);
+        claim.host_ports.extend(of_class.facts.host_ports.iter().cloned());
+        claim.min_values_relaxed |= added.min_values_relaxed;
+        claim.state = added.state;
+        claim.options = added.options;
+        self.claims.add_pod(index, pod);
+        let templates = &self.prepared.templates;
+        for (number, key) in self.topology.keys.iter().enumerate() {
+            let claim = &self.claims.all[index];
+            let domains = self
+                .states
+                .domains(claim.state, templates, number, key, &claim.options);
+            self.claims.set_domains(index, number, domains);
+        }
+        let claim = &self.claims.all[index];
+        let site = Site::Claim(index, claim.state, &claim.domains);
+        self.topology
+            .place(of_class.label_set, &of_class.own, site, &self.states);
     }
 
     /// Takes what a new node may use at most from its pool's limits.
-    fn take(&mut self, pool: usize, capacity: &ResourceList) {
-        let used = used_of(capacity);
-        for (template, left) in self.prepared.templates.iter().zip(&mut self.left) {
-            if let Some(left) = left.as_mut().filter(|_| template.pool == pool) {
-                left.0
-                    .iter_mut()
-                    .for_each(|(name, amount)| *amount -= used.get(name));
+    pub(super) fn take(&mut self, template: usize, claim: usize) {
+        let pool = self.prepared.templates[template].pool;
+        let options = &self.claims.all[claim].options;
+        let Some(greatest) = self.limits[template]
+            .as_ref()
+            .map(|limits| limits.greatest_of(options))
+        else {
+            return;
+        };
+        for (other, limits) in self.prepared.templates.iter().zip(&mut self.limits) {
+            if let Some(limits) = limits.as_mut().filter(|_| other.pool == pool) {
+                limits.take(&greatest);
             }
         }
     }
 
-    fn finish(self, unschedulable: Vec<(PodKey, Reason)>) -> Plan {
-        let prepared = self.prepared;
-        let mut nodes = self.nodes;
-        let existing = prepared
-            .node_order
+    /// Which pods nodes got, by rank.
+    pub(super) fn placed_on_nodes(&self) -> impl Iterator<Item = (usize, &[usize])> {
+        self.nodes
             .iter()
-            .filter_map(|index| {
-                Some((
-                    prepared.world.nodes[*index].name.clone(),
-                    nodes.remove(index)?.pods,
-                ))
-            })
-            .collect();
-        let finish = |claim: OpenClaim| {
-            let template = &prepared.templates[claim.template];
-            claim.finish(template, &prepared.world.pools[template.pool].name)
-        };
-        let new: Vec<_> = self.claims.into_iter().filter_map(finish).collect();
-        let price_per_hour = new.iter().map(super::PlannedNode::price).sum();
-        Plan {
-            existing,
-            new,
-            unschedulable,
-            price_per_hour,
-            strategy: "first-fit-decreasing",
+            .map(|(rank, node)| (*rank, node.pods.as_slice()))
+    }
+
+    pub(super) fn pod(&self, pod: usize) -> &'a PodFacts {
+        self.pods[pod]
+    }
+
+    pub(super) fn class_of(&self, pod: usize) -> usize {
+        self.class_of[pod]
+    }
+}
+
+/// Why planning does not take a pod at all.
+pub(super) fn rejection(pod: &PodFacts) -> Option<Reason> {
+    if let Some(problem) = &pod.problem {
+        return Some(Reason::Rejected(problem.clone()));
+    }
+    if let super::VolumeNeeds::Unresolved(claims) = &pod.volumes {
+        let claims = claims.join(", ");
+        return Some(Reason::Rejected(format!(
+            "persistent volume claims were not looked up (claims={claims})"
+        )));
+    }
+    None
+}
+
+/// What a pod that was refused is told about a pool.
+impl Solver<'_> {
+    pub(super) fn reason(&mut self, class: usize) -> Reason {
+        if let Some(rejected) = rejection(self.classes.all[class].facts) {
+            return rejected;
         }
+        if self.prepared.templates.is_empty() {
+            return Reason::NoPools;
+        }
+        let last = self.classes.all[class].steps.len().saturating_sub(1);
+        let refusals = (0..self.prepared.templates.len()).map(|index| {
+            let pool = &self.prepared.world.pools[self.prepared.templates[index].pool];
+            (pool.name.clone(), self.refusal(index, class, last))
+        });
+        Reason::Pools(refusals.collect())
+    }
+
+    /// Why an empty node of a template does not take a class.
+    fn refusal(&mut self, template: usize, class: usize, step: usize) -> Refusal {
+        super::explain::refusal(self, template, class, step)
     }
 }

@@ -1,52 +1,19 @@
-//! Spread, affinity and anti-affinity: counts of pods by domain, and which domains they leave.
+//! Spread, affinity and anti-affinity in one question: counts of pods by domain, and which domains they leave.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Toleration;
-use kube::core::{Selector, SelectorExt as _};
-
-use super::{PodFacts, PodTerm, Prepared, Spread, TopologyRefusal, pod::selects, relax, relax::Relaxation};
-use crate::{AllowUndefined, Requirement, Requirements, karpenter::labels, taints};
-
-/// Pods that constrain each other, counted by domain.
-#[derive(Clone, Debug)]
-struct Group {
-    kind: Kind,
-    key: String,
-    selector: Option<Selector>,
-    namespaces: BTreeSet<String>,
-    /// Only nodes that meet one of these count.
-    filter: Option<Vec<Requirements>>,
-    /// Only nodes whose taints these tolerate count.
-    tolerations: Option<Vec<Toleration>>,
-    /// Every domain that is known, with the number of pods in it.
-    counts: BTreeMap<String, u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Spread {
-        max_skew: u32,
-        min_domains: Option<u32>,
-    },
-    Affinity,
-    AntiAffinity,
-    /// Counts the pods that keep away those that `selector` selects.
-    Inverse,
-}
-
-impl Kind {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Spread { .. } => "topology spread",
-            Self::Affinity => "pod affinity",
-            Self::AntiAffinity | Self::Inverse => "pod anti-affinity",
-        }
-    }
-}
+use super::{
+    PodFacts, Prepared,
+    bits::Bits,
+    groups::{BaseGroup, Group, Kind},
+    keys::Key,
+    relax::Relaxation,
+    states::{StateId, States},
+};
+use crate::karpenter::labels;
 
 /// The groups that a pod's own constraints made.
 #[derive(Clone, Debug, Default)]
@@ -58,402 +25,371 @@ pub(super) struct OwnGroups {
     preferred_affinity: Vec<usize>,
     preferred_anti_affinity: Vec<usize>,
     /// Inverse groups that the pod joins wherever it is placed.
-    inverse: Vec<usize>,
+    pub inverse: Vec<usize>,
 }
 
-/// Where a node is, or may be.
-pub(super) struct Site<'a> {
-    /// Its labels.
-    pub requirements: &'a Requirements,
-    /// Its taints.
-    pub taints: &'a [k8s_openapi::api::core::v1::Taint],
-    /// The domains of a label that it may end up in; `None` if its labels say it all.
-    pub domains: &'a dyn Fn(&str) -> Option<BTreeSet<String>>,
+/// A group, and what counts for it now.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub base: Arc<BaseGroup>,
+    /// Index of its label among the question's keys; `None` for host names.
+    pub key: Option<usize>,
+    /// By domain.
+    pub counts: Vec<u32>,
+    pub hosts: Hosts,
+    covers: HashMap<StateId, bool>,
 }
 
-impl Site<'_> {
-    fn domains_of(&self, key: &str) -> Option<BTreeSet<String>> {
-        (self.domains)(key).or_else(|| self.requirements.get(key)?.finite().cloned())
-    }
+/// Counts of a group by host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hosts {
+    /// By planned node.
+    pub of_claim: Vec<u32>,
+    /// How many hosts have pods.
+    pub populated: usize,
+    pub levels: Vec<Level>,
+}
+
+/// Hosts with at least so many pods.
+#[derive(Clone, Debug)]
+pub(super) struct Level {
+    at_least: u32,
+    pub nodes: Bits,
+    pub claims: Bits,
+}
+
+/// Where a pod is placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Site<'a> {
+    /// On the node of this rank.
+    Node(usize),
+    /// On a planned node: its index, its state, and by key the domains that it may end up in.
+    Claim(usize, StateId, &'a [Bits]),
+}
+
+/// Pods of a question with the same namespace and labels.
+#[derive(Clone, Debug)]
+struct LabelSet<'a> {
+    pod: &'a PodFacts,
+    /// Groups that count it.
+    member_of: Vec<usize>,
+    /// Groups that keep it away.
+    kept_away_by: Vec<usize>,
+    /// How many groups were looked at.
+    seen: usize,
 }
 
 /// All groups of one question.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Topology {
-    groups: Vec<Group>,
-    ids: BTreeMap<String, usize>,
-    inverse: Vec<usize>,
+#[derive(Clone, Debug)]
+pub(super) struct Topology<'a> {
+    prepared: &'a Prepared,
+    pub keys: Vec<Key>,
+    key_ids: BTreeMap<String, usize>,
+    pub groups: Vec<Counted>,
+    ids: HashMap<String, usize>,
+    of_world_inverse: HashMap<usize, usize>,
+    label_sets: Vec<LabelSet<'a>>,
+    set_ids: HashMap<(&'a str, &'a BTreeMap<String, String>), usize>,
+    /// Pods of the world that do not count: node's rank and position there.
+    uncounted: Vec<(usize, usize)>,
 }
 
-impl Topology {
-    /// The groups of `pods` and of those that keep others away; pods of `gone` and those being placed do not count.
-    pub(super) fn new(
-        prepared: &Prepared,
-        pods: &[std::sync::Arc<PodFacts>],
-        counted: &dyn Fn(usize, &PodFacts) -> bool,
-    ) -> (Self, Vec<OwnGroups>) {
-        let mut topology = Self::default();
-        let own = pods.iter().map(|pod| topology.register(prepared, pod)).collect();
-        let mut joined: Vec<(usize, usize)> = Vec::new();
-        for (node, pod) in &prepared.keeping_away {
-            if counted(*node, pod) {
-                joined.extend(
-                    topology
-                        .register_inverse(prepared, pod)
-                        .into_iter()
-                        .map(|id| (*node, id)),
-                );
-            }
+impl<'a> Topology<'a> {
+    pub(super) fn new(prepared: &'a Prepared, uncounted: Vec<(usize, usize)>) -> Self {
+        Self {
+            prepared,
+            keys: Vec::new(),
+            key_ids: BTreeMap::new(),
+            groups: Vec::new(),
+            ids: HashMap::new(),
+            of_world_inverse: HashMap::new(),
+            label_sets: Vec::new(),
+            set_ids: HashMap::new(),
+            uncounted,
         }
-        if topology.groups.is_empty() {
-            return (topology, own);
-        }
-        topology.discover_domains(prepared);
-        for (index, node) in prepared.world.nodes.iter().enumerate() {
-            let site = Site {
-                requirements: &node.requirements,
-                taints: &node.taints,
-                domains: &|_| None,
-            };
-            for pod in node
-                .pods
-                .iter()
-                .filter(|pod| pod.is_active() && counted(index, pod))
-            {
-                topology.count(pod, &site);
-            }
-        }
-        for (node, id) in joined {
-            topology.join(id, &prepared.world.nodes[node].requirements);
-        }
-        (topology, own)
     }
 
-    fn register(&mut self, prepared: &Prepared, pod: &PodFacts) -> OwnGroups {
+    /// Makes the groups of a pod's own constraints; also the index of its namespace and labels.
+    pub(super) fn register(&mut self, pod: &'a PodFacts) -> (usize, OwnGroups) {
         let mut own = OwnGroups::default();
         for spread in &pod.spreads {
-            let id = self.spread(pod, spread);
+            let group = self.group(Group::of_spread(pod, spread));
             if spread.is_hard {
                 &mut own.hard_spreads
             } else {
                 &mut own.soft_spreads
             }
-            .push(id);
+            .push(group);
         }
-        let mut term = |kind: Kind, term: &PodTerm| self.term(prepared, kind, term);
-        own.affinity = pod.affinity.iter().map(|t| term(Kind::Affinity, t)).collect();
-        own.anti_affinity = pod
-            .anti_affinity
-            .iter()
-            .map(|t| term(Kind::AntiAffinity, t))
-            .collect();
-        own.preferred_affinity = pod
-            .preferred_affinity
-            .iter()
-            .map(|t| term(Kind::Affinity, &t.value))
-            .collect();
-        own.preferred_anti_affinity = pod
-            .preferred_anti_affinity
-            .iter()
-            .map(|t| term(Kind::AntiAffinity, &t.value))
-            .collect();
-        own.inverse = self.register_inverse(prepared, pod);
-        own
+        let namespaces = &self.prepared.world.namespaces;
+        let mut term = |kind, term| self.group(Group::of_term(kind, term, namespaces));
+        let affinity = Kind::Affinity;
+        own.affinity = pod.affinity.iter().map(|t| term(affinity, t)).collect();
+        let preferred = pod.preferred_affinity.iter();
+        own.preferred_affinity = preferred.map(|t| term(affinity, &t.value)).collect();
+        let away = Kind::AntiAffinity;
+        own.anti_affinity = pod.anti_affinity.iter().map(|t| term(away, t)).collect();
+        let preferred = pod.preferred_anti_affinity.iter();
+        own.preferred_anti_affinity = preferred.map(|t| term(away, &t.value)).collect();
+        own.inverse = pod.anti_affinity.iter().map(|t| term(Kind::Inverse, t)).collect();
+        (self.label_set(pod), own)
     }
 
-    fn register_inverse(&mut self, prepared: &Prepared, pod: &PodFacts) -> Vec<usize> {
-        let ids: Vec<usize> = pod
-            .anti_affinity
-            .iter()
-            .map(|term| self.term(prepared, Kind::Inverse, term))
-            .collect();
-        for id in &ids {
-            if !self.inverse.contains(id) {
-                self.inverse.push(*id);
+    fn label_set(&mut self, pod: &'a PodFacts) -> usize {
+        let next = self.label_sets.len();
+        let set = *self
+            .set_ids
+            .entry((&pod.key.namespace, &pod.labels))
+            .or_insert(next);
+        if set == next {
+            for &index in &*self.prepared.keeping_away(&pod.key.namespace, &pod.labels) {
+                self.world_inverse(index);
             }
+            self.label_sets.push(LabelSet {
+                pod,
+                member_of: Vec::new(),
+                kept_away_by: Vec::new(),
+                seen: 0,
+            });
         }
-        ids
-    }
-
-    fn spread(&mut self, pod: &PodFacts, spread: &Spread) -> usize {
-        let kind = Kind::Spread {
-            max_skew: spread.max_skew,
-            min_domains: spread.min_domains,
-        };
-        let filter = spread.honors_affinity.then(|| relax::alternatives(pod));
-        let filter =
-            filter.filter(|alternatives| alternatives.iter().any(|requirements| !requirements.is_empty()));
-        self.group(Group {
-            kind,
-            key: spread.key.clone(),
-            selector: spread.selector.clone(),
-            namespaces: BTreeSet::from([pod.key.namespace.clone()]),
-            filter,
-            tolerations: spread.honors_taints.then(|| pod.tolerations.clone()),
-            counts: BTreeMap::new(),
-        })
-    }
-
-    fn term(&mut self, prepared: &Prepared, kind: Kind, term: &PodTerm) -> usize {
-        let mut namespaces = term.namespaces.clone();
-        if let Some(selector) = &term.namespace_selector {
-            let all = &prepared.world.namespaces;
-            namespaces.extend(
-                all.iter()
-                    .filter(|(_, labels)| selector.matches(*labels))
-                    .map(|(name, _)| name.clone()),
-            );
-        }
-        self.group(Group {
-            kind,
-            key: term.key.clone(),
-            selector: term.selector.clone(),
-            namespaces,
-            filter: None,
-            tolerations: None,
-            counts: BTreeMap::new(),
-        })
+        set
     }
 
     fn group(&mut self, group: Group) -> usize {
-        let mut id = format!("{:?}|{}|{:?}", group.kind, group.key, group.namespaces);
-        let selector = group
-            .selector
-            .as_ref()
-            .map_or_else(|| "-".to_owned(), |s| format!("[{s}]"));
-        let filter = group
-            .filter
-            .iter()
-            .flatten()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" or ");
-        if write!(id, "|{selector}|{filter}|{:?}", group.tolerations).is_err() {
-            unreachable!("writing to a String cannot fail")
+        let id = group.id();
+        if let Some(&known) = self.ids.get(&id) {
+            return known;
         }
+        if group.kind == Kind::Inverse {
+            if let Some(&index) = self.prepared.inverse_ids.get(&id) {
+                return self.world_inverse(index);
+            }
+            let index = self.prepared.key(&group.key);
+            let base = Arc::new(BaseGroup::empty(self.prepared, group, index));
+            return self.start(id, base);
+        }
+        let base = self.prepared.group(&id, || group);
+        self.start(id, base)
+    }
+
+    /// A group with which pods of the world keep others away.
+    fn world_inverse(&mut self, index: usize) -> usize {
+        if let Some(&known) = self.of_world_inverse.get(&index) {
+            return known;
+        }
+        let base = Arc::clone(&self.prepared.inverse[index]);
+        let group = self.start(base.group.id(), base);
+        self.of_world_inverse.insert(index, group);
+        group
+    }
+
+    fn start(&mut self, id: String, base: Arc<BaseGroup>) -> usize {
+        let key = (base.group.key != labels::HOSTNAME).then(|| self.key(&base.group.key));
         let next = self.groups.len();
-        let index = *self.ids.entry(id).or_insert(next);
-        if index == next {
-            self.groups.push(group);
-        }
-        index
+        self.groups.push(Counted {
+            counts: base.counts.clone(),
+            key,
+            hosts: Hosts::default(),
+            covers: HashMap::new(),
+            base,
+        });
+        self.ids.insert(id, next);
+        next
     }
 
-    /// Every domain that a node has or a pool can buy in.
-    fn discover_domains(&mut self, prepared: &Prepared) {
-        let keys: BTreeSet<String> = self.groups.iter().map(|group| group.key.clone()).collect();
-        for key in keys.iter().filter(|key| *key != labels::HOSTNAME) {
-            let mut domains: BTreeSet<String> = BTreeSet::new();
-            for node in &prepared.world.nodes {
-                domains.extend(node.label(key).map(str::to_owned));
+    /// The index of a label other than the host name.
+    pub(super) fn key(&mut self, key: &str) -> usize {
+        if let Some(&known) = self.key_ids.get(key) {
+            return known;
+        }
+        let next = self.keys.len();
+        self.keys.push(Key::new(self.prepared.key(key)));
+        self.key_ids.insert(key.to_owned(), next);
+        next
+    }
+
+    /// Makes new groups ready, after pods were registered: what does not count is taken away, and each set of labels is
+    /// told which groups concern it.
+    pub(super) fn settle(&mut self, first_new: usize) {
+        for index in first_new..self.groups.len() {
+            for &(rank, position) in &self.uncounted {
+                let pod = self.prepared.pods.on(rank)[position];
+                let joined = pod.keeping_away.map(|entry| &self.prepared.inverse_of[entry]);
+                let joins = |group: usize| {
+                    let as_inverse = |of_world: &usize| self.of_world_inverse.get(of_world) == Some(&group);
+                    joined
+                        .iter()
+                        .copied()
+                        .flatten()
+                        .filter(|of_world| as_inverse(of_world))
+                        .count()
+                };
+                let group = &self.groups[index];
+                let base = Arc::clone(&group.base);
+                let times = if base.group.kind == Kind::Inverse {
+                    joins(index)
+                } else {
+                    let covered = base.covered.as_ref().is_none_or(|covered| covered.has(rank));
+                    usize::from(pod.counts && covered && base.members.has(pod.label_set))
+                };
+                let group = &mut self.groups[index];
+                for domain in base.counting(&base.index.of_node[rank]).iter() {
+                    group.counts[domain] =
+                        group.counts[domain].saturating_sub(u32::try_from(times).unwrap_or(0));
+                }
             }
-            for template in &prepared.templates {
-                let all: Vec<usize> = (0..template.types.len()).collect();
-                domains.extend(template.domains(&all, key, &template.requirements));
+            self.groups[index].start_hosts();
+        }
+        for set in &mut self.label_sets {
+            for (index, counted) in self.groups.iter().enumerate().skip(set.seen) {
+                if counted
+                    .base
+                    .group
+                    .selects(&set.pod.key.namespace, &set.pod.labels)
+                {
+                    if counted.base.group.kind == Kind::Inverse {
+                        set.kept_away_by.push(index);
+                    } else {
+                        set.member_of.push(index);
+                    }
+                }
             }
-            for group in self.groups.iter_mut().filter(|group| group.key == *key) {
-                group
-                    .counts
-                    .extend(domains.iter().map(|domain| (domain.clone(), 0)));
-            }
+            set.seen = self.groups.len();
         }
     }
 
-    /// Counts a pod that is, or was placed, somewhere.
-    pub(super) fn count(&mut self, pod: &PodFacts, site: &Site<'_>) {
-        for group in &mut self.groups {
-            if group.kind == Kind::Inverse || !group.selects(pod) || !group.covers(site) {
-                continue;
+    /// The groups that constrain a pod whose wishes are partly given up.
+    pub(super) fn groups_of(&self, label_set: usize, own: &OwnGroups, relaxation: Relaxation) -> Vec<usize> {
+        let open = |preferred: &'_ [usize], given_up: usize| -> Vec<usize> {
+            preferred.get(given_up..).unwrap_or_default().to_vec()
+        };
+        let mut groups = own.hard_spreads.clone();
+        groups.extend(open(&own.soft_spreads, relaxation.spreads));
+        groups.extend(&own.affinity);
+        groups.extend(open(&own.preferred_affinity, relaxation.affinity));
+        groups.extend(&own.anti_affinity);
+        groups.extend(open(&own.preferred_anti_affinity, relaxation.anti_affinity));
+        groups.extend(&self.label_sets[label_set].kept_away_by);
+        groups
+    }
+
+    /// Whether a node has no host name, or not one for sure.
+    pub(super) fn is_nameless(&self, rank: usize) -> bool {
+        let name = self.prepared.node_at(rank).requirements.get(labels::HOSTNAME);
+        name.is_none_or(|name| name.single().is_none())
+    }
+
+    /// Whether a group counts pods of these labels.
+    pub(super) fn counts(&self, group: usize, label_set: usize) -> bool {
+        self.label_sets[label_set].member_of.contains(&group)
+    }
+
+    /// Counts a pod that was placed, its own constraints on others included.
+    pub(super) fn place(&mut self, label_set: usize, own: &OwnGroups, site: Site<'_>, states: &States) {
+        for &index in &self.label_sets[label_set].member_of {
+            let group = &mut self.groups[index];
+            if group.covers(self.prepared, site, states) {
+                group.count(site);
             }
-            let Some(domains) = site.domains_of(&group.key) else {
-                continue;
-            };
-            // Where it is still open, a pod that keeps others away does so everywhere; elsewhere it counts nowhere.
-            if domains.len() == 1 || group.kind == Kind::AntiAffinity {
-                for domain in domains {
-                    *group.counts.entry(domain).or_insert(0) += 1;
+        }
+        for &index in &own.inverse {
+            self.groups[index].count(site);
+        }
+    }
+}
+
+impl Counted {
+    fn start_hosts(&mut self) {
+        if self.key.is_some() || !self.hosts.levels.is_empty() {
+            return;
+        }
+        let levels = match self.base.group.kind {
+            Kind::Spread { max_skew, .. } => vec![max_skew, max_skew.saturating_add(1)],
+            Kind::Affinity | Kind::AntiAffinity | Kind::Inverse => vec![1],
+        };
+        self.hosts.populated = self.counts.iter().filter(|count| **count > 0).count();
+        for at_least in levels {
+            let mut nodes = Bits::new();
+            for (domain, count) in self.counts.iter().enumerate() {
+                if *count >= at_least {
+                    self.base.index.each_node_in(domain, |rank| nodes.insert(rank));
+                }
+            }
+            self.hosts.levels.push(Level {
+                at_least,
+                nodes,
+                claims: Bits::new(),
+            });
+        }
+    }
+
+    fn covers(&mut self, prepared: &Prepared, site: Site<'_>, states: &States) -> bool {
+        match (site, &self.base.covered) {
+            (_, None) => true,
+            (Site::Node(rank), Some(covered)) => covered.has(rank),
+            (Site::Claim(_, id, _), Some(_)) => *self.covers.entry(id).or_insert_with(|| {
+                let state = states.get(id);
+                let pool = &prepared.world.pools[prepared.templates[state.template].pool];
+                self.base.group.covers(&state.requirements, &pool.taints)
+            }),
+        }
+    }
+
+    fn count(&mut self, site: Site<'_>) {
+        match (site, self.key) {
+            (Site::Node(rank), _) => {
+                let domains = self.base.counting(&self.base.index.of_node[rank]);
+                domains.iter().for_each(|domain| self.count_domain(domain));
+            }
+            (Site::Claim(_, _, domains), Some(key)) => {
+                let domains = self.base.counting(&domains[key]);
+                domains.iter().for_each(|domain| self.count_domain(domain));
+            }
+            (Site::Claim(claim, _, _), None) => self.hosts.count_claim(claim),
+        }
+    }
+
+    fn count_domain(&mut self, domain: usize) {
+        if domain >= self.counts.len() {
+            self.counts.resize(domain + 1, 0);
+        }
+        self.counts[domain] += 1;
+        let count = self.counts[domain];
+        if self.key.is_none() {
+            self.hosts.populated += usize::from(count == 1);
+            for level in &mut self.hosts.levels {
+                if count >= level.at_least {
+                    self.base
+                        .index
+                        .each_node_in(domain, |rank| level.nodes.insert(rank));
                 }
             }
         }
     }
 
-    /// Counts a pod that was placed, its own constraints on others included.
-    pub(super) fn place(&mut self, pod: &PodFacts, own: &OwnGroups, site: &Site<'_>) {
-        self.count(pod, site);
-        for &id in &own.inverse {
-            let group = &mut self.groups[id];
-            for domain in site.domains_of(&group.key).into_iter().flatten() {
-                *group.counts.entry(domain).or_insert(0) += 1;
-            }
-        }
+    /// How many pods count in a domain.
+    pub(super) fn in_domain(&self, domain: usize) -> u32 {
+        self.counts.get(domain).copied().unwrap_or(0)
     }
 
-    fn join(&mut self, id: usize, requirements: &Requirements) {
-        let group = &mut self.groups[id];
-        let domains = requirements
-            .get(&group.key)
-            .and_then(|requirement| requirement.finite());
-        for domain in domains.into_iter().flatten() {
-            *group.counts.entry(domain.clone()).or_insert(0) += 1;
-        }
-    }
-
-    /// What a node must be so that a pod can go there.
-    ///
-    /// # Errors
-    /// The first constraint that no domain satisfies.
-    pub(super) fn narrow(
-        &self,
-        pod: &PodFacts,
-        own: &OwnGroups,
-        relaxation: Relaxation,
-        strict: &Requirements,
-        site: &Site<'_>,
-    ) -> Result<Requirements, TopologyRefusal> {
-        let mut narrowed = Requirements::new();
-        let open =
-            |preferred: &[usize], given_up: usize| preferred.get(given_up..).unwrap_or_default().to_vec();
-        let groups = own.hard_spreads.iter().copied();
-        let groups = groups
-            .chain(open(&own.soft_spreads, relaxation.spreads))
-            .chain(own.affinity.iter().copied())
-            .chain(open(&own.preferred_affinity, relaxation.affinity))
-            .chain(own.anti_affinity.iter().copied())
-            .chain(open(&own.preferred_anti_affinity, relaxation.anti_affinity));
-        let inverse = self
-            .inverse
-            .iter()
-            .copied()
-            .filter(|&id| self.groups[id].selects(pod));
-        for id in groups.chain(inverse) {
-            let group = &self.groups[id];
-            let so_far = narrowed
-                .get(&group.key)
-                .and_then(|requirement| requirement.finite())
-                .cloned();
-            let domains = group.domains(pod, strict, site, so_far.as_ref());
-            if domains.is_empty() {
-                return Err(group.refusal(strict, site));
-            }
-            narrowed.add(Requirement::one_of(
-                &group.key,
-                domains.iter().map(String::as_str),
-            ));
-        }
-        Ok(narrowed)
+    /// Whether a domain counts among those that should have equally many pods.
+    pub(super) fn knows(&self, domain: usize) -> bool {
+        self.base.known.has(domain) || self.in_domain(domain) > 0
     }
 }
 
-impl Group {
-    fn selects(&self, pod: &PodFacts) -> bool {
-        self.namespaces.contains(&pod.key.namespace) && selects(self.selector.as_ref(), &pod.labels)
-    }
-
-    /// Whether pods on a node count.
-    fn covers(&self, site: &Site<'_>) -> bool {
-        let labels = self.filter.as_ref().is_none_or(|alternatives| {
-            alternatives.iter().any(|asked| {
-                site.requirements
-                    .compatible(asked, AllowUndefined::WellKnown)
-                    .is_ok()
-            })
-        });
-        labels
-            && self
-                .tolerations
-                .as_ref()
-                .is_none_or(|all| taints::tolerates_all(all, site.taints).is_ok())
-    }
-
-    /// The domains, among those where the node may be, that the pod may go to.
-    fn domains(
-        &self,
-        pod: &PodFacts,
-        strict: &Requirements,
-        site: &Site<'_>,
-        so_far: Option<&BTreeSet<String>>,
-    ) -> BTreeSet<String> {
-        let Some(mut of_node) = site.domains_of(&self.key) else {
-            return BTreeSet::new();
-        };
-        of_node.retain(|domain| {
-            strict.allows(&self.key, domain) && so_far.is_none_or(|domains| domains.contains(domain))
-        });
-        let count = |domain: &String| self.counts.get(domain).copied().unwrap_or(0);
-        match self.kind {
-            Kind::Spread {
-                max_skew,
-                min_domains,
-            } => {
-                let least = self.least(strict, min_domains);
-                let own = u32::from(self.selects(pod));
-                let fair = of_node
-                    .into_iter()
-                    .filter(|domain| count(domain) + own <= max_skew + least);
-                fair.min_by_key(|domain| (count(domain), domain.clone()))
-                    .into_iter()
-                    .collect()
+impl Hosts {
+    fn count_claim(&mut self, claim: usize) {
+        if claim >= self.of_claim.len() {
+            self.of_claim.resize(claim + 1, 0);
+        }
+        self.of_claim[claim] += 1;
+        let count = self.of_claim[claim];
+        self.populated += usize::from(count == 1);
+        for level in &mut self.levels {
+            if count >= level.at_least {
+                level.claims.insert(claim);
             }
-            Kind::Affinity => self.near(pod, strict, of_node),
-            Kind::AntiAffinity | Kind::Inverse => {
-                of_node.into_iter().filter(|domain| count(domain) == 0).collect()
-            }
-        }
-    }
-
-    /// The least count over the domains that the pod may go to; 0 for hosts, since a new one is always possible.
-    fn least(&self, strict: &Requirements, min_domains: Option<u32>) -> u32 {
-        if self.key == labels::HOSTNAME {
-            return 0;
-        }
-        let counts: Vec<u32> = self
-            .counts
-            .iter()
-            .filter(|(domain, _)| strict.allows(&self.key, domain))
-            .map(|(_, count)| *count)
-            .collect();
-        let too_few = min_domains.is_some_and(|wanted| (counts.len() as u64) < u64::from(wanted));
-        if too_few {
-            0
-        } else {
-            counts.into_iter().min().unwrap_or(0)
-        }
-    }
-
-    /// Domains with pods that are meant; the first possible one for the first of pods that mean themselves.
-    fn near(&self, pod: &PodFacts, strict: &Requirements, of_node: BTreeSet<String>) -> BTreeSet<String> {
-        let populated: BTreeSet<&String> = self
-            .counts
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(domain, _)| domain)
-            .collect();
-        let near: BTreeSet<String> = of_node
-            .iter()
-            .filter(|domain| populated.contains(domain))
-            .cloned()
-            .collect();
-        let nowhere = !populated.iter().any(|domain| strict.allows(&self.key, domain));
-        if near.is_empty() && nowhere && self.selects(pod) {
-            return of_node.into_iter().next().into_iter().collect();
-        }
-        near
-    }
-
-    fn refusal(&self, strict: &Requirements, site: &Site<'_>) -> TopologyRefusal {
-        let of_pod = strict
-            .get(&self.key)
-            .map_or_else(|| format!("{} Exists", self.key), ToString::to_string);
-        let of_node = match site.domains_of(&self.key) {
-            Some(domains) => Requirement::one_of(&self.key, domains.iter().map(String::as_str)).to_string(),
-            None => format!("{} DoesNotExist", self.key),
-        };
-        TopologyRefusal {
-            kind: self.kind.words(),
-            key: self.key.clone(),
-            counts: self.counts.clone(),
-            pod_domains: of_pod,
-            node_domains: of_node,
         }
     }
 }
