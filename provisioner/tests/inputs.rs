@@ -120,7 +120,7 @@ fn plan(texts: &[(Role, Vec<u8>)]) -> Result<(), TestCaseError> {
     match inputs.build() {
         Ok(inputs) => {
             let prepared = Prepared::new(inputs.world);
-            let plan = prepared.solve(&inputs.pods, &Overlay::default(), Budget::default());
+            let plan = prepared.solve(&inputs.pods, &Overlay::default(), Budget::auto(inputs.pods.len()));
             let placed: usize = plan.new.iter().map(|node| node.pods.len()).sum();
             let kept: usize = plan.existing.iter().map(|(_, pods)| pods.len()).sum();
             prop_assert_eq!(placed + kept + plan.unschedulable.len(), inputs.pods.len());

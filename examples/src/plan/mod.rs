@@ -102,10 +102,18 @@ fn time_budget(text: &str) -> Result<TimeBudget, String> {
 }
 
 impl TimeBudget {
-    /// The budget of the solver. It counts work, not time, so far.
+    /// The budget of the solver for so many pods, which counts nanoseconds of work and looks at no clock.
     #[must_use]
-    pub fn budget(self) -> Budget {
-        Budget::default()
+    pub fn budget(self, pods: usize) -> Budget {
+        let mut budget = Budget::auto(pods);
+        match self {
+            Self::Auto => {}
+            Self::None => budget.price_units = Some(u64::MAX),
+            Self::Of(time) => {
+                budget.price_units = Some(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+            }
+        }
+        budget
     }
 }
 
@@ -130,9 +138,13 @@ pub struct Planned {
 pub fn plan(inputs: Inputs, budget: TimeBudget) -> Planned {
     let start = Instant::now();
     let prepared = Prepared::new(inputs.world);
-    let plan = prepared.solve(&inputs.pods, &Overlay::default(), budget.budget());
+    let plan = prepared.solve(
+        &inputs.pods,
+        &Overlay::default(),
+        budget.budget(inputs.pods.len()),
+    );
     let seconds = start.elapsed().as_secs_f64();
-    let report = Report::of(&plan, prepared.world(), 0.0, seconds);
+    let report = Report::of(&plan, prepared.world(), seconds);
     Planned {
         prepared,
         plan,
