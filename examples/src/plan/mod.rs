@@ -207,10 +207,8 @@ impl Arguments {
             (Role::Nodes, &self.nodes),
             (Role::DaemonSets, &self.daemon_sets),
         ] {
-            if paths.is_empty() {
-                if let Some(kubeconfig) = &self.kubeconfig {
-                    collector.add(role, cluster::documents(kubeconfig, role)?);
-                }
+            if let Some(kubeconfig) = self.kubeconfig.as_ref().filter(|_| paths.is_empty()) {
+                collector.add(role, cluster::documents(kubeconfig, role)?);
             }
             for path in paths {
                 let (found, wrong) = read(path);
