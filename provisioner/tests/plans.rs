@@ -22,6 +22,8 @@ const NOT_YET: &[(&str, &str)] = &[
     // Seed 408: the first pod of a planned node asks for NotIn [red] of a label that its pool does not declare; that
     // counts as a declaration, and the next pod, which asks for In [green], joins it.
     ("labels", "a label that only pods spoke of counts as declared"),
+    // Seed 853: the same, seen from the options of the planned node.
+    ("options", "a label that only pods spoke of counts as declared"),
     // Seeds 376, 385: pods on a planned node count for a spread while its capacity type is open; it commits to one that the
     // spreading pods' own node affinity leaves out, and the domain has fewer than was thought.
     (
