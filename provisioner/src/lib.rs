@@ -5,6 +5,8 @@
     reason = "every printer column of a resource repeats its settings' names"
 )]
 
+#[cfg(feature = "builtin-ec2")]
+pub mod builtin;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod control_plane;
+mod ec2_catalog;
 pub mod services;
 mod tests;
 mod tools;
@@ -31,7 +32,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure a part in a release build: `bench adapter`, `bench latency`.
+    /// Measure a part in a release build: `bench adapter`, `bench latency`, `bench schedule`.
     Bench {
         /// Passed on: the benchmark and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -39,6 +40,11 @@ enum Task {
     },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
+    /// Write a table of the repository anew from where its facts come from: `ec2-catalog`.
+    Codegen {
+        #[command(subcommand)]
+        table: Table,
+    },
     /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
     ControlPlane {
         /// Passed on to the program `control-plane`.
@@ -52,6 +58,12 @@ enum Task {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Table {
+    /// EC2's instance types with their prices.
+    Ec2Catalog(ec2_catalog::Options),
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -59,6 +71,9 @@ pub fn main() -> ExitCode {
         Task::Test { arguments } => tests::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Bench { arguments } => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Ci => ci::run().map(|()| ExitCode::SUCCESS),
+        Task::Codegen {
+            table: Table::Ec2Catalog(options),
+        } => ec2_catalog::run(&options).map(|()| ExitCode::SUCCESS),
         Task::ControlPlane { arguments } => control_plane::run(&arguments),
         Task::Services { command } => services::run(command).map(|()| ExitCode::SUCCESS),
     };

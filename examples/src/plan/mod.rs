@@ -25,6 +25,8 @@ use crate::input::{InputProblem, InputProblems};
 
 /// What stands before the name of a catalogue that comes with the binary.
 const BUILTIN: &str = "builtin:";
+/// Whose prices count where no region is named.
+const DEFAULT_REGION: &str = "us-east-1";
 /// Standard input, as a path.
 const STANDARD_INPUT: &str = "-";
 
@@ -100,10 +102,18 @@ fn time_budget(text: &str) -> Result<TimeBudget, String> {
 }
 
 impl TimeBudget {
-    /// The budget of the solver. It counts work, not time, so far.
+    /// The budget of the solver for so many pods, which counts nanoseconds of work and looks at no clock.
     #[must_use]
-    pub fn budget(self) -> Budget {
-        Budget::default()
+    pub fn budget(self, pods: usize) -> Budget {
+        let mut budget = Budget::auto(pods);
+        match self {
+            Self::Auto => {}
+            Self::None => budget.price_units = Some(u64::MAX),
+            Self::Of(time) => {
+                budget.price_units = Some(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+            }
+        }
+        budget
     }
 }
 
@@ -128,9 +138,13 @@ pub struct Planned {
 pub fn plan(inputs: Inputs, budget: TimeBudget) -> Planned {
     let start = Instant::now();
     let prepared = Prepared::new(inputs.world);
-    let plan = prepared.solve(&inputs.pods, &Overlay::default(), budget.budget());
+    let plan = prepared.solve(
+        &inputs.pods,
+        &Overlay::default(),
+        budget.budget(inputs.pods.len()),
+    );
     let seconds = start.elapsed().as_secs_f64();
-    let report = Report::of(&plan, prepared.world(), 0.0, seconds);
+    let report = Report::of(&plan, prepared.world(), seconds);
     Planned {
         prepared,
         plan,
@@ -193,10 +207,8 @@ impl Arguments {
             (Role::Nodes, &self.nodes),
             (Role::DaemonSets, &self.daemon_sets),
         ] {
-            if paths.is_empty() {
-                if let Some(kubeconfig) = &self.kubeconfig {
-                    collector.add(role, cluster::documents(kubeconfig, role)?);
-                }
+            if let Some(kubeconfig) = self.kubeconfig.as_ref().filter(|_| paths.is_empty()) {
+                collector.add(role, cluster::documents(kubeconfig, role)?);
             }
             for path in paths {
                 let (found, wrong) = read(path);
@@ -295,7 +307,11 @@ fn read(path: &std::path::Path) -> (Vec<offline::Document>, Vec<Problem>) {
 
 /// A catalogue that comes with the binary, by what stands after `builtin:`.
 fn catalogue(name: &str) -> Result<Arc<provisioner::Catalog>, String> {
-    Err(format!("there is no built-in catalogue {name:?}"))
+    let (cloud, region) = name.split_once(':').unwrap_or((name, DEFAULT_REGION));
+    if cloud != "ec2" {
+        return Err(format!("there is no built-in catalogue {cloud:?}, expected ec2"));
+    }
+    provisioner::builtin::ec2(region).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -53,9 +53,13 @@ fn on_existing(prepared: &Prepared, name: &str, pod: &PodKey) -> String {
 
 fn on_new(node: &PlannedNode, name: &str, pod: &PodKey) -> String {
     let choice = &node.choice;
-    let others = node.pods.len().saturating_sub(1);
+    let with = match node.pods.len().saturating_sub(1) {
+        0 => String::new(),
+        1 => " and another pod".to_owned(),
+        others => format!(" and {others} other pods"),
+    };
     let mut text = format!(
-        "{pod} goes to {name}, which is to be bought for it and {others} other pods: {} {} in {} at {:.4} an hour\n",
+        "{pod} goes to {name}, which is to be bought for it{with}: {} {} in {} at {:.4} an hour\n",
         choice.capacity_type, choice.instance_type, choice.zone, choice.price
     );
     line(

@@ -49,7 +49,7 @@ fn spec(amounts: &mut Amounts<'_>, field: &str, spec: &mut Value) -> Vec<String>
         return zeroes;
     }
     let containers = &spec["containers"];
-    if !containers.as_array().is_some_and(|all| !all.is_empty()) {
+    if containers.as_array().is_none_or(Vec::is_empty) {
         let message = format!("is {}, expected at least one container", brief(containers));
         amounts.problem(format!("{field}.containers"), message);
     }
@@ -105,12 +105,12 @@ fn spreads(amounts: &mut Amounts<'_>, field: &str, spreads: &Value) {
     for (index, spread) in spreads.as_array().into_iter().flatten().enumerate() {
         let field = format!("{field}.topologySpreadConstraints[{index}]");
         let max_skew = &spread["maxSkew"];
-        if !max_skew.as_i64().is_some_and(|skew| skew >= 1) {
+        if max_skew.as_i64().is_none_or(|skew| skew < 1) {
             let message = format!("is {}, expected a number from 1", brief(max_skew));
             amounts.problem(format!("{field}.maxSkew"), message);
         }
         let min_domains = &spread["minDomains"];
-        if !min_domains.is_null() && !min_domains.as_i64().is_some_and(|least| least >= 1) {
+        if !min_domains.is_null() && min_domains.as_i64().is_none_or(|least| least < 1) {
             let message = format!("is {}, expected a number from 1", brief(min_domains));
             amounts.problem(format!("{field}.minDomains"), message);
         }

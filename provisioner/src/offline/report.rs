@@ -69,9 +69,10 @@ pub struct UnschedulableReport {
 }
 
 impl Report {
-    /// Of a plan for a world that took `seconds`, with what any plan costs at least.
+    /// Of a plan for a world that took `seconds`.
     #[must_use]
-    pub fn of(plan: &Plan, world: &World, lower_bound: f64, seconds: f64) -> Self {
+    pub fn of(plan: &Plan, world: &World, seconds: f64) -> Self {
+        let lower_bound = plan.lower_bound_per_hour;
         let names: BTreeSet<&str> = world.nodes.iter().map(|node| node.name.as_str()).collect();
         let mut number = 0;
         let mut nodes = Vec::with_capacity(plan.new.len());

@@ -16,6 +16,8 @@ pub struct Requirement {
     values: BTreeSet<String>,
     at_least: Option<i64>,
     at_most: Option<i64>,
+    /// Whether the label must be there: what asks for two values at once has none, and is not satisfied by its absence.
+    must_exist: bool,
     /// Keep at least this many values open until the launch.
     pub min_values: Option<u32>,
 }
@@ -43,6 +45,7 @@ impl Requirement {
             values: BTreeSet::new(),
             at_least: None,
             at_most: None,
+            must_exist: !matches!(operator, Operator::NotIn | Operator::DoesNotExist),
             min_values: None,
         };
         match operator {
@@ -58,10 +61,12 @@ impl Requirement {
 
     /// `In`.
     pub fn one_of<'a>(key: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let values: BTreeSet<String> = values.into_iter().map(str::to_owned).collect();
         Self {
             key: labels::normalize(key).to_owned(),
             complement: false,
-            values: values.into_iter().map(str::to_owned).collect(),
+            must_exist: !values.is_empty(),
+            values,
             at_least: None,
             at_most: None,
             min_values: None,
@@ -79,6 +84,7 @@ impl Requirement {
     pub fn exists(key: &str) -> Self {
         Self {
             complement: true,
+            must_exist: true,
             ..Self::absent(key)
         }
     }
@@ -144,7 +150,7 @@ impl Requirement {
     /// Whether the label may be missing.
     #[must_use]
     pub fn allows_absence(&self) -> bool {
-        matches!(self.operator(), Operator::NotIn | Operator::DoesNotExist)
+        !self.must_exist
     }
 
     /// Whether every value that `self` allows is allowed by `other`.
@@ -175,6 +181,7 @@ impl Requirement {
         if matches!((at_least, at_most), (Some(low), Some(high)) if low > high) {
             return Self {
                 min_values,
+                must_exist: true,
                 ..Self::absent(&self.key)
             };
         }
@@ -191,6 +198,7 @@ impl Requirement {
             values,
             at_least,
             at_most,
+            must_exist: self.must_exist || other.must_exist,
             min_values,
         };
         let kept = both

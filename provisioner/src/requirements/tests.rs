@@ -147,6 +147,25 @@ fn a_bound_that_is_no_integer_is_refused_by_name() {
 }
 
 #[test]
+fn two_values_at_once_are_not_satisfied_by_absence() {
+    let both = requirement(In, &["a"]).intersection(&requirement(In, &["b"]));
+    let asked: Requirements = [both].into_iter().collect();
+    let without_the_label = Requirements::new();
+    assert!(
+        without_the_label
+            .compatible(&asked, AllowUndefined::Nothing)
+            .is_err()
+    );
+    let absent: Requirements = [Requirement::absent("key")].into_iter().collect();
+    assert!(absent.compatible(&asked, AllowUndefined::Nothing).is_err());
+    assert!(
+        without_the_label
+            .compatible(&absent, AllowUndefined::Nothing)
+            .is_ok()
+    );
+}
+
+#[test]
 fn more_than_five_values_are_summarised() {
     let many = requirement(In, &["a", "b", "c", "d", "e", "f", "g"]);
     assert_eq!(many.to_string(), "key In [a b c d e and 2 others]");
@@ -183,7 +202,8 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(both.to_string(), another.intersection(&one).to_string());
         let written = Requirements::from_specs(&both.to_specs()).unwrap();
-        proptest::prop_assert_eq!(written.get("key").unwrap(), &both);
+        proptest::prop_assert_eq!(written.get("key").unwrap().to_string(), both.to_string());
+        proptest::prop_assert_eq!(both.allows_absence(), one.allows_absence() && another.allows_absence());
     }
 
     #[test]

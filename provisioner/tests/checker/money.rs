@@ -26,18 +26,20 @@ pub(crate) fn check(world: &World, plan: &Value, findings: &mut Findings) {
     limits(world, findings);
     let price = plan["pricePerHour"].as_f64().unwrap_or(f64::NAN);
     let slack = 1e-6 * (1.0 + total.abs());
-    if !((price - total).abs() <= slack) {
+    let is_close = (price - total).abs() <= slack;
+    if !is_close {
         findings.add(
             "price",
             format!("the plan says {price} and its nodes cost {total}"),
         );
     }
     let bound = plan["lowerBoundPerHour"].as_f64().unwrap_or(f64::NAN);
-    if !(bound <= price + slack && bound >= 0.0) {
+    let is_bound = bound <= price + slack && bound >= 0.0;
+    if !is_bound {
         findings.add("bound", format!("the bound is {bound}, the price {price}"));
     }
     let gap = plan["gapPercent"].as_f64().unwrap_or(f64::NAN);
-    if !(gap >= 0.0) {
+    if gap.is_nan() || gap < 0.0 {
         findings.add("gap", format!("the gap is {gap}"));
     }
 }

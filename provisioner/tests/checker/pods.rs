@@ -37,7 +37,7 @@ pub(crate) struct Rules {
     pub spreads: Vec<Spread>,
     pub affinity: Vec<Term>,
     pub anti_affinity: Vec<Term>,
-    /// Whether it prefers some nodes or neighbours.
+    /// Whether it prefers some nodes or neighbours, or would rather be spread.
     pub has_preferences: bool,
     /// Whether it has volumes that this checker knows nothing of.
     pub has_claims: bool,
@@ -97,7 +97,7 @@ impl Term {
     }
 }
 
-fn list<'a>(value: &'a Value) -> impl Iterator<Item = &'a Value> {
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
@@ -217,7 +217,8 @@ fn read_rules(spec: &Value, namespace: &str, labels: &BTreeMap<String, String>) 
         anti_affinity: pod_terms("podAntiAffinity"),
         has_preferences: affinity
             .to_string()
-            .contains("preferredDuringSchedulingIgnoredDuringExecution"),
+            .contains("preferredDuringSchedulingIgnoredDuringExecution")
+            || list(&spec["topologySpreadConstraints"]).any(|spread| !hard(&spread)),
         has_claims: list(&spec["volumes"])
             .any(|volume| !volume["persistentVolumeClaim"].is_null() || !volume["ephemeral"].is_null())
             || list(&spec["resourceClaims"]).next().is_some(),

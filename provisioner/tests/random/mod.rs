@@ -89,6 +89,7 @@ pub(crate) fn world(seed: u64) -> Given {
     given
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers make them on the spot")]
 fn requirement(key: &str, operator: &str, values: Value) -> Value {
     json!({ "key": key, "operator": operator, "values": values })
 }
@@ -185,7 +186,7 @@ fn pool(dice: &mut Dice, number: u64, zones: &[&str]) -> Value {
     if dice.percent(20) {
         requirements.push(requirement(
             "karpenter.k8s.aws/instance-cpu",
-            *dice.pick(&["Gt", "Lt"]),
+            dice.pick::<&str>(&["Gt", "Lt"]),
             json!([dice.pick(&["2", "8", "16"])]),
         ));
     }

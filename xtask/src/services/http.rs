@@ -12,10 +12,12 @@ pub(super) const ELASTICMQ: Program = Program::new(
     "1.7.1",
     Source::Maven("org.elasticmq:elasticmq-server_2.13"),
 );
+/// Which moto that is.
+pub(crate) const MOTO_VERSION: &str = "5.2.5";
 /// Services that need more packages than the server itself are left out.
 pub(super) const MOTO: Program = Program::new(
     "moto",
-    "5.2.5",
+    MOTO_VERSION,
     Source::Python("moto[server,secretsmanager]==5.2.5"),
 );
 /// Vault's own program carries every plugin and storage there is. This one is its core with what the tests use (KV, PKI,

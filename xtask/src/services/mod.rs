@@ -19,6 +19,7 @@ pub use self::{
     install::Program,
     server::{Options, Server},
 };
+pub(crate) use http::MOTO_VERSION;
 
 /// Tells the tests that what they drive must be there.
 pub const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";

@@ -118,7 +118,7 @@ pub(super) fn measure(inputs: &Path, catalog: &str) -> anyhow::Result<Value> {
         {
             pod["spec"]["nodeName"] = Value::Null;
         }
-        let report = Report::of(plan, prepared.world(), 0.0, 0.0);
+        let report = Report::of(plan, prepared.world(), 0.0);
         let found = checker::check(&after, &serde_json::to_value(report)?).violations;
         violations.extend(
             found
