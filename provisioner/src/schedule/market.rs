@@ -108,7 +108,10 @@ impl Market {
     fn fitting(&self, solver: &mut Solver<'_>, class: usize, step: usize, insist: Insist) -> ColumnSet {
         let mut fits = ColumnSet::default();
         for template in 0..solver.prepared.templates.len() {
-            let options = options(solver, template, class, step);
+            // Giving up an alternative of what is required takes away what it alone allowed.
+            let first = if insist == Insist::Needs { 0 } else { step };
+            let mut options = Bits::new();
+            (first..=step).for_each(|step| options.join(&of_empty(solver, template, class, step)));
             if options.is_empty() {
                 continue;
             }
@@ -229,7 +232,7 @@ fn step(solver: &mut Solver<'_>, class: usize, insist: Insist) -> usize {
 }
 
 /// The types that an empty node of a template may be for a pod, other pods' places left out of account.
-fn options(solver: &mut Solver<'_>, template: usize, class: usize, step: usize) -> Bits {
+fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize) -> Bits {
     let of_class = &solver.classes.all[class];
     let of_step = &of_class.steps[step];
     let ask = &solver.asks.all[of_step.ask];
