@@ -6,8 +6,8 @@ WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --locked --release --package examples --bin autoscaler --no-default-features --features full \
-    && install -m 0555 target/release/autoscaler /autoscaler
+    cargo build --locked --profile dist --package examples --bin autoscaler --no-default-features --features full \
+    && install -m 0555 target/dist/autoscaler /autoscaler
 
 # No shell and no package manager: glibc, certificate authorities, time zones, and a user without rights.
 FROM gcr.io/distroless/cc-debian12:nonroot

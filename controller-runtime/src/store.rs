@@ -9,6 +9,7 @@
 //! An object that cannot be read hides no other one: it is said once which it is and what is wrong with it, and it is
 //! as it was when it could be read. One that never could be read is not there.
 
+mod index;
 mod item;
 
 use std::{
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use crate::latch::Latch;
 
+pub use index::Index;
 pub use item::{Unreadable, list_readable};
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.

@@ -6,7 +6,71 @@ use kube::{Resource as _, ResourceExt as _};
 use scaler_api::keda::{self, ScaledObject};
 
 use super::{Findings, Severity, scaled_object::about};
-use crate::scaled_object::hpa::Autoscaler;
+use crate::{
+    scaled_object::hpa::{Autoscaler, KeptAutoscaler},
+    store::{Change, Index},
+};
+
+/// ScaledObjects and HPAs by what they can contradict each other over: the name of the workload and that of the HPA.
+/// There may be thousands in a namespace, and every new one is held against them. Clones share the contents.
+#[derive(Clone, Debug)]
+pub struct Rivals {
+    scaled_objects: Index<ScaledObject>,
+    autoscalers: Index<KeptAutoscaler>,
+}
+
+impl Default for Rivals {
+    fn default() -> Self {
+        Self {
+            scaled_objects: Index::new(|object| {
+                let target = object.spec.scale_target_ref.name.clone();
+                vec![target, by_hpa(&object.hpa_name())]
+            }),
+            autoscalers: Index::new(|hpa| {
+                let spec = hpa.spec.value();
+                let target = spec["scaleTargetRef"]["name"].as_str();
+                target.map(str::to_owned).into_iter().collect()
+            }),
+        }
+    }
+}
+
+impl Rivals {
+    /// Takes over a change of a ScaledObject.
+    pub fn scaled_object(&self, change: &Change<ScaledObject>) {
+        self.scaled_objects.follow(change);
+    }
+
+    /// Takes over a change of an HPA.
+    pub fn autoscaler(&self, change: &Change<KeptAutoscaler>) {
+        self.autoscalers.follow(change);
+    }
+
+    /// The objects of `namespace` that [`check`] can find fault with, `object` as it was among them.
+    #[must_use]
+    pub fn of(
+        &self,
+        namespace: &str,
+        object: &ScaledObject,
+    ) -> (Vec<Arc<ScaledObject>>, Vec<Arc<Autoscaler>>) {
+        let target = &object.spec.scale_target_ref.name;
+        let mut scaled_objects = self.scaled_objects.get(namespace, target);
+        let of_hpa = self.scaled_objects.get(namespace, &by_hpa(&object.hpa_name()));
+        for other in of_hpa {
+            if !scaled_objects.iter().any(|known| Arc::ptr_eq(known, &other)) {
+                scaled_objects.push(other);
+            }
+        }
+        let autoscalers = self.autoscalers.get(namespace, target);
+        let read = autoscalers.iter().map(|hpa| Arc::new(hpa.read())).collect();
+        (scaled_objects, read)
+    }
+}
+
+/// The value for the name of an HPA, which is none that a workload can have.
+fn by_hpa(name: &str) -> String {
+    format!("hpa/{name}")
+}
 
 /// What in the namespace of `object` contradicts it. `others` and `hpas` may hold the object and its HPA themselves.
 #[must_use]
@@ -17,8 +81,6 @@ pub fn check(object: &ScaledObject, others: &[Arc<ScaledObject>], hpas: &[Arc<Au
         let others = &other.metadata;
         others.namespace == own.namespace && others.name != own.name
     };
-    // There may be thousands of others, and each object is held against all of them: nothing is allocated for one that
-    // contradicts nothing.
     let hpa_name = object.hpa_name();
     for other in others.iter().filter(apart) {
         other_object(object, &hpa_name, other, &mut findings);
@@ -174,6 +236,49 @@ mod tests {
             let found: Vec<_> = findings.all().iter().map(|finding| finding.reason).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn among_the_rivals_is_everything_that_can_be_found_fault_with_and_little_else() {
+        let rivals = Rivals::default();
+        let mine = object("a", "web", Some("theirs"), &json!({}));
+        for other in [
+            object("a", "web", None, &json!({})),
+            object("b", "web", None, &json!({})),
+            object("c", "other", Some("theirs"), &json!({})),
+            object("d", "other", None, &json!({})),
+            object("theirs", "hpa", None, &json!({})),
+        ] {
+            let object = Arc::new(other);
+            rivals.scaled_object(&Change::Applied {
+                object,
+                previous: None,
+            });
+        }
+        let mut elsewhere = (*hpa("elsewhere", &json!({}))).clone();
+        elsewhere.spec["scaleTargetRef"]["name"] = json!("other");
+        for hpa in [&*hpa("theirs", &json!({})), &elsewhere] {
+            let kept = serde_json::to_value(hpa).and_then(serde_json::from_value);
+            rivals.autoscaler(&Change::Applied {
+                object: Arc::new(kept.unwrap()),
+                previous: None,
+            });
+        }
+        let (scaled_objects, autoscalers) = rivals.of("shop", &mine);
+        let names: Vec<_> = scaled_objects.iter().map(|object| object.name_any()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        let names: Vec<_> = autoscalers.iter().map(|hpa| hpa.name_any()).collect();
+        assert_eq!(names, ["theirs"]);
+        let reasons: Vec<_> = check(&mine, &scaled_objects, &autoscalers)
+            .all()
+            .iter()
+            .map(|finding| finding.reason)
+            .collect();
+        assert_eq!(
+            reasons,
+            ["other-scaled-object", "other-scaled-object-hpa", "other-hpa"]
+        );
+        assert!(rivals.of("bank", &mine).0.is_empty());
     }
 
     #[test]

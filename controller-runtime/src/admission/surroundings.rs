@@ -11,9 +11,9 @@ use crate::scaled_object::hpa::Autoscaler;
 /// What the rules for a ScaledObject look at besides it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings<'a> {
-    /// The ScaledObjects of its namespace; itself may be among them.
+    /// The ScaledObjects of its namespace, or those that [can matter](conflicts::Rivals); itself may be among them.
     pub scaled_objects: &'a [Arc<ScaledObject>],
-    /// The HPAs of its namespace.
+    /// The HPAs of its namespace, or those that can matter.
     pub autoscalers: &'a [Arc<Autoscaler>],
     /// The containers of its target, where that is there, and the LimitRanges of its namespace.
     pub containers: Option<(&'a [Container], &'a [LimitRange])>,

@@ -44,7 +44,9 @@ use tower::{BoxError, Service};
 
 pub use self::metrics::ValidationMetrics;
 use super::{
-    Findings, Severity, cloud_event_source, requests,
+    Findings, Severity, cloud_event_source,
+    conflicts::Rivals,
+    requests,
     review::{self, Question, Verdict},
     scaled_job,
     surroundings::{self, Surroundings},
@@ -52,7 +54,7 @@ use super::{
 };
 use crate::{
     pod_autoscaler::watched::{Watched, Watches},
-    scaled_object::hpa::Autoscaler,
+    scaled_object::hpa::KeptAutoscaler,
 };
 
 /// How large a question may be: the API server's own limit for an object.
@@ -66,15 +68,20 @@ pub struct Stores {
     /// Every ScaledObject.
     pub scaled_objects: Watched<ScaledObject>,
     /// Every HorizontalPodAutoscaler.
-    pub autoscalers: Watched<Autoscaler>,
+    pub autoscalers: Watched<KeptAutoscaler>,
+    /// Both by what they can contradict each other over.
+    pub rivals: Rivals,
 }
 
 impl Stores {
     /// Stores of their own, for a process without a pod half; they are filled while `watches` run.
     pub fn watch(watches: &mut Watches<'_>) -> Self {
+        let rivals = Rivals::default();
+        let (objects, hpas) = (rivals.clone(), rivals.clone());
         Self {
-            scaled_objects: watches.namespaced(|_| {}),
-            autoscalers: watches.namespaced(|_| {}),
+            scaled_objects: watches.namespaced(move |change| objects.scaled_object(change)),
+            autoscalers: watches.namespaced(move |change| hpas.autoscaler(change)),
+            rivals,
         }
     }
 
@@ -265,9 +272,10 @@ impl Webhook {
                 }
             }
         }
+        let (scaled_objects, autoscalers) = stores.rivals.of(namespace, &object);
         let around = Surroundings {
-            scaled_objects: &stores.scaled_objects.list_namespace(namespace),
-            autoscalers: &stores.autoscalers.list_namespace(namespace),
+            scaled_objects: &scaled_objects,
+            autoscalers: &autoscalers,
             containers: found
                 .as_ref()
                 .map(|(containers, ranges)| (containers.as_slice(), ranges.as_slice())),

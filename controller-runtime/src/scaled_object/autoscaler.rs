@@ -54,7 +54,8 @@ impl Core {
         }
         let made = match self.hpas.get(&hpa_key) {
             Some(current) => {
-                self.update_autoscaler(key, &hpa_key, &current, &desired).await?;
+                self.update_autoscaler(key, &hpa_key, &current.read(), &desired)
+                    .await?;
                 false
             }
             None => self.create_autoscaler(key, &hpa_key, &desired, turn).await?,

@@ -28,7 +28,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     external_metrics::ScaledObjectMetrics,
-    hpa::Autoscaler,
+    hpa::KeptAutoscaler,
     plan::Builder,
     push::Pushes,
     samples::Sources,
@@ -39,6 +39,7 @@ use super::{
     watched_scales::WatchedScales,
 };
 use crate::{
+    admission::conflicts::Rivals,
     events::{EventType, Recorder},
     explain::{self, Runs},
     pod_autoscaler::{
@@ -92,7 +93,7 @@ pub(crate) const RETRY: Backoff = Backoff {
 
 /// How many turns ask the API server at once: each has a connection of its own, and more of them at a time do not make a
 /// server faster. Those that wait for their sources do not count.
-const ASKING: usize = 64;
+const ASKING: usize = 32;
 
 /// The controller of ScaledObjects.
 pub struct Controller {
@@ -114,7 +115,9 @@ pub(crate) struct Core {
     pub(super) runtime: Runtime,
     pub(super) config: Config,
     pub(super) objects: Watched<ScaledObject>,
-    pub(super) hpas: Watched<Autoscaler>,
+    pub(super) hpas: Watched<KeptAutoscaler>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "the webhook asks"))]
+    rivals: Rivals,
     pub(super) builder: Builder,
     pub(super) entries: Entries,
     pub(super) pushes: Pushes,
@@ -166,10 +169,14 @@ impl Controller {
             users: Users::default(),
         };
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
-        let objects = watch_objects(&mut watches, &runtime, &signals);
+        let rivals = Rivals::default();
+        let objects = watch_objects(&mut watches, &runtime, &signals, &rivals);
         let hpas = watches.namespaced({
-            let signals = signals.clone();
-            move |change| signals.autoscaler(change)
+            let (signals, rivals) = (signals.clone(), rivals.clone());
+            move |change| {
+                rivals.autoscaler(change);
+                signals.autoscaler(change);
+            }
         });
         let deployments = watches.namespaced::<SlimDeployment>(signals.target());
         let stateful_sets = watches.namespaced::<SlimStatefulSet>(signals.target());
@@ -213,6 +220,7 @@ impl Controller {
             config,
             objects,
             hpas,
+            rivals,
             builder,
             entries,
             pushes: Pushes::new(queue.clone()),
@@ -275,6 +283,7 @@ impl Controller {
         crate::admission::webhook::Stores {
             scaled_objects: self.core.objects.clone(),
             autoscalers: self.core.hpas.clone(),
+            rivals: self.core.rivals.clone(),
         }
     }
 
@@ -467,7 +476,7 @@ impl Core {
             self.set_fallback(key, object, turn, in_force);
             let hpa_name = turn.status.hpa_name.clone().unwrap_or_default();
             let hpa = self.hpas.get(&ObjectKey::new(&key.namespace, hpa_name));
-            let found = hpa.and_then(|hpa| status::hpa_condition(&hpa.status));
+            let found = hpa.and_then(|hpa| status::hpa_condition(&hpa.status.value()));
             let known = turn.status.condition("HPAActive");
             if let Some(found) = found
                 && known.is_none_or(|known| (&known.status, &known.reason) != (&found.status, &found.reason))
@@ -553,11 +562,19 @@ fn watch_references(
 }
 
 /// Watches the objects; of those that cannot be read the leader says so.
-fn watch_objects(watches: &mut Watches<'_>, runtime: &Runtime, signals: &Signals) -> Watched<ScaledObject> {
-    let (signals, recorder) = (signals.clone(), runtime.recorder.clone());
+fn watch_objects(
+    watches: &mut Watches<'_>,
+    runtime: &Runtime,
+    signals: &Signals,
+    rivals: &Rivals,
+) -> Watched<ScaledObject> {
+    let (signals, recorder, rivals) = (signals.clone(), runtime.recorder.clone(), rivals.clone());
     let leadership = runtime.leadership.clone();
     watches.namespaced_reporting(
-        move |change| signals.object(change),
+        move |change| {
+            rivals.scaled_object(change);
+            signals.object(change);
+        },
         move |unreadable| {
             if leadership.leads() {
                 announce(&recorder, unreadable);

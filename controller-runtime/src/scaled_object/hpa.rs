@@ -3,6 +3,8 @@
 //! Objects are JSON values here: a field that this build's API version does not know (`tolerance`, in its time) passes
 //! through unharmed, and "what is asked for is contained in what is there" is one function.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{Resource, ResourceExt as _, core::ObjectMeta};
@@ -16,6 +18,8 @@ use serde_json::{Map, Value, json};
 use k8s_openapi::{
     api::autoscaling::v2::HorizontalPodAutoscaler, apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
+
+pub use kept::{KeptAutoscaler, Text};
 
 /// Which release wrote an HPA.
 const VERSION_LABEL: &str = "app.kubernetes.io/version";

@@ -7,7 +7,7 @@ use metrics_adapter::Selector;
 use scaler_api::{SharedClock, keda::ScaledObject};
 
 use super::{
-    hpa::Autoscaler,
+    hpa::KeptAutoscaler,
     state::{Entries, Fingerprint},
     status,
     watched_scales::WatchedScales,
@@ -69,20 +69,21 @@ impl Signals {
         }
     }
 
-    pub(super) fn autoscaler(&self, change: &Change<Autoscaler>) {
-        let owner = |hpa: &Autoscaler| {
+    pub(super) fn autoscaler(&self, change: &Change<KeptAutoscaler>) {
+        let owner = |hpa: &KeptAutoscaler| {
             let owners = hpa.owner_references().iter();
             let mut owners = owners.filter(|owner| owner.controller == Some(true));
             let owner = owners.find(|owner| owner.kind == ScaledObject::kind(&()))?;
             Some(ObjectKey::new(hpa.namespace().unwrap_or_default(), &owner.name))
         };
+        let condition = |hpa: &KeptAutoscaler| status::hpa_condition(&hpa.status.value());
         if let Change::Applied { object, previous } = change
             && previous
                 .as_ref()
                 .is_none_or(|previous| previous.status != object.status)
             && let Some(entry) = owner(object).and_then(|key| self.entries.get(&key))
         {
-            entry.watch(object, self.clock.now());
+            entry.watch(&object.read(), self.clock.now());
         }
         match change {
             Change::Deleted(hpa) => {
@@ -111,7 +112,7 @@ impl Signals {
                     || previous.owner_references() != object.owner_references();
                 if drifted {
                     self.reconcile(key);
-                } else if status::hpa_condition(&previous.status) != status::hpa_condition(&object.status) {
+                } else if condition(previous) != condition(object) {
                     self.queue.add(key);
                 }
             }

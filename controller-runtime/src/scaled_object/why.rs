@@ -50,7 +50,7 @@ impl Core {
         let object = self.objects.get(key)?;
         let hpa_name = object.status.as_ref().and_then(|status| status.hpa_name.clone());
         let hpa_key = ObjectKey::new(&key.namespace, hpa_name.unwrap_or_else(|| object.hpa_name()));
-        let hpa = self.hpas.get(&hpa_key);
+        let hpa = self.hpas.get(&hpa_key).map(|hpa| hpa.read());
         let reference = &object.spec.scale_target_ref;
         let target = format!("{}/{}/{}", reference.kind(), key.namespace, reference.name);
         let decisions = past(&self.runtime.decisions, &[format!("ScaledObject/{key}"), target]);
@@ -67,7 +67,7 @@ impl Core {
                 kept: &live.kept,
                 ledger: &live.ledger,
                 samples: &plan.map(|plan| samples(live, plan)).unwrap_or_default(),
-                hpa: hpa.as_deref(),
+                hpa: hpa.as_ref(),
                 run: runs(&hpa_key),
                 decisions,
             })

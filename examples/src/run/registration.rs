@@ -11,6 +11,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    FutureExt as _, StreamExt as _,
+    stream::{BoxStream, select_all},
+};
 use k8s_openapi::{
     ByteString,
     api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Service},
@@ -19,10 +23,13 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt as _, watcher},
 };
 use scaler_api::keda;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::cluster::causes;
 use crate::names;
@@ -34,8 +41,10 @@ const MARK: &str = "app.kubernetes.io/managed-by";
 const PROCESS: &str = "autoscaler.dev/process";
 /// How often an object may change while it is being taken away; the API server itself writes an APIService's status.
 const ATTEMPTS: u32 = 5;
-/// How often it is looked after that they are as they shall be.
-const PERIOD: Duration = Duration::from_secs(30);
+/// How often it is looked after that they are as they shall be, should a watch have missed a change.
+const PERIOD: Duration = Duration::from_secs(600);
+/// How long after a change: what changes once often does so again at once.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How soon after a refusal.
 const RETRY: Duration = Duration::from_secs(2);
 /// The kinds that are checked: plural name, and name in KEDA's path.
@@ -74,19 +83,37 @@ impl fmt::Debug for Registration {
 }
 
 impl Registration {
-    /// Applies everything and sees to it that it stays so; to be dropped when another replica leads.
+    /// Applies everything and sees to it that it stays so; to be dropped when another replica leads. An application that
+    /// changes nothing causes no event, so this comes to rest.
     pub(super) async fn keep(&self) {
+        let mut changes = self.changes();
         loop {
-            let wait = match self.apply().await {
-                Ok(()) => PERIOD,
-                Err(error) => {
-                    let error = causes(error);
-                    tracing::error!(%error, "this process cannot be registered with the API server");
-                    RETRY
-                }
-            };
-            tokio::time::sleep(wait).await;
+            if let Err(error) = self.apply().await {
+                let error = causes(error);
+                tracing::error!(%error, "this process cannot be registered with the API server");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            if timeout(PERIOD, changes.next()).await.is_ok() {
+                tokio::time::sleep(SETTLED).await;
+                while changes.next().now_or_never().is_some() {}
+            }
         }
+    }
+
+    /// Something for every change of what is applied, by whomever.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let services: Api<PartialObjectMeta<Service>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let api_services: Api<PartialObjectMeta<APIService>> = Api::all(self.client.clone());
+        let webhooks: Api<PartialObjectMeta<ValidatingWebhookConfiguration>> = Api::all(self.client.clone());
+        let mut watches = vec![
+            changes(services, &self.service),
+            changes(api_services, names::API_SERVICE),
+        ];
+        if self.webhook_port.is_some() {
+            watches.push(changes(webhooks, names::WEBHOOK_CONFIGURATION));
+        }
+        select_all(watches).boxed()
     }
 
     async fn apply(&self) -> kube::Result<()> {
@@ -254,6 +281,25 @@ impl Registration {
             "webhooks": checks,
         }))
     }
+}
+
+/// Something for every change of one object; a watch that fails is taken up again.
+fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> BoxStream<'static, ()>
+where
+    PartialObjectMeta<K>: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let changed = watcher(api, config)
+        .default_backoff()
+        .filter_map(async |event| match event {
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+            Ok(_) => Some(()),
+            Err(error) => {
+                tracing::debug!(%error, "a watch of the registration failed, trying again");
+                None
+            }
+        });
+    changed.boxed()
 }
 
 /// Applies without force: what somebody else installed is theirs.

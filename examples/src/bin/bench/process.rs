@@ -1,6 +1,6 @@
 //! A process under measurement: it ends with its owner, and `/proc` says what it has cost.
 
-use std::{fs, process::Child, time::Duration};
+use std::{fs, ops::Sub, process::Child, time::Duration};
 
 use anyhow::Context as _;
 
@@ -63,5 +63,59 @@ impl Drop for Process {
         if self.0.kill().is_ok() {
             self.0.wait().ok();
         }
+    }
+}
+
+/// What all processors of the machine have done since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Worked, for whomever.
+    pub(crate) busy: Duration,
+    /// Had nothing to do, or waited for a disk.
+    pub(crate) idle: Duration,
+}
+
+impl Machine {
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat")?)
+    }
+
+    fn parse(stat: &str) -> anyhow::Result<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+        let fields = line.context("no processors in /proc/stat")?.split_whitespace();
+        // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is in user already.
+        let ticks: Vec<u32> = fields.take(8).map(str::parse).collect::<Result<_, _>>()?;
+        let idle: u32 = ticks.iter().skip(3).take(2).sum();
+        Ok(Self {
+            busy: TICK * (ticks.iter().sum::<u32>() - idle),
+            idle: TICK * idle,
+        })
+    }
+}
+
+impl Sub for Machine {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(earlier.busy),
+            idle: self.idle.saturating_sub(earlier.idle),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_for_a_disk_is_idle() {
+        let stat = "cpu  100 20 30 400 50 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        let expected = Machine {
+            busy: Duration::from_millis(1_710),
+            idle: Duration::from_millis(4_500),
+        };
+        assert_eq!(Machine::parse(stat).unwrap(), expected);
+        Machine::parse("intr 1\n").unwrap_err();
     }
 }

@@ -24,10 +24,13 @@ use self::{
     fleet::Fleet,
     polls::Source,
     ready::Readiness,
-    report::{Report, Rest},
+    report::{Report, Rest, UntilReady},
     requests::{Counter, Counts},
 };
-use crate::autoscaler::{self, Autoscaler};
+use crate::{
+    autoscaler::{self, Autoscaler},
+    process::Machine,
+};
 
 /// Which fleets, and of which program.
 #[derive(Debug, clap::Args)]
@@ -108,6 +111,7 @@ async fn observe(
     sleep(Duration::from_secs(2)).await;
     counter.quiet(requests::USERS).await?;
     let mut readiness = Readiness::watch(client);
+    let (server_before, machine_before) = (counter.processor_time().await?, Machine::now()?);
     let (before, begin) = (counter.read().await?, Instant::now());
     let (created, ready) = futures::join!(fleet.create(client, source), readiness.of(fleet.objects));
     let created = created?.saturating_duration_since(begin);
@@ -115,7 +119,11 @@ async fn observe(
         .iter()
         .map(|at| at.saturating_duration_since(begin))
         .collect();
-    let processor_until_ready = process.processor_time()?;
+    let until_ready = UntilReady {
+        processor: process.processor_time()?,
+        api_server: counter.processor_time().await?.saturating_sub(server_before),
+        machine: Machine::now()? - machine_before,
+    };
     counter.quiet(requests::USERS).await?;
     let until_rest = counter.read().await? - before;
 
@@ -132,7 +140,7 @@ async fn observe(
         created,
         ready,
         until_rest,
-        processor_until_ready,
+        until_ready,
         rest: Rest {
             took,
             processor,

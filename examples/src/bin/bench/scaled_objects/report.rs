@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{fleet::Fleet, requests::Counts};
+use crate::process::Machine;
 
 /// A poll is late when it comes this much after it was due.
 const TOLERANCE: Duration = Duration::from_secs(1);
@@ -19,12 +20,23 @@ pub(super) struct Report {
     pub(super) ready: Vec<Duration>,
     /// Requests until nothing was written any more.
     pub(super) until_rest: Counts,
-    pub(super) processor_until_ready: Duration,
+    pub(super) until_ready: UntilReady,
     pub(super) rest: Rest,
     pub(super) peak_megabytes: f64,
     pub(super) resident_megabytes: f64,
     /// What of the memory is the program's own pages.
     pub(super) program_megabytes: f64,
+}
+
+/// What bounds the time until all are Ready.
+#[derive(Debug)]
+pub(super) struct UntilReady {
+    /// Processor time of the process.
+    pub(super) processor: Duration,
+    /// Of the API server.
+    pub(super) api_server: Duration,
+    /// Of everything on the machine.
+    pub(super) machine: Machine,
 }
 
 /// What was seen while nothing happened.
@@ -68,7 +80,10 @@ impl Report {
             "made": self.created.as_secs_f64(),
             "ready": {
                 "half": self.ready_at(0.5), "most": self.ready_at(0.99), "all": self.ready_at(1.0),
-                "processor": self.processor_until_ready.as_secs_f64(),
+                "processor": self.until_ready.processor.as_secs_f64(),
+                "apiServerProcessor": self.until_ready.api_server.as_secs_f64(),
+                "machineBusy": self.until_ready.machine.busy.as_secs_f64(),
+                "machineIdle": self.until_ready.machine.idle.as_secs_f64(),
             },
             "requestsUntilRest": self.until_rest,
             "rest": {
@@ -90,11 +105,22 @@ impl Report {
         println!("{}", self.fleet);
         println!("  made           {:.1} s", self.created.as_secs_f64());
         println!(
-            "  Ready          half {:.1} s, 99 % {:.1} s, all {:.1} s; {:.1} s of processor time",
+            "  Ready          half {:.1} s, 99 % {:.1} s, all {:.1} s",
             self.ready_at(0.5),
             self.ready_at(0.99),
             self.ready_at(1.0),
-            self.processor_until_ready.as_secs_f64(),
+        );
+        let UntilReady {
+            processor,
+            api_server,
+            machine,
+        } = &self.until_ready;
+        println!(
+            "  processors     {:.1} s of this process, {:.1} s of the API server, {:.1} s of all processes, {:.1} s idle",
+            processor.as_secs_f64(),
+            api_server.as_secs_f64(),
+            machine.busy.as_secs_f64(),
+            machine.idle.as_secs_f64(),
         );
         println!(
             "  until rest     {} reads, {} writes",

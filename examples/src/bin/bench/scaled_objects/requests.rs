@@ -22,6 +22,7 @@ const WRITES: &str = "autoscaler-writes";
 const LEASES: &str = "autoscaler-leases";
 const REVIEWS: &str = "autoscaler-reviews";
 const METRIC: &str = "apiserver_flowcontrol_dispatched_requests_total{";
+const PROCESSOR: &str = "process_cpu_seconds_total ";
 /// How long the API server must have been asked nothing.
 const QUIET: Duration = Duration::from_secs(6);
 /// And how long that may take.
@@ -99,6 +100,14 @@ impl Counter {
             .request_text(request)
             .await
             .context("the API server's metrics")
+    }
+
+    /// The processor time that the API server itself has used.
+    pub(super) async fn processor_time(&self) -> anyhow::Result<Duration> {
+        let page = self.page().await?;
+        let line = page.lines().find_map(|line| line.strip_prefix(PROCESSOR));
+        let seconds = line.context("no process_cpu_seconds_total among the API server's metrics")?;
+        Ok(Duration::from_secs_f64(seconds.trim().parse()?))
     }
 
     pub(super) async fn read(&self) -> anyhow::Result<Counts> {
