@@ -23,6 +23,10 @@ pub(super) struct Market {
     pods: Vec<Vec<usize>>,
 }
 
+/// What classes that may change places have in common: requests, columns, and the rules by which they are choosy about
+/// each other.
+type Kin<'a> = (&'a [i64], &'a ColumnSet, &'a [usize]);
+
 /// Which wishes pods insist on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Insist {
@@ -191,7 +195,7 @@ impl Market {
                 choosy[*class].push(rule);
             }
         }
-        let mut by_kind: BTreeMap<(&[i64], &ColumnSet, &[usize]), Vec<usize>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<Kin<'_>, Vec<usize>> = BTreeMap::new();
         for (index, class) in classes.iter().enumerate() {
             let kind = (class.requests.as_slice(), &class.fits, choosy[index].as_slice());
             by_kind.entry(kind).or_default().push(index);
