@@ -9,15 +9,39 @@ use super::{
     wishes::Wishes,
 };
 
+/// So many classes of the same size are tried for one place.
+const MOST_TRIES: u32 = 12;
+
 impl Solver<'_> {
-    /// Opens nodes as advised and puts on them those of their pods that may go there without giving up a wish; the
-    /// others stay in the queue.
+    /// Opens nodes as advised and puts on them those of their pods that may go there without giving up a wish, or else
+    /// others of the same size; the rest stays in the queue.
     pub(super) fn follow(&mut self, advice: &Advice) {
         let mut placed = vec![false; self.order.len()];
+        let mut left = advice.pods.clone();
         for node in &advice.nodes {
             let mut claim = None;
-            for &pod in &node.pods {
-                placed[pod] = self.send(pod, node, &mut claim);
+            for &(class, number) in &node.pods {
+                let mut wanted = number;
+                let alike = &advice.alike[class];
+                let from = alike.iter().position(|other| *other == class).unwrap_or(0);
+                let others = alike.iter().cycle().skip(from).take(alike.len());
+                let mut tries = MOST_TRIES;
+                for &other in others {
+                    while wanted > 0
+                        && let Some(&pod) = left[other].last()
+                    {
+                        if !self.send(pod, node, &mut claim) {
+                            tries -= 1;
+                            break;
+                        }
+                        placed[pod] = true;
+                        left[other].pop();
+                        wanted -= 1;
+                    }
+                    if wanted == 0 || tries == 0 {
+                        break;
+                    }
+                }
             }
         }
         self.order.retain(|pod| !placed[*pod]);

@@ -23,6 +23,10 @@ pub(super) struct Market {
     pods: Vec<Vec<usize>>,
 }
 
+/// What classes that may change places have in common: requests, columns, and the rules by which they are choosy about
+/// each other.
+type Kin<'a> = (&'a [i64], &'a ColumnSet, &'a [usize]);
+
 /// Which wishes pods insist on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Insist {
@@ -32,12 +36,16 @@ pub(super) enum Insist {
     Needs,
 }
 
-/// Nodes to open for which pods. Every constraint is checked all the same, and a pod that cannot go where it is sent goes
-/// elsewhere.
+/// Nodes to open for which pods. Every constraint is checked all the same, and a pod that cannot go where it is sent
+/// changes places with one of its size, or goes elsewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Advice {
     pub strategy: &'static str,
     pub nodes: Vec<AdvisedNode>,
+    /// By class: its pods.
+    pub pods: Vec<Vec<usize>>,
+    /// By class: others of its size that may take its place, itself among them.
+    pub alike: Vec<Rc<[usize]>>,
 }
 
 /// A node to open.
@@ -46,7 +54,8 @@ pub(super) struct AdvisedNode {
     pub template: usize,
     /// Types that may be bought for it: those that cost no more than the one that was meant.
     pub options: Rc<Bits>,
-    pub pods: Vec<usize>,
+    /// Class and number of its pods.
+    pub pods: Vec<(usize, u32)>,
 }
 
 impl Market {
@@ -103,7 +112,10 @@ impl Market {
     fn fitting(&self, solver: &mut Solver<'_>, class: usize, step: usize, insist: Insist) -> ColumnSet {
         let mut fits = ColumnSet::default();
         for template in 0..solver.prepared.templates.len() {
-            let options = options(solver, template, class, step);
+            // Giving up an alternative of what is required takes away what it alone allowed.
+            let first = if insist == Insist::Needs { 0 } else { step };
+            let mut options = Bits::new();
+            (first..=step).for_each(|step| options.join(&of_empty(solver, template, class, step)));
             if options.is_empty() {
                 continue;
             }
@@ -146,7 +158,6 @@ impl Market {
     /// What a fleet means for the pods of the question.
     pub(super) fn advice(&self, strategy: &'static str, fleet: &[PatternNode]) -> Advice {
         let mut nodes = Vec::new();
-        let mut queues: Vec<std::slice::Iter<'_, usize>> = self.pods.iter().map(|pods| pods.iter()).collect();
         for pattern in fleet {
             let Some(&(template, _)) = self.columns.get(pattern.column) else {
                 continue;
@@ -156,20 +167,47 @@ impl Market {
                 self.columns[*column].0 == template && self.problem.columns[*column].price <= price
             };
             let columns = (0..self.columns.len()).filter(no_dearer);
-            let options: Rc<Bits> = Rc::new(columns.map(|column| self.columns[column].1).collect());
-            for _ in 0..pattern.copies {
-                let pods = pattern.pods.iter().flat_map(|(class, number)| {
-                    let taken: Vec<usize> = queues[*class].by_ref().take(*number as usize).copied().collect();
-                    taken
-                });
-                nodes.push(AdvisedNode {
-                    template,
-                    pods: pods.collect(),
-                    options: Rc::clone(&options),
-                });
+            let node = AdvisedNode {
+                template,
+                options: Rc::new(columns.map(|column| self.columns[column].1).collect()),
+                pods: pattern.pods.clone(),
+            };
+            nodes.extend(std::iter::repeat_n(node, pattern.copies as usize));
+        }
+        Advice {
+            strategy,
+            nodes,
+            pods: self.pods.clone(),
+            alike: self.alike(),
+        }
+    }
+
+    /// By class: those that ask for as much, fit the same columns and are as choosy about each other.
+    fn alike(&self) -> Vec<Rc<[usize]>> {
+        let classes = &self.problem.classes;
+        let mut choosy = vec![Vec::new(); classes.len()];
+        for (rule, content) in self.problem.rules.iter().enumerate() {
+            for class in content
+                .holders
+                .iter()
+                .filter(|class| content.counted.contains(class))
+            {
+                choosy[*class].push(rule);
             }
         }
-        Advice { strategy, nodes }
+        let mut by_kind: BTreeMap<Kin<'_>, Vec<usize>> = BTreeMap::new();
+        for (index, class) in classes.iter().enumerate() {
+            let kind = (class.requests.as_slice(), &class.fits, choosy[index].as_slice());
+            by_kind.entry(kind).or_default().push(index);
+        }
+        let mut alike: Vec<Rc<[usize]>> = vec![Rc::from([]); classes.len()];
+        for members in by_kind.into_values() {
+            let members: Rc<[usize]> = members.into();
+            members
+                .iter()
+                .for_each(|class| alike[*class] = Rc::clone(&members));
+        }
+        alike
     }
 }
 
@@ -198,7 +236,7 @@ fn step(solver: &mut Solver<'_>, class: usize, insist: Insist) -> usize {
 }
 
 /// The types that an empty node of a template may be for a pod, other pods' places left out of account.
-fn options(solver: &mut Solver<'_>, template: usize, class: usize, step: usize) -> Bits {
+fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize) -> Bits {
     let of_class = &solver.classes.all[class];
     let of_step = &of_class.steps[step];
     let ask = &solver.asks.all[of_step.ask];

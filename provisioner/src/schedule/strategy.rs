@@ -41,6 +41,11 @@ pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overl
             }
         }
     }
+    debug_assert!(
+        !best.stuck.is_empty() || lower_bound <= best.price * (1.0 + 1e-9),
+        "the bound {lower_bound} is above the price {} of a plan",
+        best.price
+    );
     let strategy = best.strategy;
     let mut plan = finish(best.solver, &best.stuck);
     plan.strategy = strategy;

@@ -54,6 +54,8 @@ struct TightRule {
     /// By class: whether it counts.
     counts: Vec<bool>,
     most: u32,
+    /// How many pods that are.
+    pods: i64,
 }
 
 /// The rules that decide on the number of nodes.
@@ -83,8 +85,10 @@ fn tight_rules(problem: &Problem) -> Vec<TightRule> {
     let mut rules: Vec<(u64, TightRule)> = rows
         .into_iter()
         .map(|(counts, most)| {
-            let nodes = pods(&counts).checked_div(u64::from(most)).unwrap_or(u64::MAX);
-            (nodes, TightRule { counts, most })
+            let pods = pods(&counts);
+            let nodes = pods.checked_div(u64::from(most)).unwrap_or(u64::MAX);
+            let pods = i64::try_from(pods).unwrap_or(i64::MAX);
+            (nodes, TightRule { counts, most, pods })
         })
         .collect();
     rules.sort_by_key(|(nodes, _)| std::cmp::Reverse(*nodes));
@@ -258,8 +262,12 @@ impl Model {
             self.copies.push(column.copies.map_or(f64::INFINITY, f64::from));
             self.exact_capacity
                 .extend((0..resources).map(|resource| amount(&column.allocatable, resource)));
-            self.exact_capacity
-                .extend(rules.iter().map(|rule| i64::from(rule.most)));
+            // What there is few of may stand for several nodes.
+            let most = |rule: &TightRule| match column.copies {
+                None => i64::from(rule.most),
+                Some(_) => rule.pods.max(i64::from(rule.most)),
+            };
+            self.exact_capacity.extend(rules.iter().map(most));
         }
         order
     }

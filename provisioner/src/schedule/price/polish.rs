@@ -8,21 +8,22 @@ use super::{
     realise::realise,
 };
 
-/// A fleet this close to the bound is left alone.
-const CLOSE: f64 = 1.001;
-
 /// How many nodes are taken down together.
 const WINDOW: usize = 6;
 
 /// After so many attempts without success a search ends.
 const MOST_VAIN: usize = 40;
 
-/// A fleet of the same pods that costs no more, from any fleet that obeys the rules.
+/// Every so many attempts the price must have come down by this part of it.
+const ROUNDS: usize = 16;
+const WORTHWHILE: f64 = 0.0005;
+
+/// A fleet of the same pods that costs no more, from any fleet that obeys the rules. The search ends at `target`, per hour.
 #[must_use]
 pub fn polish(
     problem: &Problem,
     fleet: &[PatternNode],
-    lower_bound: f64,
+    target: f64,
     budget: &mut Budget,
 ) -> Vec<PatternNode> {
     let packing = Packing::new(problem);
@@ -37,8 +38,8 @@ pub fn polish(
                 .all(|(class, _)| group_of[*class] < model.groups.len())
     };
     let (mut nodes, others): (Vec<Node>, Vec<Node>) = unfold(&packing, fleet).into_iter().partition(ours);
-    let bound = lower_bound - packing.price_of(&others);
-    polish_nodes(&packing, &model, &mut nodes, bound, budget);
+    let target = target - packing.price_of(&others);
+    polish_nodes(&packing, &model, &mut nodes, target, budget);
     nodes.extend(others);
     fold(&packing, nodes)
 }
@@ -51,24 +52,24 @@ pub(super) fn downsize_all(packing: &Packing<'_>, nodes: &mut [Node], budget: &m
         .for_each(|node| downsize(packing, &columns, node, budget));
 }
 
-/// Makes nodes cheaper, until the fleet is within a thousandth of the bound or the budget is spent.
+/// Makes nodes cheaper, until they cost no more than `target` or the budget is spent.
 pub(super) fn polish_nodes(
     packing: &Packing<'_>,
     model: &Model,
     nodes: &mut Vec<Node>,
-    lower_bound: f64,
+    target: f64,
     budget: &mut Budget,
 ) {
     let columns = by_price(packing);
     nodes
         .iter_mut()
         .for_each(|node| downsize(packing, &columns, node, budget));
-    let close = |nodes: &[Node]| packing.price_of(nodes) <= lower_bound * CLOSE;
+    let close = |nodes: &[Node]| packing.price_of(nodes) <= target;
     if !close(nodes) {
         spread_out(packing, &columns, nodes, budget);
     }
     nodes.retain(|node| !node.pods.is_empty());
-    rebuild(packing, model, &columns, nodes, lower_bound, budget);
+    rebuild(packing, model, &columns, nodes, target, budget);
 }
 
 /// Takes pods off nodes that are used least for their price, where others have room, if that makes the node cheaper.
@@ -126,13 +127,14 @@ fn rebuild(
     model: &Model,
     columns: &[usize],
     nodes: &mut Vec<Node>,
-    lower_bound: f64,
+    target: f64,
     budget: &mut Budget,
 ) {
     let group_of = group_of_class(packing, model);
     let mut vain = 0;
     let mut round = 0;
-    while !budget.is_spent() && nodes.len() > 1 && packing.price_of(nodes) > lower_bound * CLOSE {
+    let mut before = packing.price_of(nodes);
+    while !budget.is_spent() && nodes.len() > 1 && packing.price_of(nodes) > target {
         nodes.sort_by(|a, b| {
             let loss = |node: &Node| idle(packing, node) * packing.price(node.column);
             loss(b)
@@ -143,6 +145,13 @@ fn rebuild(
         let places = nodes.len().div_ceil(window / 2 + 1).max(1);
         if vain > places.min(MOST_VAIN) {
             break;
+        }
+        if round > 0 && round % ROUNDS == 0 {
+            let now = packing.price_of(nodes);
+            if now > before * (1.0 - WORTHWHILE) {
+                break;
+            }
+            before = now;
         }
         let start = (round % places) * (window / 2 + 1);
         let picked: Vec<usize> = (start..start + window).map(|place| place % nodes.len()).collect();

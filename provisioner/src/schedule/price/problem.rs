@@ -30,7 +30,8 @@ pub struct Column {
     pub allocatable: Vec<i64>,
     /// Per hour. What is not finite cannot be bought; a negative price counts as zero.
     pub price: f64,
-    /// How many there are, if they are limited (nodes that are there already have price zero and one copy).
+    /// How many there are, if they are limited. Such a column may stand for several nodes, so that no rules hold on it:
+    /// all nodes that are there already can be one of price zero with all their room.
     pub copies: Option<u32>,
 }
 

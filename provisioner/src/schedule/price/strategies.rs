@@ -54,7 +54,13 @@ pub fn fleets(problem: &Problem, lower_bound: f64, enough: f64, budget: &mut Bud
     }
     made.sort_by(|a, b| packing.price_of(&a.1).total_cmp(&packing.price_of(&b.1)));
     if !close(&made[0].1) {
-        polish_nodes(&packing, &model, &mut made[0].1, lower_bound, budget);
+        polish_nodes(
+            &packing,
+            &model,
+            &mut made[0].1,
+            lower_bound * (1.0 + enough),
+            budget,
+        );
     }
     let candidate = |(strategy, nodes)| {
         let fleet = fold(&packing, nodes);

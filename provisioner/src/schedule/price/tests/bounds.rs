@@ -74,6 +74,19 @@ fn room_that_is_there_already_is_taken_off() {
 }
 
 #[test]
+fn room_that_is_there_already_may_be_on_several_nodes() {
+    let mut there = column(0.0, &[30]);
+    there.copies = Some(1);
+    let mut problem = problem(vec![class(8, &[10])], vec![there, column(10.0, &[10])]);
+    problem.rules.push(Rule {
+        holders: vec![0],
+        counted: vec![0],
+        most: 1,
+    });
+    assert_near(bound_of(&problem), 50.0);
+}
+
+#[test]
 fn pods_that_fit_nowhere_are_named() {
     let mut nowhere = class(3, &[1]);
     nowhere.fits = ColumnSet::default();
