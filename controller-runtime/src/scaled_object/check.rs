@@ -242,7 +242,7 @@ impl Core {
         if let Some(last_active) = turn.last_active
             && (decision.is_active_now || turned)
         {
-            let published = turn.published.last_active_time.as_ref().map(|time| time.0);
+            let published = turn.published.last_active();
             if status::publishes_last_active(published, last_active, turned, seen.cooldown.period) {
                 turn.status.last_active_time = Some(Time(last_active));
             }

@@ -93,7 +93,7 @@ pub(crate) const RETRY: Backoff = Backoff {
 
 /// How many turns ask the API server at once: each has a connection of its own, and more of them at a time do not make a
 /// server faster. Those that wait for their sources do not count.
-const ASKING: usize = 32;
+const ASKING: usize = 16;
 
 /// The controller of ScaledObjects.
 pub struct Controller {
@@ -488,7 +488,7 @@ impl Core {
 
     /// Writes the status if it has changed; whether it says now what it shall.
     pub(super) async fn publish(&self, key: &ObjectKey, turn: &mut Turn) -> bool {
-        let Some(patch) = status::patch(&turn.published, &turn.status) else {
+        let Some(patch) = turn.published.patch(&turn.status) else {
             return true;
         };
         let api = self.api(key);
@@ -511,7 +511,7 @@ impl Core {
             }
         }
         turn.unwritten = false;
-        turn.published = turn.status.clone();
+        turn.published = status::Published::of(&turn.status);
         true
     }
 

@@ -134,7 +134,7 @@ impl Core {
 
     /// Warnings about an object that runs all the same, once for each generation that was not ready before.
     fn inform(&self, object: &ScaledObject, turn: &Turn, findings: &Findings, built: &Findings) {
-        if turn.published.condition("Ready").is_some_and(Condition::is_true) {
+        if turn.published.is_ready() {
             return;
         }
         let below_error = |finding: &&Finding| finding.severity < Severity::Error;
@@ -152,7 +152,7 @@ impl Core {
     /// Runs by `plan` from now on; the first check is at once if the loop is (re)started.
     fn start(&self, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn, restart: bool) {
         let recorder = &self.runtime.recorder;
-        let was_ready = turn.published.condition("Ready").is_some_and(Condition::is_true);
+        let was_ready = turn.published.is_ready();
         let is_running = entry.live(|live| live.plan.is_some());
         turn.status.external_metric_names = Some(plan.external_names()).filter(|names| !names.is_empty());
         turn.status.resource_metric_names = Some(plan.resource_names()).filter(|names| !names.is_empty());

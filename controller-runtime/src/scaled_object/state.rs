@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,7 +19,7 @@ use super::{
     modifiers::Input,
     plan::{Plan, PlannedTrigger},
     samples::Taken,
-    status,
+    status::{self, Published},
 };
 use crate::{
     explain::kept::Kept,
@@ -110,7 +111,7 @@ pub(crate) struct Turn {
     /// What the status shall say.
     pub(crate) status: ScaledObjectStatus,
     /// What it says.
-    pub(crate) published: ScaledObjectStatus,
+    pub(crate) published: Published,
     /// When the object was last active, more exactly than published.
     pub(crate) last_active: Option<Timestamp>,
     /// When the triggers are checked next; none while they are not.
@@ -146,7 +147,7 @@ impl Turn {
                 .and_then(|ready| ready.message.clone())
                 .unwrap_or_default(),
             failing: failing(&status),
-            published: status.clone(),
+            published: Published::of(&status),
             status,
             ..Self::default()
         }
@@ -161,7 +162,7 @@ impl Turn {
 
     /// Whether the status says what it shall.
     pub(crate) fn is_published(&self) -> bool {
-        self.published == self.status
+        self.published.says(&self.status)
     }
 
     /// Nothing is checked any more.
@@ -182,23 +183,24 @@ fn failing(status: &ScaledObjectStatus) -> BTreeSet<usize> {
 }
 
 /// What a reconciliation depends on in the object itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     generation: Option<i64>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    finalizers: Vec<String>,
-    is_deleted: bool,
+    /// Of labels, annotations, finalizers, and whether it is being deleted: there are thousands of objects.
+    digest: u64,
 }
 
 impl Fingerprint {
     pub(crate) fn of<K: kube::Resource>(object: &K) -> Self {
+        // Its keys are fixed, so that a run can be repeated.
+        let mut hasher = DefaultHasher::new();
+        object.labels().hash(&mut hasher);
+        object.annotations().hash(&mut hasher);
+        object.finalizers().hash(&mut hasher);
+        object.meta().deletion_timestamp.is_some().hash(&mut hasher);
         Self {
             generation: object.meta().generation,
-            labels: object.labels().clone(),
-            annotations: object.annotations().clone(),
-            finalizers: object.finalizers().to_vec(),
-            is_deleted: object.meta().deletion_timestamp.is_some(),
+            digest: hasher.finish(),
         }
     }
 

@@ -5,6 +5,8 @@ use scaler_api::keda::{Condition, ScaleTrigger, ScaledObjectStatus};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::hpa::Text;
+
 /// The conditions in the order in which KEDA shows them.
 const ORDER: [&str; 5] = ["Ready", "Active", "Fallback", "Paused", "HPAActive"];
 
@@ -186,6 +188,50 @@ pub fn patch<S: PartialEq + Serialize>(before: &S, after: &S) -> Option<Value> {
     let before = serde_json::to_value(before).unwrap_or_default();
     let after = serde_json::to_value(after).unwrap_or_default();
     merge_patch(&before, &after).map(|status| json!({"status": status}))
+}
+
+/// A status that was written, kept as text: there are thousands, and each is only looked at to see whether it is still
+/// what shall be said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published {
+    text: Text,
+    is_ready: bool,
+    last_active: Option<Timestamp>,
+}
+
+impl Published {
+    pub(crate) fn of(status: &ScaledObjectStatus) -> Self {
+        Self {
+            text: Text::of(status),
+            is_ready: status.condition("Ready").is_some_and(Condition::is_true),
+            last_active: status.last_active_time.as_ref().map(|time| time.0),
+        }
+    }
+
+    /// Whether it is this status.
+    pub(crate) fn says(&self, status: &ScaledObjectStatus) -> bool {
+        self.text == Text::of(status)
+    }
+
+    /// What has to be written so that it is this status; none where it is.
+    pub(crate) fn patch(&self, status: &ScaledObjectStatus) -> Option<Value> {
+        let known = match self.text.value() {
+            Value::Null => json!({}),
+            known => known,
+        };
+        let wanted = serde_json::to_value(status).unwrap_or_default();
+        merge_patch(&known, &wanted).map(|status| json!({"status": status}))
+    }
+
+    /// Whether it says that the object is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// When it says that the object was last active.
+    pub(crate) fn last_active(&self) -> Option<Timestamp> {
+        self.last_active
+    }
 }
 
 /// What has to be merged into `before` to get `after`; none where they are equal.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -12,8 +13,8 @@ use super::{Change, ObjectKey};
 
 /// The values by which an object is found.
 type Values<K> = fn(&K) -> Vec<String>;
-/// By namespace and value; nearly always it is one object.
-type Entries<K> = BTreeMap<ObjectKey, Vec<Arc<K>>>;
+/// By a digest of namespace and value; nearly always it is one object.
+type Entries<K> = BTreeMap<u64, Vec<Arc<K>>>;
 
 /// Objects of one kind by namespace and the values that a function finds in them, as client-go's `Indexer` has them: a
 /// question about one value does not walk every object. Clones share the contents.
@@ -60,8 +61,9 @@ impl<K: Resource> Index<K> {
                 }
                 let ObjectKey { namespace, name } = ObjectKey::of(&**object);
                 for value in (self.values)(object) {
-                    let key = ObjectKey::new(namespace.as_str(), value);
-                    let found = entries.entry(key).or_insert_with(|| Vec::with_capacity(1));
+                    let found = entries
+                        .entry(digest(&namespace, &value))
+                        .or_insert_with(|| Vec::with_capacity(1));
                     let at = found.partition_point(|known| known.name_any() < name);
                     found.insert(at, Arc::clone(object));
                 }
@@ -73,9 +75,11 @@ impl<K: Resource> Index<K> {
     fn remove(&self, entries: &mut Entries<K>, object: &K) {
         let ObjectKey { namespace, name } = ObjectKey::of(object);
         for value in (self.values)(object) {
-            let key = ObjectKey::new(namespace.as_str(), value);
+            let key = digest(&namespace, &value);
             if let Some(found) = entries.get_mut(&key) {
-                found.retain(|known| known.name_any() != name);
+                found.retain(|known| {
+                    ObjectKey::of(&**known) != ObjectKey::new(namespace.as_str(), name.as_str())
+                });
                 if found.is_empty() {
                     entries.remove(&key);
                 }
@@ -87,9 +91,21 @@ impl<K: Resource> Index<K> {
     #[must_use]
     pub fn get(&self, namespace: &str, value: &str) -> Vec<Arc<K>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let found = entries.get(&ObjectKey::new(namespace, value));
-        found.cloned().unwrap_or_default()
+        let found = entries.get(&digest(namespace, value)).into_iter().flatten();
+        // Two values may have one digest.
+        let means = |object: &&Arc<K>| {
+            object.namespace().as_deref().unwrap_or_default() == namespace
+                && (self.values)(object).iter().any(|its| its == value)
+        };
+        found.filter(means).cloned().collect()
     }
+}
+
+/// Always the same for the same texts.
+fn digest(namespace: &str, value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (namespace, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! HPAs as a watch keeps them: thousands, and nearly all of them are never looked at.
 
 use kube::{Resource, core::ObjectMeta};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -40,6 +40,12 @@ impl KeptAutoscaler {
 }
 
 impl Text {
+    /// The text of whatever can be JSON.
+    #[must_use]
+    pub fn of(value: &impl Serialize) -> Self {
+        Self::from(&serde_json::to_value(value).unwrap_or_default())
+    }
+
     /// The value.
     #[must_use]
     pub fn value(&self) -> Value {
