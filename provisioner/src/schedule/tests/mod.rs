@@ -1,3 +1,9 @@
+mod cases;
+mod constraints;
+mod in_flight;
+mod instance_selection;
+mod instance_types;
+mod preferences;
 mod price;
 mod topology;
 
