@@ -5,7 +5,10 @@ mod instance_selection;
 mod instance_types;
 mod preferences;
 mod price;
+mod reserved;
+mod spreads;
 mod topology;
+mod volumes;
 
 use serde_json::json;
 
