@@ -94,7 +94,7 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         case(
             "PreferNoSchedule tolerated only after affinity relaxation",
-            soft_and_hard.clone(),
+            soft_and_hard,
             [plain("p", preferring(&[(1, zone, "In", &["c"])]))],
             &["plain:small/b: p"],
         ),

@@ -66,7 +66,7 @@ pub(super) fn cases() -> Vec<Case> {
             &["small/b: p"],
         ),
         case(
-            "multi-zone PV and allowedTopologies",
+            "alternatives pruned",
             world(),
             [bound(
                 "p",
