@@ -170,5 +170,6 @@ fn is_alike(one: &PodFacts, another: &PodFacts) -> bool {
         && one.preferred_anti_affinity == another.preferred_anti_affinity
         && one.host_ports == another.host_ports
         && one.volumes == another.volumes
+        && one.attachments == another.attachments
         && one.problem == another.problem
 }

@@ -1,6 +1,6 @@
 //! Nodes that are there: the first one, in order, that takes a pod.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     HostPort, Prepared,
@@ -10,11 +10,15 @@ use super::{
     wishes::Wishes,
 };
 
+type Attachments = BTreeMap<String, BTreeSet<String>>;
+
 /// What changes on a node while a plan is made.
 #[derive(Clone, Debug)]
 pub(super) struct NodeState {
     left: Amounts,
     host_ports: BTreeSet<HostPort>,
+    /// Volumes of the pods that were placed on it, by driver.
+    attached: Attachments,
     pub pods: Vec<usize>,
 }
 
@@ -59,6 +63,10 @@ impl Solver<'_> {
                     shape.refused_nodes.insert(rank);
                     continue;
                 }
+                let attachments = &of_class.facts.attachments;
+                if !attachments.is_empty() && is_over_limit(self.prepared, node, rank, attachments) {
+                    continue;
+                }
                 if allows_node(&self.topology, wishes, rank) {
                     self.put_on(rank, pod, class);
                     return true;
@@ -74,10 +82,15 @@ impl Solver<'_> {
         let state = self.nodes.entry(rank).or_insert_with(|| NodeState {
             left: prepared.left[rank].clone(),
             host_ports: taken_ports(prepared, rank).cloned().collect(),
+            attached: Attachments::new(),
             pods: Vec::new(),
         });
         amounts::subtract(&mut state.left, &of_class.amounts);
         state.host_ports.extend(of_class.facts.host_ports.iter().cloned());
+        for (driver, volumes) in &of_class.facts.attachments {
+            let attached = state.attached.entry(driver.clone()).or_default();
+            attached.extend(volumes.iter().cloned());
+        }
         state.pods.push(pod);
         self.topology
             .place(of_class.label_set, &of_class.own, Site::Node(rank), &self.states);
@@ -99,6 +112,28 @@ fn has_conflict(
         None => taken_ports(prepared, rank).any(|other| other.conflicts(port)),
     };
     ports.iter().any(taken)
+}
+
+/// Whether a node would have more volumes of a driver than it can, each counted once.
+fn is_over_limit(prepared: &Prepared, node: Option<&NodeState>, rank: usize, wanted: &Attachments) -> bool {
+    let there = prepared.node_at(rank);
+    wanted.iter().any(|(driver, wanted)| {
+        let Some(&limit) = there.volume_limits.get(driver) else {
+            return false;
+        };
+        let running = there.pods.iter().filter(|pod| !pod.is_terminal);
+        let mut volumes: BTreeSet<&String> = running
+            .filter_map(|pod| pod.attachments.get(driver))
+            .flatten()
+            .collect();
+        volumes.extend(
+            node.and_then(|node| node.attached.get(driver))
+                .into_iter()
+                .flatten(),
+        );
+        volumes.extend(wanted);
+        u32::try_from(volumes.len()).unwrap_or(u32::MAX) > limit
+    })
 }
 
 /// Whether a node that is there is where the groups of a pod leave it to be, wherever it may turn out to be.

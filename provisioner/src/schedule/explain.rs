@@ -70,7 +70,12 @@ fn of_alternative(
     let requests = &solver.classes.all[class].facts.requests;
     match types_left(template, &empty.options, requirements, requests) {
         Err(why) => Refusal::Types(Box::new(why)),
-        Ok(options) => {
+        Ok(mut options) => {
+            let ports = &solver.classes.all[class].facts.host_ports;
+            template.drop_port_conflicts(ports, &mut options);
+            if options.is_empty() {
+                return Refusal::HostPort;
+            }
             let missing = missing_values(prepared, &solver.topology, &mut solver.states, state, &options);
             Refusal::MinValues(missing)
         }

@@ -26,13 +26,12 @@
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
 //! pod affinity and anti-affinity of pods placed and to be placed over any label, pool weights and limits (`nodes` too),
-//! `minValues`, volume requirements that the caller looked up.
+//! `minValues`, volume requirements and attachments that the caller looked up, default spreads ([`World::default_spreads`]).
 //!
 //! # What does not yet
-//! - Persistent volume claims that the caller did not look up ([`VolumeNeeds::Unresolved`]), limits of CSI drivers, and
-//!   Dynamic Resource Allocation: such pods are reported, not placed.
+//! - Persistent volume claims that the caller did not look up ([`VolumeNeeds::Unresolved`]) and Dynamic Resource
+//!   Allocation: such pods are reported, not placed.
 //! - Reserved offerings are priced like others, not counted down.
-//! - Default spread constraints of the cluster are not injected.
 //! - Of the domains that the spreads of a pod leave, only the least filled one is tried, as Karpenter does it.
 
 // From the outside in: what is given (world, pods, templates, keys, groups, all worked out once in `prepared`); what a
@@ -59,6 +58,7 @@ mod prepared;
 pub mod price;
 mod reason;
 mod relax;
+mod settings;
 mod solve;
 mod states;
 mod strategy;
@@ -75,6 +75,7 @@ pub(crate) use pod::selects as pod_selects;
 pub use pod::{HostPort, PodFacts, PodKey, PodOwner, PodTerm, Spread, VolumeNeeds, Weighted, pinned};
 pub use prepared::Prepared;
 pub use reason::{Reason, Refusal, TopologyRefusal, TypeTests, TypesRefusal};
+pub use settings::{PreferencePolicy, Workload};
 pub use world::{ClusterNode, MinValuesPolicy, Pool, World};
 
 /// What would be different in a question.
@@ -139,7 +140,7 @@ impl Prepared {
     /// Places `pods` in the world as `overlay` has it.
     #[must_use]
     pub fn solve(&self, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-        strategy::solve(self, pods, overlay, budget)
+        strategy::solve(self, &settings::settled(self.world(), pods), overlay, budget)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct PodFacts {
     pub host_ports: BTreeSet<HostPort>,
     /// What its volumes ask of the node.
     pub volumes: VolumeNeeds,
+    /// Its volumes that a driver attaches, by CSI driver; each has a name that pods which share it have in common.
+    pub attachments: BTreeMap<String, BTreeSet<String>>,
     /// Why it cannot be planned for at all, if so.
     pub problem: Option<String>,
     /// What owns it.
@@ -382,7 +384,7 @@ fn restricted(spec: &PodSpec) -> Option<String> {
         .find_map(|key| labels::restriction(labels::normalize(key)))
 }
 
-fn spread(constraint: &TopologySpreadConstraint, labels: &BTreeMap<String, String>) -> Spread {
+pub(super) fn spread(constraint: &TopologySpreadConstraint, labels: &BTreeMap<String, String>) -> Spread {
     Spread {
         key: labels::normalize(&constraint.topology_key).to_owned(),
         max_skew: u32::try_from(constraint.max_skew).unwrap_or(1).max(1),

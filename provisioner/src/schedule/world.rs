@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint, TopologySpreadConstraint};
 
-use super::{PodFacts, PodKey};
+use super::{PodFacts, PodKey, PreferencePolicy, Workload};
 use crate::{
     Catalog, Error, Requirement, Requirements, ResourceList,
     karpenter::{NodeClaim, NodePool, condition, labels, node_claim},
@@ -24,6 +24,13 @@ pub struct World {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// How pools' `minValues` are met.
     pub min_values: MinValuesPolicy,
+    /// Whether preferences of pods count.
+    pub preferences: PreferencePolicy,
+    /// Spreads of pods that have none of their own, as the scheduler's configuration has them; their selectors are those
+    /// of the pod's `workloads`.
+    pub default_spreads: Vec<TopologySpreadConstraint>,
+    /// Services and owners of pods, for default spreads: a pod of none has none.
+    pub workloads: Vec<Workload>,
 }
 
 /// How `minValues` are met.
@@ -107,6 +114,8 @@ pub struct ClusterNode {
     pub takes_moved_pods: bool,
     /// Whether `allocatable` already leaves out what daemons need.
     pub daemons_counted: bool,
+    /// How many volumes can be attached, by CSI driver; any number of drivers that are not named.
+    pub volume_limits: BTreeMap<String, u32>,
 }
 
 impl ClusterNode {
@@ -165,6 +174,7 @@ impl ClusterNode {
             deleting: marked,
             takes_moved_pods: true,
             daemons_counted: false,
+            volume_limits: BTreeMap::new(),
             name,
         }
     }
@@ -198,6 +208,7 @@ impl ClusterNode {
             taints: taints::lasting(&claim.spec.taints, &[]),
             initialized: false,
             capacity: status.capacity.filter(|_| launched).unwrap_or_else(at_most),
+            volume_limits: BTreeMap::new(),
             daemons_counted: !(launched && status.allocatable.is_some()),
             allocatable: status
                 .allocatable
