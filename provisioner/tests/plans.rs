@@ -19,11 +19,6 @@ use self::checker::{Findings, Given, check};
 
 /// Rules that plans are known to break, and why; `PLANS_STRICT` makes them count.
 const NOT_YET: &[(&str, &str)] = &[
-    // Seed 408: the first pod of a planned node asks for NotIn [red] of a label that its pool does not declare; that
-    // counts as a declaration, and the next pod, which asks for In [green], joins it.
-    ("labels", "a label that only pods spoke of counts as declared"),
-    // Seed 853: the same, seen from the options of the planned node.
-    ("options", "a label that only pods spoke of counts as declared"),
     // Seed 3009: a pod that wants company of its own kind is the first where it may be, although there is such company
     // where it may not; kube-scheduler lets it be the first only where there is none at all.
     ("affinity", "company out of reach counts as none"),

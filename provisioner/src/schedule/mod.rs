@@ -22,6 +22,7 @@
 //! # Price
 //! That is first fit. With [`Budget::price_units`] it competes with others, which place every pod where it adds least to
 //! the price or follow the fleets of [`price`]; the cheapest wins, unless it places fewer pods or gives up more wishes.
+//! A part of the budget goes into fleets at first; the rest only where these fail or stay far from the bound.
 //!
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,

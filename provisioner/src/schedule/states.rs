@@ -86,7 +86,15 @@ impl States {
             return *known;
         }
         let state = &self.all[from];
-        let found = match asked.added_to(&state.requirements) {
+        // What other pods ask of a label declares nothing.
+        let declared = templates[state.template]
+            .requirements
+            .compatible(&asked.wanted, AllowUndefined::WellKnown);
+        let added = match declared {
+            Err(undefined @ Incompatible::Undefined { .. }) => Err(undefined),
+            _ => asked.added_to(&state.requirements),
+        };
+        let found = match added {
             Ok(requirements) => {
                 let index = state.template;
                 Ok(self.of(index, &templates[index], requirements))

@@ -14,6 +14,14 @@ use super::{
 /// This close to the bound a plan is good enough.
 const ENOUGH: f64 = 0.005;
 
+/// This far from the bound a plan is worth the rest of the budget.
+const FAR: f64 = 0.12;
+
+/// What the bound takes at most, and what it may take for each pod more.
+const BOUND_WORK: (u64, u64) = (1_500_000, 1_000);
+/// The same of fleets at first.
+const FLEET_WORK: (u64, u64) = (500_000, 4_000);
+
 /// What a strategy came to.
 struct Outcome<'a> {
     solver: Solver<'a>,
@@ -33,13 +41,24 @@ pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overl
     let mut work = price::Budget::units(units);
     let mut best = run(base.clone(), "first-fit-decreasing", budget);
     let lower_bound = lower_bound(base.clone(), &best, &mut work);
-    if best.price > lower_bound * (1.0 + ENOUGH) {
-        let others = least_cost(&base, budget, &mut work).into_iter();
-        for other in others.chain(guided(&base, &best, lower_bound, budget, &mut work)) {
-            if other.beats(&best) {
-                best = other;
-            }
-        }
+    let is_within = |best: &Outcome<'_>, gap: f64| best.price <= lower_bound * (1.0 + gap);
+    let mut by_fleet = None;
+    if !is_within(&best, ENOUGH) {
+        let mut share = share(&mut work, pods.len(), FLEET_WORK);
+        by_fleet = guided(&base, &best, lower_bound, budget, &mut share);
+        work = price::Budget::units(work.left().saturating_add(share.left()));
+        by_fleet = by_fleet.filter(|other| other.beats(&best));
+    }
+    let fleets_fail = by_fleet.is_none();
+    best = by_fleet.unwrap_or(best);
+    // Where fleets get nowhere the pods are choosy about each other, which this minds.
+    if !is_within(&best, if fleets_fail { ENOUGH } else { FAR }) {
+        let other = least_cost(&base, budget, &mut work);
+        best = other.filter(|other| other.beats(&best)).unwrap_or(best);
+    }
+    if !fleets_fail && !is_within(&best, FAR) {
+        let other = guided(&base, &best, lower_bound, budget, &mut work);
+        best = other.filter(|other| other.beats(&best)).unwrap_or(best);
     }
     debug_assert!(
         !best.stuck.is_empty() || lower_bound <= best.price * (1.0 + 1e-9),
@@ -64,6 +83,14 @@ fn run<'a>(mut solver: Solver<'a>, strategy: &'static str, budget: Budget) -> Ou
     }
 }
 
+/// Takes what one task may spend: so much, and so much for each pod, but no more than half of what is left.
+fn share(work: &mut price::Budget, pods: usize, (base, per_pod): (u64, u64)) -> price::Budget {
+    let most = base.saturating_add(per_pod.saturating_mul(pods as u64));
+    let share = price::Budget::units(most.min(work.left() / 2));
+    *work = price::Budget::units(work.left() - share.left());
+    share
+}
+
 /// Puts every pod where it adds least to the price; nothing if that takes more than half of the budget.
 fn least_cost<'a>(base: &Solver<'a>, budget: Budget, work: &mut price::Budget) -> Option<Outcome<'a>> {
     let mut solver = base.clone();
@@ -80,8 +107,9 @@ fn lower_bound(mut base: Solver<'_>, outcome: &Outcome<'_>, work: &mut price::Bu
     outcome.stuck.iter().for_each(|stuck| placed[stuck.pod] = false);
     let pods: Vec<usize> = (0..placed.len()).filter(|pod| placed[*pod]).collect();
     let market = Market::new(&mut base, &pods, Insist::Needs);
-    let mut share = price::Budget::units(work.left() / 3);
+    let mut share = share(work, pods.len(), BOUND_WORK);
     let bound = bound(&market.problem, &mut share);
+    *work = price::Budget::units(work.left().saturating_add(share.left()));
     bound.lower_bound
 }
 
@@ -92,7 +120,7 @@ fn guided<'a>(
     lower_bound: f64,
     budget: Budget,
     work: &mut price::Budget,
-) -> Vec<Outcome<'a>> {
+) -> Option<Outcome<'a>> {
     let pods: Vec<usize> = first
         .solver
         .claims
@@ -112,7 +140,7 @@ fn guided<'a>(
         outcome.solver.widen(0..opened);
         outcome
     };
-    candidates.into_iter().take(1).map(follow).collect()
+    candidates.into_iter().next().map(follow)
 }
 
 impl Outcome<'_> {
