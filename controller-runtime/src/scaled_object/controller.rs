@@ -171,13 +171,7 @@ impl Controller {
         let mut watches = Watches::new(runtime.client.clone(), &config.namespaces);
         let rivals = Rivals::default();
         let objects = watch_objects(&mut watches, &runtime, &signals, &rivals);
-        let hpas = watches.namespaced({
-            let (signals, rivals) = (signals.clone(), rivals.clone());
-            move |change| {
-                rivals.autoscaler(change);
-                signals.autoscaler(change);
-            }
-        });
+        let hpas = watch_autoscalers(&mut watches, &signals, &rivals);
         let deployments = watches.namespaced::<SlimDeployment>(signals.target());
         let stateful_sets = watches.namespaced::<SlimStatefulSet>(signals.target());
         let authentications = watches.namespaced::<TriggerAuthentication>(
@@ -581,6 +575,18 @@ fn watch_objects(
             }
         },
     )
+}
+
+fn watch_autoscalers(
+    watches: &mut Watches<'_>,
+    signals: &Signals,
+    rivals: &Rivals,
+) -> Watched<KeptAutoscaler> {
+    let (signals, rivals) = (signals.clone(), rivals.clone());
+    watches.namespaced(move |change| {
+        rivals.autoscaler(change);
+        signals.autoscaler(change);
+    })
 }
 
 /// Says on the object that it cannot be read.
