@@ -118,20 +118,25 @@ impl Group {
         self.filter.is_none() && self.tolerations.is_none()
     }
 
-    /// Whether pods on such a node count.
-    pub(super) fn covers(&self, node: &Requirements, node_taints: &[Taint]) -> bool {
+    /// Whether pods on such a node count; of one that is there already, labels are all there is.
+    pub(super) fn covers(&self, node: &Requirements, node_taints: &[Taint], allow: AllowUndefined) -> bool {
         let labels = self.filter.as_ref().is_none_or(|alternatives| {
             alternatives
                 .iter()
-                .any(|asked| node.compatible(asked, AllowUndefined::WellKnown).is_ok())
+                .any(|asked| node.compatible(asked, allow).is_ok())
         });
         labels && self.tolerates(node_taints)
     }
 
+    /// Taints that are mere wishes keep no pod from counting, as they keep none away in the end.
     fn tolerates(&self, node_taints: &[Taint]) -> bool {
-        self.tolerations
-            .as_ref()
-            .is_none_or(|all| taints::tolerates_all(all, node_taints).is_ok())
+        self.tolerations.as_ref().is_none_or(|all| {
+            let hard = |taint: &&Taint| taint.effect != "PreferNoSchedule";
+            node_taints
+                .iter()
+                .filter(hard)
+                .all(|taint| taints::tolerates_all(all, std::slice::from_ref(taint)).is_ok())
+        })
     }
 }
 
@@ -189,7 +194,7 @@ impl BaseGroup {
         let covered = (!group.covers_all()).then(|| {
             let counts = |rank: &usize| {
                 let node = &world.nodes[prepared.ranks[*rank]];
-                group.covers(&node.requirements, &node.taints)
+                group.covers(&node.requirements, &node.taints, AllowUndefined::Nothing)
             };
             (0..prepared.ranks.len()).filter(counts).collect()
         });

@@ -13,7 +13,7 @@ use super::{
     relax::Relaxation,
     states::{StateId, States},
 };
-use crate::karpenter::labels;
+use crate::{AllowUndefined, karpenter::labels};
 
 /// The groups that a pod's own constraints made.
 #[derive(Clone, Debug, Default)]
@@ -330,7 +330,8 @@ impl Counted {
             (Site::Claim(_, id, _), Some(_)) => *self.covers.entry(id).or_insert_with(|| {
                 let state = states.get(id);
                 let pool = &prepared.world.pools[prepared.templates[state.template].pool];
-                self.base.group.covers(&state.requirements, &pool.taints)
+                let allow = AllowUndefined::WellKnown;
+                self.base.group.covers(&state.requirements, &pool.taints, allow)
             }),
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use serde_json::Value;
 
 use super::{
-    labels::{Expression, Selector},
+    labels::{Expression, Labels, Selector},
     quantity::{Amounts, add, amounts, greatest, one},
 };
 
@@ -41,6 +41,30 @@ pub(crate) struct Rules {
     pub has_preferences: bool,
     /// Whether it has volumes that this checker knows nothing of.
     pub has_claims: bool,
+}
+
+impl Rules {
+    /// What it asks of labels by each alternative of its required node affinity that may hold on a node: a pod asks for one
+    /// of them at a time.
+    pub(crate) fn alternatives(&self, node: &Labels) -> Vec<Vec<&Expression>> {
+        if self.terms.is_empty() {
+            return vec![self.selector.iter().collect()];
+        }
+        let terms = self.terms.iter().filter(|term| node.may(term));
+        terms
+            .map(|term| self.selector.iter().chain(term).collect())
+            .collect()
+    }
+}
+
+/// Whether what a pod asks of a label leaves it a domain: the least filled one is looked for, and company missed, only
+/// among those.
+pub(crate) fn permits(asked: &[&Expression], key: &str, domain: &str) -> bool {
+    let of_key = Expression::is(key, domain).key;
+    asked
+        .iter()
+        .filter(|expression| expression.key == of_key)
+        .all(|expression| expression.allows(Some(domain)))
 }
 
 /// A port on the node.

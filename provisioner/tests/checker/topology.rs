@@ -1,11 +1,13 @@
-//! Spread, affinity and anti-affinity over the final placement.
+//! Spread, affinity and anti-affinity over the final placement, as Karpenter and kube-scheduler mean them: a spread and
+//! an affinity bind the pod that carries them at the moment when it is bound, so that a placement is right if its pods
+//! can be bound one after the other, in some order, each by its own rules. What keeps pods apart binds both at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Findings,
-    labels::Selector,
-    pods::{Pod, Rules, Spread, Term, tolerates},
+    labels::{Expression, Selector},
+    pods::{Pod, Rules, Spread, Term, permits, tolerates},
     world::{Site, World},
 };
 
@@ -41,11 +43,7 @@ fn spreads(world: &World, placement: &Placement, findings: &mut Findings) {
         for &pod in &site.new {
             let Pod { namespace, rules, .. } = &world.pods[pod];
             for spread in &rules.spreads {
-                let keys: Vec<&str> = rules.spreads.iter().map(|spread| spread.key.as_str()).collect();
-                let nodes = format!(
-                    "{:?}{:?}{:?}{keys:?}",
-                    rules.selector, rules.terms, rules.tolerations
-                );
+                let nodes = format!("{:?}{:?}{:?}", rules.selector, rules.terms, rules.tolerations);
                 groups
                     .entry(Group {
                         namespace,
@@ -110,14 +108,14 @@ fn spread(
             *domains.entry(domain).or_default() += counts.get(&at).copied().unwrap_or(0);
         }
     }
-    let too_few =
-        min_domains.is_some_and(|least| i64::try_from(domains.len()).is_ok_and(|count| count < least));
-    let least = if too_few {
-        0
-    } else {
-        domains.values().copied().min().unwrap_or(0)
+    let least = |asked: &Vec<&Expression>| {
+        let permitted = domains.iter().filter(|(domain, _)| permits(asked, key, domain));
+        let counts: Vec<i64> = permitted.map(|(_, count)| *count).collect();
+        let too_few =
+            min_domains.is_some_and(|least| i64::try_from(counts.len()).is_ok_and(|count| count < least));
+        counts.into_iter().min().filter(|_| !too_few).unwrap_or(0)
     };
-    // New pods that count in a domain and do not spread: they may have come last.
+    // New pods that count in a domain and are not of this group: they may have come last.
     let of_group: BTreeSet<usize> = carriers.iter().map(|(pod, _)| *pod).collect();
     let mut late: BTreeMap<&str, i64> = BTreeMap::new();
     for site in &world.sites {
@@ -148,42 +146,39 @@ fn spread(
             continue;
         };
         let count = domains.get(domain).copied().unwrap_or(0);
-        if count - least > *max_skew && told.insert(domain) {
-            let at_least = count - late.get(domain).copied().unwrap_or(0);
-            let rule = if at_least - least > *max_skew {
-                "spread"
-            } else {
-                "spread-as-it-stands"
-            };
+        let alternatives = pod.rules.alternatives(&world.sites[at].labels);
+        let least = alternatives.iter().map(least).max().unwrap_or(0);
+        let at_least = count - late.get(domain).copied().unwrap_or(0);
+        if at_least - least > *max_skew && told.insert(domain) {
             let message = format!(
-                "{} is in {domain} with {count} like it, {least} where there are fewest of {domains:?}, at most {max_skew} more may be",
+                "{} is in {domain} with {at_least} like it, {least} where there are fewest of {domains:?}, at most {max_skew} more may be",
                 pod.key
             );
-            findings.add(rule, message);
+            findings.add("spread", message);
         }
     }
 }
 
-/// Whether a node counts for a spread of such pods.
+/// Whether a node counts for a spread of such pods: each of their spreads is a matter of its own, so that a node without
+/// the label of another one counts, as it does in Karpenter and does not in kube-scheduler.
 fn counts_for(site: &Site, rules: &Rules, spread: &Spread) -> bool {
-    let has_keys = rules
-        .spreads
-        .iter()
-        .all(|spread| site.labels.get(&spread.key).is_some());
     let suits = !spread.honors_affinity
         || site.labels.may(&rules.selector)
             && (rules.terms.is_empty() || rules.terms.iter().any(|term| site.labels.may(term)));
     let lets_in = !spread.honors_taints || tolerates(&rules.tolerations, &site.taints);
-    has_keys && suits && lets_in && !site.is_deleting
+    suits && lets_in && !site.is_deleting
 }
 
 /// What a term finds in a domain.
 #[derive(Default)]
-struct Domain {
+struct Domain<'a> {
+    /// Pods that were there.
     old: usize,
     new: usize,
     /// New pods that are meant and do not ask for it themselves.
     ground: usize,
+    /// New pods that are meant and ask for it: any of them may be the first.
+    starters: Vec<(&'a Pod, &'a Site)>,
 }
 
 fn affinity(world: &World, placement: &Placement, findings: &mut Findings) {
@@ -201,54 +196,72 @@ fn affinity(world: &World, placement: &Placement, findings: &mut Findings) {
             continue;
         }
         let asking: BTreeSet<usize> = carriers.iter().map(|(pod, _)| *pod).collect();
-        let mut domains: BTreeMap<&str, Domain> = BTreeMap::new();
-        for &(pod, at) in placement {
-            let site = &world.sites[at];
-            if let Some(domain) = site
-                .labels
-                .get(&term.key)
-                .filter(|_| term.means(&world.pods[pod], &world.namespaces))
-            {
+        let mut domains: BTreeMap<&str, Domain<'_>> = BTreeMap::new();
+        for &(at_pod, at) in placement {
+            let (pod, site) = (&world.pods[at_pod], &world.sites[at]);
+            let is_meant = term.means(pod, &world.namespaces);
+            if let Some(domain) = site.labels.get(&term.key).filter(|_| is_meant) {
                 let domain = domains.entry(domain).or_default();
-                let is_old = world.pods[pod].node.is_some();
-                *if is_old { &mut domain.old } else { &mut domain.new } += 1;
-                domain.ground += usize::from(!is_old && !asking.contains(&pod));
+                match (pod.node.is_some(), asking.contains(&at_pod)) {
+                    (true, _) => domain.old += 1,
+                    (false, true) => domain.starters.push((pod, site)),
+                    (false, false) => domain.ground += 1,
+                }
+                domain.new += usize::from(pod.node.is_none());
             }
         }
-        let any_old = domains.values().any(|domain| domain.old > 0);
-        let mut groundless: BTreeSet<&str> = BTreeSet::new();
         for (pod, at) in carriers {
             let (pod, site) = (&world.pods[pod], &world.sites[at]);
             let Some(name) = site.labels.get(&term.key) else {
-                findings.add(
-                    "affinity",
-                    format!(
-                        "{} wants company by {}, which {} has not",
-                        pod.key, term.key, site.name
-                    ),
+                let message = format!(
+                    "{} wants company by {}, which {} has not",
+                    pod.key, term.key, site.name
                 );
+                findings.add("affinity", message);
                 continue;
             };
-            let domain = domains.get(name);
-            let found = domain.map_or(0, |domain| domain.old + domain.new);
-            let is_meant = term.means(pod, &world.namespaces);
-            if found == 0 {
-                findings.add("affinity", format!("{} finds nobody in {name}", pod.key));
-            } else if is_meant
-                && domain.is_some_and(|domain| domain.old + domain.ground == 0)
-                && groundless.insert(name)
-                && (any_old || groundless.len() > 1)
+            if domains
+                .get(name)
+                .is_none_or(|domain| domain.old + domain.new == 0)
             {
-                findings.add(
-                    "affinity",
-                    format!(
-                        "{} could not be the first in {name}: there are others elsewhere",
-                        pod.key
-                    ),
-                );
+                findings.add("affinity", format!("{} finds nobody in {name}", pod.key));
             }
         }
+        for name in without_start(&term.key, &domains) {
+            let message = format!("nobody could be the first in {name}: there are others elsewhere");
+            findings.add("affinity", message);
+        }
     }
+}
+
+/// Domains in which no pod can have been the first: one may where no domain that it may go to has company yet. Of those
+/// without ground, the one that can have started last is struck off, until none is left or none can have been the last.
+fn without_start<'a>(key: &str, domains: &BTreeMap<&'a str, Domain<'_>>) -> Vec<&'a str> {
+    let mut groundless: Vec<&str> = domains
+        .iter()
+        .filter(|(_, domain)| domain.old + domain.ground == 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let with_old: Vec<&str> = domains
+        .iter()
+        .filter(|(_, domain)| domain.old > 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let last = |groundless: &Vec<&str>| {
+        groundless.iter().position(|name| {
+            let others = || groundless.iter().chain(&with_old).filter(|other| *other != name);
+            domains[name].starters.iter().any(|(pod, site)| {
+                let alternatives = pod.rules.alternatives(&site.labels);
+                alternatives
+                    .iter()
+                    .any(|asked| !others().any(|other| permits(asked, key, other)))
+            })
+        })
+    };
+    while let Some(last) = last(&groundless) {
+        groundless.remove(last);
+    }
+    groundless
 }
 
 fn anti_affinity(world: &World, placement: &Placement, findings: &mut Findings) {

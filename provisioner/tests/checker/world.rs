@@ -416,6 +416,11 @@ impl World {
 
     /// Pods that could have a node of their own at any time and were turned down.
     pub(crate) fn needlessly_unschedulable(&self, findings: &mut Findings) {
+        let prefers_away = |taint: &Value| taint["effect"] == "PreferNoSchedule";
+        let has_preferred_taints = self
+            .pools
+            .values()
+            .any(|pool| pool.taints.iter().any(prefers_away));
         for &at in &self.unschedulable {
             let pod = &self.pods[at];
             let rules = &pod.rules;
@@ -431,7 +436,7 @@ impl World {
                 && rules.anti_affinity.is_empty()
                 && !rules.has_claims
                 // Alternatives are given up before wishes are, as Karpenter does it; the last one may be the wrong one.
-                && !(rules.has_preferences && rules.terms.len() > 1)
+                && !((rules.has_preferences || has_preferred_taints) && rules.terms.len() > 1)
                 && rules
                     .selector
                     .iter()

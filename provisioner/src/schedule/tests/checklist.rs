@@ -160,7 +160,7 @@ fn every_title_has_cases_or_a_reason() {
     let cases: usize = cited.values().sum();
     assert_eq!(
         (covered.len(), cases, missing.len()),
-        (198, 299, 26),
+        (198, 301, 26),
         "titles, cases, titles without"
     );
 }

@@ -358,6 +358,15 @@ fn policies() -> Vec<Case> {
         })
     };
     let existing = || nodes([full("n", "a", 1), full("m", "b", 0), full("l", "c", 1)]);
+    // A taint that pods come to tolerate keeps nobody from counting.
+    let avoided = one_pool(both(
+        requirements_patch(&[]),
+        json!({ "template": { "spec": { "taints": [{ "key": "t", "effect": "PreferNoSchedule" }] } } }),
+    ));
+    // A node that does not say what it is is none that the pods ask for, whatever a pool could buy.
+    let unlabelled = changed(full("n", "a", 1), |node| {
+        drop(node.requirements.remove(labels::ARCH))
+    });
     let limited = |patch: serde_json::Value| several(2, |name| web_in(name, zone, json!({}), patch.clone()));
     vec![
         case(
@@ -405,6 +414,23 @@ fn policies() -> Vec<Case> {
             nodes_honoured,
             for_nodes_honoured,
             &["small/a: p0 p1"],
+        ),
+        case(
+            "NodeTaintsPolicy ignore/honor from pools",
+            avoided,
+            webs(2, zone, json!({ "nodeTaintsPolicy": "Honor" })),
+            &["small/a: p0", "small/b: p1"],
+        ),
+        case(
+            "NodeAffinityPolicy ignore/honor",
+            nodes([unlabelled]),
+            [web_in(
+                "p",
+                zone,
+                json!({}),
+                affinity(labels::ARCH, "In", &["amd64"]),
+            )],
+            &["small/a: p"],
         ),
         case(
             "NodeAffinityPolicy ignore/honor",
