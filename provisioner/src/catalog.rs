@@ -106,6 +106,8 @@ pub struct Offering {
     pub available: bool,
     /// The capacity reservation that it draws on.
     pub reservation_id: Option<String>,
+    /// How many instances that reservation still has room for; `None` where nobody counts them.
+    pub reservation_capacity: Option<u32>,
     /// Since when it cannot be bought, if it was seen to be short.
     pub unavailable_since: Option<Timestamp>,
 }

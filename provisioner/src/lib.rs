@@ -25,6 +25,7 @@ pub mod provider;
 pub mod requirements;
 pub mod resources;
 pub mod schedule;
+pub mod storage;
 pub mod taints;
 #[cfg(test)]
 mod testing;

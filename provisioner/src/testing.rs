@@ -23,6 +23,7 @@ pub(crate) fn instance_type(name: &str, cpu: i64, memory_gib: i64, price: f64) -
         price,
         available: true,
         reservation_id: None,
+        reservation_capacity: None,
         unavailable_since: None,
     };
     let mut requirements = Requirements::new();

@@ -198,6 +198,7 @@ fn own_type(entry: &InstanceTypeEntry, cloud: &scenario::Cloud) -> Result<Instan
             price,
             available: true,
             reservation_id: None,
+            reservation_capacity: None,
             unavailable_since: None,
         })
     });

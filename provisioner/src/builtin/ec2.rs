@@ -95,6 +95,7 @@ fn instance_type(row: &Row, region: &str, (price, zones): &(f64, Vec<String>)) -
             price,
             available: true,
             reservation_id: None,
+            reservation_capacity: None,
             unavailable_since: None,
         })
     });

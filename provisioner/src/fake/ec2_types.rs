@@ -84,6 +84,7 @@ fn offering(zone: &str, capacity_type: CapacityType, price: f64) -> Offering {
         price,
         available: true,
         reservation_id: None,
+        reservation_capacity: None,
         unavailable_since: None,
     }
 }

@@ -147,6 +147,7 @@ fn builtin(cpus: u32, (family, gib_per_cpu): (&str, u32), architecture: &str, sy
         price,
         available: true,
         reservation_id: None,
+        reservation_capacity: None,
         unavailable_since: None,
     };
     let offerings = ZONES.iter().flat_map(|zone| {

@@ -357,6 +357,7 @@ fn offering(place: &mut Place<'_>, entry: &Value) -> Option<Offering> {
         price: amount?,
         available: available.and_then(Value::as_bool).unwrap_or(true),
         reservation_id: pinned.get(labels::CAPACITY_RESERVATION_ID).cloned(),
+        reservation_capacity: None,
         unavailable_since: None,
     })
 }

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     document::{Document, Problem},
-    instance_types, objects,
+    instance_types, objects, surroundings,
 };
 use crate::{
     Catalog,
     karpenter::NodePool,
-    schedule::{ClusterNode, PodFacts, Pool, World},
+    schedule::{ClusterNode, PodFacts, Pool, PreferencePolicy, World},
 };
 
 /// What a document is given as.
@@ -30,11 +30,16 @@ pub enum Role {
     DaemonSets,
     /// Namespaces, for the namespace selectors of pod affinity.
     Namespaces,
+    /// Whatever else places of pods depend on: PersistentVolumeClaims, PersistentVolumes, StorageClasses, CSINodes, Services
+    /// and the owners of pods, and a KubeSchedulerConfiguration for its default spreads. Documents of these kinds count as
+    /// such wherever they are given.
+    Surroundings,
 }
 
 /// Documents by what they are given as.
 #[derive(Clone, Debug, Default)]
 pub struct Collector {
+    preferences: PreferencePolicy,
     documents: BTreeMap<Role, Vec<Document>>,
     catalog: Option<Arc<Catalog>>,
     problems: Vec<Problem>,
@@ -54,7 +59,18 @@ pub struct Inputs {
 impl Collector {
     /// Adds documents.
     pub fn add(&mut self, role: Role, documents: Vec<Document>) {
-        self.documents.entry(role).or_default().extend(documents);
+        // A role without documents is given, too.
+        self.documents.entry(role).or_default();
+        for document in documents {
+            let is_around = surroundings::is_kind(&document.object["kind"]);
+            let role = if is_around { Role::Surroundings } else { role };
+            self.documents.entry(role).or_default().push(document);
+        }
+    }
+
+    /// Says whether preferences of pods count.
+    pub fn prefer(&mut self, preferences: PreferencePolicy) {
+        self.preferences = preferences;
     }
 
     /// Takes note of what was wrong before.
@@ -82,6 +98,7 @@ impl Collector {
                     .unwrap_or_default(),
             ),
         };
+        let mut around = surroundings::read(self.take(Role::Surroundings), &mut problems);
         let mut reader = objects::Reader {
             problems: &mut problems,
             notes: &mut notes,
@@ -91,7 +108,7 @@ impl Collector {
         let daemons = reader.daemon_sets(self.take(Role::DaemonSets));
         let namespaces = reader.namespaces(self.take(Role::Namespaces));
         let read_nodes = reader.nodes(self.take(Role::Nodes));
-        let mut read_pods = reader.pods(self.take(Role::Pods));
+        let mut read_pods = reader.pods(self.take(Role::Pods), &around.storage);
         if !given {
             pools.push(default_pool());
             notes.push("no pools are given: one named default buys anything".to_owned());
@@ -105,7 +122,10 @@ impl Collector {
             .map(|node| {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
                 let pods = read_pods.bound.remove(name).unwrap_or_default();
-                ClusterNode::of_node(node, None, pods)
+                ClusterNode {
+                    volume_limits: around.storage.limits(name),
+                    ..ClusterNode::of_node(node, None, pods)
+                }
             })
             .collect();
         let lost: usize = read_pods.bound.values().map(Vec::len).sum();
@@ -126,6 +146,9 @@ impl Collector {
                 nodes,
                 daemons,
                 namespaces,
+                preferences: self.preferences,
+                default_spreads: std::mem::take(&mut around.default_spreads),
+                workloads: std::mem::take(&mut around.workloads),
                 ..World::default()
             },
             pods: read_pods.pending,

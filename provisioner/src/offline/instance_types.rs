@@ -38,6 +38,8 @@ struct OfferingSpec {
     available: bool,
     #[serde(default)]
     requirements: Vec<RequirementSpec>,
+    #[serde(default, rename = "reservationCapacity")]
+    reservation_capacity: Option<u32>,
 }
 
 fn yes() -> bool {
@@ -236,6 +238,7 @@ fn expanded(spec: &OfferingSpec, of_type: &Requirements) -> Result<Vec<Offering>
                 price: spec.price,
                 available: spec.available,
                 reservation_id: reservation_id.clone(),
+                reservation_capacity: spec.reservation_capacity,
                 unavailable_since: None,
             });
         }

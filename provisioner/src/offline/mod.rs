@@ -27,6 +27,7 @@ mod instance_types;
 mod objects;
 mod pods;
 mod report;
+mod surroundings;
 
 pub use document::{Document, Problem, documents};
 

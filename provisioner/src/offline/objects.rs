@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     karpenter::{NodePool, validate},
-    schedule::{PodFacts, PodKey},
+    schedule::{PodFacts, PodKey, VolumeNeeds},
+    storage::Storage,
 };
 
 /// Labels by namespace.
@@ -84,7 +85,8 @@ impl Reader<'_> {
             .ok()
     }
 
-    pub(super) fn pods(&mut self, documents: Vec<Document>) -> Pods {
+    /// Volumes are looked up where anything is known of storage.
+    pub(super) fn pods(&mut self, documents: Vec<Document>, storage: &Storage) -> Pods {
         let mut pods = Pods::default();
         let mut waiting = 0_usize;
         for mut document in self.of_kind(documents, "Pod", true) {
@@ -100,7 +102,11 @@ impl Reader<'_> {
             let Some(pod) = self.typed::<Pod>(&document, "Pod") else {
                 continue;
             };
-            let facts = Arc::new(PodFacts::of(&pod));
+            let mut facts = PodFacts::of(&pod);
+            if !storage.is_empty() && facts.volumes != VolumeNeeds::None {
+                facts = storage.resolve(&pod, &facts);
+            }
+            let facts = Arc::new(facts);
             let spec = pod.spec.as_ref();
             let node = spec
                 .and_then(|spec| spec.node_name.as_deref())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::schedule::{PreferencePolicy, VolumeNeeds};
 
 fn build(role: Role, text: &str) -> Result<Inputs, Vec<String>> {
     let (found, problems) = documents("f.yaml", text.as_bytes());
@@ -265,5 +266,74 @@ fn pods_on_nodes_count_there_and_those_on_unknown_nodes_are_noted() {
         inputs
             .notes
             .contains(&"1 pods run on nodes that are not given, such as m: they are left out".to_owned())
+    );
+}
+
+const VOLUME: &str = "
+kind: Pod
+metadata: {name: a, labels: {app: web}, ownerReferences: [{kind: ReplicaSet, name: web, controller: true, apiVersion: apps/v1, uid: u}]}
+spec:
+  containers: [{name: a}]
+  volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]
+---
+kind: ReplicaSet
+metadata: {name: web}
+spec: {selector: {matchLabels: {app: web}}}
+---
+kind: Service
+metadata: {name: all}
+spec: {selector: {app: web}}
+---
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {storageClassName: late}
+---
+kind: StorageClass
+metadata: {name: late}
+provisioner: csi
+volumeBindingMode: WaitForFirstConsumer
+allowedTopologies: [{matchLabelExpressions: [{key: topology.kubernetes.io/zone, values: [b]}]}]
+---
+kind: CSINode
+metadata: {name: node-1}
+spec: {drivers: [{name: csi, nodeID: node-1, allocatable: {count: 3}}]}
+---
+kind: KubeSchedulerConfiguration
+profiles:
+- pluginConfig:
+  - name: PodTopologySpread
+    args: {defaultConstraints: [{maxSkew: 2, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}]}
+";
+
+#[test]
+fn volumes_owners_and_default_spreads_are_read_wherever_they_are_given() {
+    let node = "{kind: Node, metadata: {name: node-1}, status: {allocatable: {cpu: 1}}}";
+    let mut inputs = Collector::default();
+    inputs.add(Role::Pods, documents("f.yaml", VOLUME.as_bytes()).0);
+    inputs.add(Role::Nodes, documents("n.yaml", node.as_bytes()).0);
+    inputs.prefer(PreferencePolicy::Ignore);
+    let Inputs { world, pods, .. } = inputs.build().unwrap();
+    let VolumeNeeds::Resolved(alternatives) = &pods[0].volumes else {
+        panic!("{:?}", pods[0].volumes);
+    };
+    assert_eq!(alternatives[0].to_string(), "topology.kubernetes.io/zone In [b]");
+    assert!(pods[0].attachments["csi"].contains("default/data"));
+    assert_eq!(world.nodes[0].volume_limits["csi"], 3);
+    assert_eq!(world.workloads.len(), 2);
+    assert_eq!(world.default_spreads[0].max_skew, 2);
+    assert_eq!(world.preferences, PreferencePolicy::Ignore);
+}
+
+#[test]
+fn surroundings_that_cannot_be_read_are_problems() {
+    let problems = build(
+        Role::Pods,
+        "{kind: StorageClass, metadata: {name: a}, provisioner: [1]}",
+    )
+    .unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("f.yaml:1: StorageClass a: provisioner: "),
+        "{problems:?}"
     );
 }

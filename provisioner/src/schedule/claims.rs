@@ -25,6 +25,8 @@ pub(super) struct Claim {
     /// By key: the domains that it may end up in.
     pub domains: Vec<Bits>,
     pub min_values_relaxed: bool,
+    /// Numbers of the reservations of which it holds one.
+    pub reserved: Bits,
     pub passed_over: Vec<(String, Refusal)>,
 }
 
@@ -34,6 +36,7 @@ pub(super) struct Added {
     pub state: StateId,
     pub options: Bits,
     pub min_values_relaxed: bool,
+    pub reserved: Bits,
 }
 
 /// All planned nodes.
@@ -58,6 +61,7 @@ impl Claim {
             host_ports: BTreeSet::new(),
             domains: Vec::new(),
             min_values_relaxed: false,
+            reserved: Bits::new(),
             passed_over: Vec::new(),
         }
     }

@@ -76,6 +76,16 @@ fn of_alternative(
             if options.is_empty() {
                 return Refusal::HostPort;
             }
+            let held = solver.ledger.hold(
+                &prepared.reservations,
+                &prepared.templates,
+                solver.states.get(state),
+                &options,
+                &empty.reserved,
+            );
+            if held.is_err() {
+                return Refusal::Reserved;
+            }
             let missing = missing_values(prepared, &solver.topology, &mut solver.states, state, &options);
             Refusal::MinValues(missing)
         }

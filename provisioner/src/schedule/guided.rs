@@ -108,6 +108,7 @@ impl Solver<'_> {
             asks: &self.asks,
             states: &mut self.states,
             policy: MinValuesPolicy::Strict,
+            ledger: &self.ledger,
         };
         let onto = match (claim, &empty) {
             (Some(index), _) => &self.claims.all[index],

@@ -251,6 +251,7 @@ fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize)
             asks: &solver.asks,
             states: &mut solver.states,
             policy: MinValuesPolicy::BestEffort,
+            ledger: &solver.ledger,
         };
         let added = trial.add(
             &solver.empty[template],

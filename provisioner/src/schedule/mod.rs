@@ -27,12 +27,11 @@
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
 //! pod affinity and anti-affinity of pods placed and to be placed over any label, pool weights and limits (`nodes` too),
-//! `minValues`, volume requirements and attachments that the caller looked up, default spreads ([`World::default_spreads`]).
+//! `minValues`, reserved offerings whose reservations are counted, volume requirements and attachments that the caller looked up, default spreads ([`World::default_spreads`]).
 //!
 //! # What does not yet
 //! - Persistent volume claims that the caller did not look up ([`VolumeNeeds::Unresolved`]) and Dynamic Resource
 //!   Allocation: such pods are reported, not placed.
-//! - Reserved offerings are priced like others, not counted down.
 //! - Of the domains that the spreads of a pod leave, only the least filled one is tried, as Karpenter does it.
 
 // From the outside in: what is given (world, pods, templates, keys, groups, all worked out once in `prepared`); what a
@@ -59,6 +58,7 @@ mod prepared;
 pub mod price;
 mod reason;
 mod relax;
+mod reserved;
 mod settings;
 mod solve;
 mod states;

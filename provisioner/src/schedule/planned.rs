@@ -90,6 +90,7 @@ impl Solver<'_> {
             asks: &self.asks,
             states: &mut self.states,
             policy: MinValuesPolicy::Strict,
+            ledger: &self.ledger,
         };
         let ports = &of_class.facts.host_ports;
         let found = self.claims.find(&candidates, |index, claim| {
@@ -99,7 +100,7 @@ impl Solver<'_> {
                     refused.insert(index);
                     None
                 }
-                Err(Refused::Now) => None,
+                Err(Refused::Now | Refused::Reserved) => None,
             }
         });
         let shape = of_step.shape;
@@ -166,6 +167,7 @@ impl Solver<'_> {
             asks: &self.asks,
             states: &mut self.states,
             policy: MinValuesPolicy::Strict,
+            ledger: &self.ledger,
         };
         let ports = &of_class.facts.host_ports;
         let tried = trial.add(&self.claims.all[index], step, &of_class.amounts, ports, wishes);
@@ -204,14 +206,23 @@ impl Solver<'_> {
                 asks: &self.asks,
                 states: &mut self.states,
                 policy: self.prepared.world.min_values,
+                ledger: &self.ledger,
             };
             let ports = &of_class.facts.host_ports;
-            if let Ok(added) = trial.add(&empty, step, &of_class.amounts, ports, &on_new) {
-                return Some(Opening {
-                    template: index,
-                    empty,
-                    added,
-                });
+            match trial.add(&empty, step, &of_class.amounts, ports, &on_new) {
+                Ok(added) => {
+                    return Some(Opening {
+                        template: index,
+                        empty,
+                        added,
+                    });
+                }
+                // No lighter pool buys what a reservation is kept for.
+                Err(Refused::Reserved) => {
+                    self.is_out_of_reserved = true;
+                    return None;
+                }
+                Err(Refused::Forever | Refused::Now) => {}
             }
         }
         None
@@ -252,6 +263,8 @@ impl Solver<'_> {
         claim.min_values_relaxed |= added.min_values_relaxed;
         claim.state = added.state;
         claim.options = added.options;
+        self.ledger.exchange(&claim.reserved, &added.reserved);
+        claim.reserved = added.reserved;
         self.claims.add_pod(index, pod);
         let templates = &self.prepared.templates;
         for (number, key) in self.topology.keys.iter().enumerate() {

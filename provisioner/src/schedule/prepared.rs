@@ -13,6 +13,7 @@ use super::{
     groups::{BaseGroup, Group, Kind},
     keys::KeyIndex,
     pods::WorldPods,
+    reserved::Reservations,
     template::{Template, runs},
 };
 use crate::{AllowUndefined, Requirements, ResourceList};
@@ -32,6 +33,7 @@ pub struct Prepared {
     /// By rank: what is left.
     pub(super) left: Vec<Amounts>,
     pub(super) pods: WorldPods,
+    pub(super) reservations: Reservations,
     /// The groups that each entry of [`WorldPods::keeping_away`] makes, as indexes of `inverse`.
     pub(super) inverse_of: Vec<Vec<usize>>,
     /// Groups that pods of the world keep others away with.
@@ -74,7 +76,7 @@ impl Prepared {
             .map(|node| left_on(node, &world.daemons))
             .collect();
         remaining.iter().for_each(|left| resources.note(left));
-        let templates = by_weight(&world)
+        let templates: Vec<Template> = by_weight(&world)
             .into_iter()
             .map(|pool| Template::new(&world, pool, &resources))
             .collect();
@@ -95,6 +97,7 @@ impl Prepared {
                 .map(|&node| resources.amounts(&remaining[node]))
                 .collect(),
             pods: WorldPods::new(&world, &ranks),
+            reservations: Reservations::new(&templates),
             inverse_of: Vec::new(),
             inverse: Vec::new(),
             inverse_ids: BTreeMap::new(),

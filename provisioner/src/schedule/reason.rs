@@ -61,6 +61,8 @@ pub enum Refusal {
     Limits,
     /// The pool's own requirements leave no type that can be bought.
     NothingToBuy,
+    /// A reservation could serve it, and all of it is taken by nodes that were just planned.
+    Reserved,
     /// The node has too little left.
     Resources(String),
 }
@@ -88,6 +90,9 @@ impl fmt::Display for Refusal {
             Self::NothingToBuy => {
                 f.write_str("nodepool requirements filtered out all available instance types")
             }
+            Self::Reserved => f.write_str(
+                "one or more instance types with compatible reserved offerings are available, but could not be reserved",
+            ),
             Self::Resources(name) => write!(f, "exceeds node resources ({name})"),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt as _};
 
 use super::{PodFacts, Spread, World, pod};
@@ -29,6 +31,35 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The pods that a Service selects; `None` if it selects none.
+    #[must_use]
+    pub fn of_service(service: &Service) -> Option<Self> {
+        let labels = service.spec.as_ref()?.selector.clone()?;
+        let selector = LabelSelector {
+            match_labels: Some(labels).filter(|labels| !labels.is_empty()),
+            match_expressions: None,
+        };
+        selector.match_labels.as_ref()?;
+        Some(Self {
+            namespace: service.metadata.namespace.clone().unwrap_or_default(),
+            owner: None,
+            selector: selector.try_into().ok()?,
+        })
+    }
+
+    /// The pods of a ReplicaSet, ReplicationController or StatefulSet of this name with this selector.
+    #[must_use]
+    pub fn of_owner(kind: &str, metadata: &ObjectMeta, selector: LabelSelector) -> Option<Self> {
+        Some(Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            owner: Some(super::PodOwner {
+                kind: kind.to_owned(),
+                name: metadata.name.clone()?,
+            }),
+            selector: selector.try_into().ok()?,
+        })
+    }
+
     fn has(&self, pod: &PodFacts) -> bool {
         self.namespace == pod.key.namespace
             && match &self.owner {

@@ -15,6 +15,7 @@ use super::{
     cost::Costs,
     existing::NodeState,
     planned::Choice,
+    reserved::Ledger,
     states::States,
     template::Limits,
     topology::Topology,
@@ -42,6 +43,9 @@ pub(super) struct Solver<'a> {
     /// By template: what it may still buy, the state of an empty node, and what that may be.
     pub(super) limits: Vec<Option<Limits>>,
     pub(super) empty: Vec<Claim>,
+    pub(super) ledger: Ledger,
+    /// Whether the last new node was refused for want of reserved capacity.
+    pub(super) is_out_of_reserved: bool,
     /// Pods without a place, next first.
     pub(super) order: VecDeque<usize>,
     pub(super) choice: Choice,
@@ -107,6 +111,8 @@ impl<'a> Solver<'a> {
                 .map(|template| template.limits.clone())
                 .collect(),
             empty: Vec::new(),
+            ledger: prepared.reservations.ledger(overlay.removed.is_empty()),
+            is_out_of_reserved: false,
             order: VecDeque::new(),
             choice: Choice::FewestPods,
             costs: Costs::new(&prepared.templates, prepared.resources.len()),
@@ -210,6 +216,7 @@ impl<'a> Solver<'a> {
                 self.order.push_back(pod);
             }
         }
+        self.settle_reserved();
         let stuck = |&pod: &usize| Stuck {
             pod,
             was_tried: seen[pod].is_some(),
@@ -235,6 +242,7 @@ impl<'a> Solver<'a> {
             {
                 return false;
             }
+            self.is_out_of_reserved = false;
             let wishes = self.wishes(class, step);
             if !wishes.is_empty()
                 && (self.place_existing(pod, class, step, &wishes)
@@ -242,6 +250,10 @@ impl<'a> Solver<'a> {
             {
                 self.given_up += step;
                 return true;
+            }
+            // It waits for the next plan; no wish is given up for that.
+            if self.is_out_of_reserved {
+                return false;
             }
             step += 1;
         }

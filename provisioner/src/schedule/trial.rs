@@ -8,6 +8,7 @@ use super::{
     bits::Bits,
     claims::{Added, Claim},
     classes::Step,
+    reserved::{Ledger, OutOfReserved},
     states::{Blocked, StateId, States},
     topology::Topology,
     wishes::Wishes,
@@ -19,6 +20,8 @@ pub(super) enum Refused {
     /// It never will take one of its shape.
     Forever,
     Now,
+    /// It would have to draw on a reservation, and can on none.
+    Reserved,
 }
 
 /// What it takes to see whether a planned node takes a pod.
@@ -28,6 +31,7 @@ pub(super) struct Trial<'t, 'a> {
     pub asks: &'t Asks<'a>,
     pub states: &'t mut States,
     pub policy: MinValuesPolicy,
+    pub ledger: &'t Ledger,
 }
 
 impl Trial<'_, '_> {
@@ -64,8 +68,8 @@ impl Trial<'_, '_> {
         for (number, wishes) in wishes {
             match self.add_alternative(claim, *number, &fitting, wishes) {
                 Ok(added) => return Ok(added),
-                Err(Refused::Now) => refused = Refused::Now,
                 Err(Refused::Forever) => {}
+                Err(why) => refused = why,
             }
         }
         Err(refused)
@@ -107,7 +111,15 @@ impl Trial<'_, '_> {
         if min_values_relaxed && (self.policy == MinValuesPolicy::Strict || !claim.pods.is_empty()) {
             return Err(Refused::Now);
         }
+        let held = self.ledger.hold(
+            &self.prepared.reservations,
+            templates,
+            self.states.get(state),
+            &options,
+            &claim.reserved,
+        );
         Ok(Added {
+            reserved: held.map_err(|OutOfReserved| Refused::Reserved)?,
             state,
             options,
             min_values_relaxed,
