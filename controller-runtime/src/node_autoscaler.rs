@@ -12,12 +12,12 @@ use std::{
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, ObjectReference};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, TopologySpreadConstraint};
 use kube::{Api, Resource};
 use provisioner::{
     Provisioner,
     karpenter::{NodeClaim, NodeClassRef, NodePool},
-    schedule::MinValuesPolicy,
+    schedule::{MinValuesPolicy, PreferencePolicy, World},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The times and the policies of the node autoscaler. The default is what Karpenter has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// A batch of pods ends when no new pod has come for this long.
     pub batch_idle: Duration,
@@ -71,6 +71,10 @@ pub struct Config {
     pub spot_to_spot: bool,
     /// How pools' `minValues` are met.
     pub min_values: MinValuesPolicy,
+    /// Whether preferences of pods count.
+    pub preferences: PreferencePolicy,
+    /// Spreads of pods that have none of their own, as the scheduler's configuration has them.
+    pub default_spreads: Vec<TopologySpreadConstraint>,
 }
 
 impl Default for Config {
@@ -96,11 +100,20 @@ impl Default for Config {
             failed_scheduling_silence: seconds(5 * 60),
             spot_to_spot: false,
             min_values: MinValuesPolicy::Strict,
+            preferences: PreferencePolicy::Respect,
+            default_spreads: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// Lets plans for a world follow it.
+    pub(crate) fn settle(&self, world: &mut World) {
+        world.min_values = self.min_values;
+        world.preferences = self.preferences;
+        world.default_spreads.clone_from(&self.default_spreads);
+    }
+
     /// How long a machine that pods are expected on is kept.
     #[must_use]
     pub fn nomination(&self) -> Duration {
@@ -249,7 +262,8 @@ impl<P: Provisioner> NodeAutoscaler<P> {
         let cluster = Cluster::default();
         let queues = Queues::new(Batcher::new(config.batch_idle, config.batch_longest));
         queues.measure(&runtime.work);
-        let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues);
+        let spreads = !config.default_spreads.is_empty();
+        let feed = Feed::new(&runtime.client, &runtime.clock, &cluster, &queues, spreads);
         let classes = classes::<P>(&runtime, &cluster, &queues);
         let context = Context {
             runtime,

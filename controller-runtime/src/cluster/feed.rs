@@ -12,7 +12,10 @@ use kube::{Api, Client, ResourceExt as _};
 use provisioner::karpenter::{NodeClaim, NodePool};
 use scaler_api::SharedClock;
 
-use super::{Cluster, may_buy, pod};
+use super::{
+    Cluster, may_buy, pod,
+    surroundings::{StorageFeed, WorkloadFeed},
+};
 use crate::{
     provisioning::Batcher,
     queue::{Backoff, WorkQueue},
@@ -113,12 +116,23 @@ pub(crate) struct Feed {
     daemon_sets: Informer<DaemonSet>,
     budgets: Informer<PodDisruptionBudget>,
     namespaces: Informer<Namespace>,
+    storage: StorageFeed,
+    /// Where default spreads need to know.
+    workloads: Option<WorkloadFeed>,
 }
 
 impl Feed {
     /// Informers that keep `cluster` current and wake the controllers through `queues`.
-    pub(crate) fn new(client: &Client, clock: &SharedClock, cluster: &Cluster, queues: &Queues) -> Self {
+    pub(crate) fn new(
+        client: &Client,
+        clock: &SharedClock,
+        cluster: &Cluster,
+        queues: &Queues,
+        has_default_spreads: bool,
+    ) -> Self {
         Self {
+            storage: StorageFeed::new(client, cluster),
+            workloads: has_default_spreads.then(|| WorkloadFeed::new(client, cluster)),
             nodes: nodes(client, cluster, queues),
             claims: claims(client, cluster, queues),
             pools: pools(client, cluster, queues),
@@ -153,7 +167,7 @@ impl Feed {
 
     /// Lists and watches until dropped.
     pub(crate) fn run(self) -> Vec<future::BoxFuture<'static, ()>> {
-        vec![
+        let mut all: Vec<future::BoxFuture<'static, ()>> = vec![
             Box::pin(self.namespaces.run()),
             Box::pin(self.pools.run()),
             Box::pin(self.claims.run()),
@@ -161,7 +175,10 @@ impl Feed {
             Box::pin(self.daemon_sets.run()),
             Box::pin(self.budgets.run()),
             Box::pin(self.pods.run()),
-        ]
+        ];
+        all.extend(self.storage.run());
+        all.extend(self.workloads.into_iter().flat_map(WorkloadFeed::run));
+        all
     }
 }
 

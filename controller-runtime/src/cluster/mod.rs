@@ -9,6 +9,7 @@ mod feed;
 mod member;
 mod memory;
 pub mod pod;
+mod surroundings;
 mod world;
 mod write;
 
@@ -27,7 +28,8 @@ use kube::{Resource, ResourceExt as _};
 use provisioner::{
     ResourceList,
     karpenter::{NodeClaim, NodePool},
-    schedule::PodFacts,
+    schedule::{PodFacts, Workload},
+    storage::Storage,
 };
 
 pub(crate) use feed::{Feed, Queues};
@@ -47,6 +49,8 @@ pub struct ClusterState {
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     daemon_sets: BTreeMap<ObjectKey, Arc<DaemonSet>>,
     budgets: BTreeMap<ObjectKey, Arc<PodDisruptionBudget>>,
+    storage: Storage,
+    workloads: BTreeMap<surroundings::WorkloadKey, Workload>,
     /// Names of nodes by provider id; more than one is a mistake that registration reports.
     nodes_by_provider: BTreeMap<String, BTreeSet<String>>,
     claims_by_provider: BTreeMap<String, BTreeSet<String>>,

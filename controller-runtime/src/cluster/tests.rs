@@ -125,3 +125,67 @@ fn a_nomination_ends_by_itself_and_a_mark_with_its_claim() {
     state.apply_claim(&claim("c1", 2, None));
     assert!(!state.is_leaving(&state.member("c1").unwrap()));
 }
+
+#[test]
+fn a_snapshot_says_what_volumes_ask_for_and_how_many_a_node_takes() {
+    use provisioner::{schedule::VolumeNeeds, storage::StorageObject};
+
+    fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Arc<T> {
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+    let mut state = ClusterState::default();
+    state.apply_node(&node("n1", 1));
+    let mut with_claim = (*pod("p", 1, None)).clone();
+    with_claim.spec.as_mut().unwrap().volumes = serde_json::from_value(json!([
+        {"name": "v", "persistentVolumeClaim": {"claimName": "data"}},
+    ]))
+    .unwrap();
+    state.apply_pod(&Arc::new(with_claim));
+    let key = ObjectKey::new("default", "p");
+    assert!(matches!(
+        state.facts(&key).unwrap().volumes,
+        VolumeNeeds::Unresolved(_)
+    ));
+    let version = state.version();
+    let class = StorageObject::Class(read(json!({
+        "metadata": {"name": "late"}, "provisioner": "csi", "volumeBindingMode": "WaitForFirstConsumer",
+    })));
+    let claim = json!({
+        "metadata": {"name": "data", "namespace": "default"}, "spec": {"storageClassName": "late"},
+    });
+    let csi_node = json!({
+        "metadata": {"name": "n1"},
+        "spec": {"drivers": [{"name": "csi", "nodeID": "n1", "allocatable": {"count": 7}}]},
+    });
+    state.apply_storage(class.clone());
+    state.apply_storage(StorageObject::Claim(read(claim)));
+    state.apply_storage(StorageObject::Node(read(csi_node)));
+    assert!(state.version() > version, "a plan may come out otherwise");
+    let facts = state.facts(&key).unwrap();
+    assert!(facts.attachments["csi"].contains("default/data"));
+    assert_eq!(facts.problem, None);
+    let snapshot = state.snapshot(&Catalogs::default());
+    assert_eq!(snapshot.world.nodes[0].volume_limits["csi"], 7);
+    state.delete_storage(&class);
+    let problem = state.facts(&key).unwrap().problem.clone().unwrap();
+    assert!(problem.ends_with("storageclass \"late\" not found"), "{problem}");
+}
+
+#[test]
+fn a_snapshot_knows_what_pods_belong_to() {
+    use provisioner::schedule::Workload;
+
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}},
+    });
+    let workload = Workload::of_service(&serde_json::from_value(service).unwrap());
+    let mut state = ClusterState::default();
+    let key = ObjectKey::new("default", "web");
+    state.apply_workload("Service", key.clone(), workload.clone());
+    let version = state.version();
+    state.apply_workload("Service", key.clone(), workload);
+    assert_eq!(state.version(), version, "nothing is different");
+    assert_eq!(state.snapshot(&Catalogs::default()).world.workloads.len(), 1);
+    state.apply_workload("Service", key, None);
+    assert!(state.snapshot(&Catalogs::default()).world.workloads.is_empty());
+}

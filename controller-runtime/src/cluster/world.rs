@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use provisioner::{
     Catalog,
     karpenter::{NodePool, condition, node_pool},
-    schedule::{ClusterNode, PodFacts, PodKey, Pool, World},
+    schedule::{ClusterNode, PodFacts, PodKey, Pool, VolumeNeeds, World},
 };
 
 use super::{ClusterState, Member, pod};
@@ -73,6 +73,7 @@ impl ClusterState {
             nodes,
             daemons,
             namespaces,
+            workloads: self.workloads.values().cloned().collect(),
             ..World::default()
         };
         Snapshot {
@@ -94,16 +95,21 @@ impl ClusterState {
             }
         };
         cluster_node.deleting |= self.is_leaving(member);
+        if let Some(node) = &member.node {
+            cluster_node.volume_limits = self.storage.limits(&node.name_any());
+        }
         cluster_node
     }
 
-    /// The facts of a pod, read once per version of it.
+    /// The facts of a pod, read once per version of it; what its volumes ask for is looked up each time.
     #[must_use]
     pub fn facts(&self, key: &ObjectKey) -> Option<Arc<PodFacts>> {
         let entry = self.pods.get(key)?;
-        Some(Arc::clone(
-            entry.facts.get_or_init(|| Arc::new(PodFacts::of(&entry.pod))),
-        ))
+        let facts = entry.facts.get_or_init(|| Arc::new(PodFacts::of(&entry.pod)));
+        if facts.volumes == VolumeNeeds::None || self.storage.is_empty() {
+            return Some(Arc::clone(facts));
+        }
+        Some(Arc::new(self.storage.resolve(&entry.pod, facts)))
     }
 
     /// The facts of the pods of a node that use it.

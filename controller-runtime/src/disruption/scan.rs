@@ -64,7 +64,7 @@ impl View {
             .filter(|member| is_ours(cx, member))
             .filter_map(|member| facts(state, member, now))
             .collect();
-        snapshot.world.min_values = cx.config.min_values;
+        cx.config.settle(&mut snapshot.world);
         disrupt::mark_destinations(&mut snapshot.world.nodes, &nodes, &pools, now);
         let pending = state
             .to_place()

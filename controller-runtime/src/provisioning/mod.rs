@@ -158,7 +158,7 @@ async fn pass<P: Provisioner>(cx: &Context<P>, memo: &mut Memo) -> bool {
         (state.snapshot(&catalogs), pods, facts)
     });
     let mut world = std::mem::take(&mut snapshot.world);
-    world.min_values = cx.config.min_values;
+    cx.config.settle(&mut world);
     let plan = Prepared::new(world).solve(&facts, &Overlay::default(), Budget::auto(facts.len()));
     let pods: BTreeMap<PodKey, Arc<Pod>> = pods.into_iter().map(|pod| (key(&pod), pod)).collect();
     let done = carry_out(cx, memo, &snapshot, &plan, &pods, until).await;

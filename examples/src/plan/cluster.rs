@@ -4,8 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use k8s_openapi::api::{
-    apps::v1::DaemonSet,
-    core::v1::{Namespace, Node, Pod},
+    apps::v1::{DaemonSet, ReplicaSet, StatefulSet},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+    },
+    storage::v1::{CSINode, StorageClass},
 };
 use kube::{
     Api, Client, Config, Resource,
@@ -44,8 +47,22 @@ pub(super) fn documents(kubeconfig: &Path, role: Role) -> anyhow::Result<Vec<Doc
             Role::DaemonSets => all::<DaemonSet>(client).await,
             Role::Namespaces => all::<Namespace>(client).await,
             Role::InstanceTypes => Ok(Vec::new()),
+            Role::Surroundings => surroundings(client).await,
         }
     })
+}
+
+/// What places of pods depend on beside pods and nodes.
+async fn surroundings(client: Client) -> anyhow::Result<Vec<Document>> {
+    let mut documents = all::<PersistentVolumeClaim>(client.clone()).await?;
+    documents.extend(all::<PersistentVolume>(client.clone()).await?);
+    documents.extend(all::<StorageClass>(client.clone()).await?);
+    documents.extend(all::<CSINode>(client.clone()).await?);
+    documents.extend(all::<Service>(client.clone()).await?);
+    documents.extend(all::<ReplicaSet>(client.clone()).await?);
+    documents.extend(all::<StatefulSet>(client.clone()).await?);
+    documents.extend(all::<ReplicationController>(client).await?);
+    Ok(documents)
 }
 
 async fn all<K>(client: Client) -> anyhow::Result<Vec<Document>>

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use provisioner::{
     offline::{self, Collector, Inputs, Problem, Report, Role},
-    schedule::{Budget, Overlay, Plan, PodKey, Prepared},
+    schedule::{Budget, Overlay, Plan, PodKey, PreferencePolicy, Prepared},
 };
 use tokio::time::Instant;
 
@@ -33,7 +33,9 @@ const STANDARD_INPUT: &str = "-";
 /// What to plan, and how to say it.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// Files of pods, YAML or JSON, .gz too, - for standard input; those on a node count there.
+    /// Files of pods, YAML or JSON, .gz too, - for standard input; those on a node count there. What pods depend on may
+    /// stand among them: PersistentVolumeClaims, PersistentVolumes, StorageClasses, CSINodes; Services, ReplicaSets,
+    /// StatefulSets, ReplicationControllers and a KubeSchedulerConfiguration, for default spreads.
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "kubeconfig")]
     pods: Vec<PathBuf>,
     /// Files of NodePools; one that buys anything where missing.
@@ -48,6 +50,9 @@ pub struct Arguments {
     /// Files of DaemonSets.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     daemon_sets: Vec<PathBuf>,
+    /// Whether preferences of pods count: Respect or Ignore.
+    #[arg(long, value_name = "POLICY", default_value = "Respect")]
+    preference_policy: Preferences,
     /// How long strategies may compete for the best price: auto (20 ms and 10 µs a pod), none (no end), or a duration
     /// such as 500ms.
     #[arg(long, value_name = "BUDGET", default_value = "auto", value_parser = time_budget)]
@@ -61,6 +66,16 @@ pub struct Arguments {
     /// Read pods, nodes, NodePools and DaemonSets from this cluster, where no file of them is given.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// Whether preferences of pods count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum Preferences {
+    /// They hold until nothing else helps.
+    Respect,
+    /// They are not looked at.
+    Ignore,
 }
 
 /// How a plan is printed.
@@ -200,6 +215,9 @@ impl Arguments {
     /// Everything that was named, read.
     fn inputs(&self) -> anyhow::Result<Inputs> {
         let mut collector = Collector::default();
+        if self.preference_policy == Preferences::Ignore {
+            collector.prefer(PreferencePolicy::Ignore);
+        }
         let mut problems = Vec::new();
         for (role, paths) in [
             (Role::Pods, &self.pods),
@@ -217,10 +235,9 @@ impl Arguments {
             }
         }
         if let Some(kubeconfig) = &self.kubeconfig {
-            collector.add(
-                Role::Namespaces,
-                cluster::documents(kubeconfig, Role::Namespaces)?,
-            );
+            for role in [Role::Namespaces, Role::Surroundings] {
+                collector.add(role, cluster::documents(kubeconfig, role)?);
+            }
         }
         let name = self.instance_types.to_string_lossy();
         match name.strip_prefix(BUILTIN) {

@@ -162,6 +162,8 @@ pub(super) fn nodes(cx: &Context<'_>) -> Vec<Value> {
         rule(APPS, &["daemonsets"], FOLLOW),
         rule("policy", &["poddisruptionbudgets"], FOLLOW),
         rule("storage.k8s.io", &["volumeattachments"], &["list"]),
+        rule(CORE, &["persistentvolumeclaims", "persistentvolumes"], FOLLOW),
+        rule("storage.k8s.io", &["storageclasses", "csinodes"], FOLLOW),
         events(),
     ]
 }
