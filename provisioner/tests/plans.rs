@@ -38,6 +38,7 @@ fn plan(given: &Given) -> Value {
         (Role::Nodes, &given.nodes),
         (Role::DaemonSets, &given.daemon_sets),
         (Role::Namespaces, &given.namespaces),
+        (Role::Surroundings, &given.surroundings),
     ] {
         inputs.add(role, documents(values));
     }
@@ -67,12 +68,13 @@ fn shrink(mut given: Given, rule: &str) -> Given {
             .iter()
             .any(|violation| violation.rule == rule)
     };
-    let parts: [fn(&mut Given) -> &mut Vec<Value>; 5] = [
+    let parts: [fn(&mut Given) -> &mut Vec<Value>; 6] = [
         |given| &mut given.pods,
         |given| &mut given.nodes,
         |given| &mut given.daemon_sets,
         |given| &mut given.node_pools,
         |given| &mut given.instance_types,
+        |given| &mut given.surroundings,
     ];
     for part in parts {
         let mut size = part(&mut given).len().div_ceil(2);
@@ -102,6 +104,7 @@ fn printed(given: &Given) -> String {
         ("daemon sets", &given.daemon_sets),
         ("pools", &given.node_pools),
         ("types", &given.instance_types),
+        ("surroundings", &given.surroundings),
     ];
     for (name, values) in parts {
         for value in values {
@@ -328,7 +331,57 @@ fn the_checker_objects_to_plans_that_their_world_does_not_allow() {
             }),
         ),
     ];
-    for (rule, change) in changes {
+    let claimed = |given: &mut Given, limit: u64| {
+        let volume = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }]);
+        everywhere(given, "/spec/volumes", &volume);
+        given.surroundings = vec![
+            json!({ "kind": "StorageClass", "metadata": { "name": "late" }, "provisioner": "csi", "volumeBindingMode": "WaitForFirstConsumer",
+                "allowedTopologies": [{ "matchLabelExpressions": [{ "key": "topology.kubernetes.io/zone", "values": ["a"] }] }] }),
+            json!({ "kind": "PersistentVolumeClaim", "metadata": { "name": "c", "namespace": "default" }, "spec": { "storageClassName": "late" } }),
+            json!({ "kind": "CSINode", "metadata": { "name": "p-1" }, "spec": { "drivers": [{ "name": "csi", "nodeID": "p-1", "allocatable": { "count": limit } }] } }),
+        ];
+    };
+    let (mut given, plan) = good();
+    claimed(&mut given, 1);
+    assert_eq!(check(&given, &plan).violations, Vec::new());
+    let spread_by_default = json!({ "kind": "KubeSchedulerConfiguration", "profiles": [{ "pluginConfig": [{ "name": "PodTopologySpread",
+        "args": { "defaultConstraints": [{ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule" }] } }] }] });
+    let service = json!({ "kind": "Service", "metadata": { "name": "s", "namespace": "default" }, "spec": { "selector": { "app": "a" } } });
+    let more: Vec<(&str, Change<'_>)> = vec![
+        ("volumes", Box::new(|given| claimed(given, 0))),
+        (
+            "volumes",
+            Box::new(|given| {
+                claimed(given, 1);
+                given.surroundings[0]["allowedTopologies"][0]["matchLabelExpressions"][0]["values"] =
+                    json!(["b"]);
+            }),
+        ),
+        (
+            "volumes",
+            Box::new(|given| {
+                claimed(given, 1);
+                given.surroundings.remove(1);
+            }),
+        ),
+        (
+            "spread",
+            Box::new(|given| {
+                given.nodes.push(empty_node.clone());
+                given.surroundings = vec![spread_by_default.clone(), service.clone()];
+            }),
+        ),
+        (
+            "reservations",
+            Box::new(|given| {
+                let offering = &mut given.instance_types[0]["offerings"][0];
+                offering["reservationCapacity"] = json!(0);
+                let id = json!({ "key": "karpenter.k8s.aws/capacity-reservation-id", "operator": "In", "values": ["r"] });
+                offering["requirements"].as_array_mut().unwrap().push(id);
+            }),
+        ),
+    ];
+    for (rule, change) in changes.into_iter().chain(more) {
         let (mut given, plan) = good();
         change(&mut given);
         assert_objects(rule, &given, &plan);

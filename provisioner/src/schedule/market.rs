@@ -244,6 +244,8 @@ fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize)
     if of_class.is_impossible() {
         return found;
     }
+    // A node that others have narrowed may be free of a reservation that keeps a pod from an empty one.
+    let ledger = solver.prepared.reservations.ledger(false);
     for number in ask.alternatives.clone() {
         let mut trial = Trial {
             prepared: solver.prepared,
@@ -251,7 +253,7 @@ fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize)
             asks: &solver.asks,
             states: &mut solver.states,
             policy: MinValuesPolicy::BestEffort,
-            ledger: &solver.ledger,
+            ledger: &ledger,
         };
         let added = trial.add(
             &solver.empty[template],

@@ -190,6 +190,11 @@ impl Selector {
         Some(Self(expressions))
     }
 
+    /// What both select.
+    pub(crate) fn both(self, other: Self) -> Self {
+        self.with(other.0)
+    }
+
     pub(crate) fn with(mut self, expressions: impl IntoIterator<Item = Expression>) -> Self {
         self.0.extend(expressions);
         self.0.sort();

@@ -17,6 +17,7 @@ mod pods;
 mod quantity;
 mod room;
 mod topology;
+mod volumes;
 mod world;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub(crate) struct Given {
     pub daemon_sets: Vec<Value>,
     /// Namespaces.
     pub namespaces: Vec<Value>,
+    /// Storage, services and owners of pods, and the scheduler's configuration.
+    pub surroundings: Vec<Value>,
 }
 
 /// Something that is wrong with a plan.
@@ -78,6 +81,7 @@ pub(crate) fn check(given: &Given, plan: &Value) -> Findings {
     room::check(&world, &mut findings);
     money::check(&world, plan, &mut findings);
     topology::check(&world, &mut findings);
+    volumes::check(&world, given, &mut findings);
     world.needlessly_unschedulable(&mut findings);
     findings.violations.sort();
     findings

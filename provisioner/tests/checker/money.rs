@@ -8,7 +8,7 @@ use super::{
     Findings,
     quantity::{Amounts, add, difference, lacking, one, words},
     room,
-    world::{Pool, Site, Type, World, node_labels},
+    world::{Offering, Pool, Site, Type, World, node_labels},
 };
 
 /// Most types that a node may be.
@@ -24,6 +24,7 @@ pub(crate) fn check(world: &World, plan: &Value, findings: &mut Findings) {
         }
     }
     limits(world, findings);
+    reservations(world, findings);
     let price = plan["pricePerHour"].as_f64().unwrap_or(f64::NAN);
     let slack = 1e-6 * (1.0 + total.abs());
     let is_close = (price - total).abs() <= slack;
@@ -76,6 +77,42 @@ fn bought(world: &World, site: &Site, node: &Value, findings: &mut Findings) {
             "price",
             format!("{}: {} does not cost {price} like that", site.name, it.name),
         );
+    }
+}
+
+/// No reservation is drawn on more often than it can be.
+fn reservations(world: &World, findings: &mut Findings) {
+    let mut drawn: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for node in world.sites.iter().filter_map(|site| site.planned.as_ref()) {
+        let it = node["instanceType"]
+            .as_str()
+            .and_then(|name| world.types.get(name));
+        let price = node["pricePerHour"].as_f64().unwrap_or(f64::NAN);
+        let is_it = |offering: &&Offering| {
+            let says = |key: &str, value: &Value| {
+                let mut of_key = offering
+                    .expressions
+                    .iter()
+                    .filter(|expression| expression.key == key);
+                of_key.all(|expression| expression.allows(value.as_str()))
+            };
+            (offering.price - price).abs() < 1e-9
+                && says("topology.kubernetes.io/zone", &node["zone"])
+                && says("karpenter.sh/capacity-type", &node["capacityType"])
+        };
+        let offering = it.and_then(|it| it.offerings.iter().find(is_it));
+        if let Some((id, count)) = offering.and_then(|offering| offering.reservation.as_ref()) {
+            let (taken, most) = drawn.entry(id).or_insert((0, *count));
+            (*taken, *most) = (*taken + 1, (*most).min(*count));
+        }
+    }
+    for (id, (taken, most)) in drawn {
+        if taken > most {
+            findings.add(
+                "reservations",
+                format!("{taken} nodes draw on {id}, which has {most}"),
+            );
+        }
     }
 }
 
@@ -135,7 +172,8 @@ fn options(world: &World, site: &Site, node: &Value, findings: &mut Findings) {
                     .all(|e| e.key != *key || e.allows(Some(value)))
             })
             .collect();
-        if values.len() < *least {
+        // What a reservation is for is all that its node can be.
+        if values.len() < *least && node["capacityType"] != "reserved" {
             findings.add(
                 "minValues",
                 format!(

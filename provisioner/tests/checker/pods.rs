@@ -15,6 +15,12 @@ pub(crate) struct Pod {
     pub key: String,
     pub namespace: String,
     pub labels: BTreeMap<String, String>,
+    /// Kind and name of the object that made it.
+    pub owner: Option<(String, String)>,
+    /// Where its volumes are: alternatives; none for anywhere.
+    pub places: Vec<Vec<Expression>>,
+    /// Whether it says itself how it is to be spread.
+    pub has_spreads: bool,
     /// The node that it is on, in the input.
     pub node: Option<String>,
     pub is_done: bool,
@@ -26,7 +32,7 @@ pub(crate) struct Pod {
 }
 
 /// What a pod asks for; shared by pods that ask for the same.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub requests: Amounts,
     pub selector: Vec<Expression>,
@@ -43,23 +49,9 @@ pub(crate) struct Rules {
     pub has_claims: bool,
 }
 
-impl Rules {
-    /// What it asks of labels by each alternative of its required node affinity that may hold on a node: a pod asks for one
-    /// of them at a time.
-    pub(crate) fn alternatives(&self, node: &Labels) -> Vec<Vec<&Expression>> {
-        if self.terms.is_empty() {
-            return vec![self.selector.iter().collect()];
-        }
-        let terms = self.terms.iter().filter(|term| node.may(term));
-        terms
-            .map(|term| self.selector.iter().chain(term).collect())
-            .collect()
-    }
-}
-
 /// Whether what a pod asks of a label leaves it a domain: the least filled one is looked for, and company missed, only
 /// among those.
-pub(crate) fn permits(asked: &[&Expression], key: &str, domain: &str) -> bool {
+pub(crate) fn permits(asked: &[Expression], key: &str, domain: &str) -> bool {
     let of_key = Expression::is(key, domain).key;
     asked
         .iter()
@@ -160,10 +152,35 @@ impl Pod {
             is_going,
             is_daemon,
             is_ignored: is_done || is_going || is_gated || is_daemon || is_static,
+            owner: list(&metadata["ownerReferences"])
+                .next()
+                .map(|owner| (text(&owner["kind"]), text(&owner["name"]))),
+            places: Vec::new(),
+            has_spreads: list(&pod["spec"]["topologySpreadConstraints"]).next().is_some(),
             rules: rules(&pod["spec"], &namespace, &labels, shared),
             labels,
             namespace,
         }
+    }
+
+    /// What it asks of labels by each alternative of its required node affinity and its volumes that may hold on a node: a
+    /// pod asks for one of them at a time.
+    pub(crate) fn alternatives(&self, node: &Labels) -> Vec<Vec<Expression>> {
+        let none = [Vec::new()];
+        let or_none = |all: &'_ Vec<Vec<Expression>>| {
+            if all.is_empty() {
+                none.to_vec()
+            } else {
+                all.clone()
+            }
+        };
+        let mut found = Vec::new();
+        for term in or_none(&self.rules.terms).iter().filter(|term| node.may(term)) {
+            for place in or_none(&self.places).iter().filter(|place| node.may(place)) {
+                found.push([self.rules.selector.as_slice(), term, place].concat());
+            }
+        }
+        found
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -249,7 +266,7 @@ fn read_rules(spec: &Value, namespace: &str, labels: &BTreeMap<String, String>) 
     }
 }
 
-fn read_spread(spread: &Value, labels: &BTreeMap<String, String>) -> Spread {
+pub(crate) fn read_spread(spread: &Value, labels: &BTreeMap<String, String>) -> Spread {
     Spread {
         key: text(&spread["topologyKey"]),
         max_skew: spread["maxSkew"].as_i64().unwrap_or(1),

@@ -43,7 +43,11 @@ fn spreads(world: &World, placement: &Placement, findings: &mut Findings) {
         for &pod in &site.new {
             let Pod { namespace, rules, .. } = &world.pods[pod];
             for spread in &rules.spreads {
-                let nodes = format!("{:?}{:?}{:?}", rules.selector, rules.terms, rules.tolerations);
+                let places = &world.pods[pod].places;
+                let nodes = format!(
+                    "{:?}{:?}{:?}{places:?}",
+                    rules.selector, rules.terms, rules.tolerations
+                );
                 groups
                     .entry(Group {
                         namespace,
@@ -108,7 +112,7 @@ fn spread(
             *domains.entry(domain).or_default() += counts.get(&at).copied().unwrap_or(0);
         }
     }
-    let least = |asked: &Vec<&Expression>| {
+    let least = |asked: &Vec<Expression>| {
         let permitted = domains.iter().filter(|(domain, _)| permits(asked, key, domain));
         let counts: Vec<i64> = permitted.map(|(_, count)| *count).collect();
         let too_few =
@@ -146,7 +150,7 @@ fn spread(
             continue;
         };
         let count = domains.get(domain).copied().unwrap_or(0);
-        let alternatives = pod.rules.alternatives(&world.sites[at].labels);
+        let alternatives = pod.alternatives(&world.sites[at].labels);
         let least = alternatives.iter().map(least).max().unwrap_or(0);
         let at_least = count - late.get(domain).copied().unwrap_or(0);
         if at_least - least > *max_skew && told.insert(domain) {
@@ -251,7 +255,7 @@ fn without_start<'a>(key: &str, domains: &BTreeMap<&'a str, Domain<'_>>) -> Vec<
         groundless.iter().position(|name| {
             let others = || groundless.iter().chain(&with_old).filter(|other| *other != name);
             domains[name].starters.iter().any(|(pod, site)| {
-                let alternatives = pod.rules.alternatives(&site.labels);
+                let alternatives = pod.alternatives(&site.labels);
                 alternatives
                     .iter()
                     .any(|asked| !others().any(|other| permits(asked, key, other)))

@@ -9,14 +9,15 @@ use serde_json::Value;
 
 use super::{
     Findings, Given,
-    labels::{Expression, Labels},
-    pods::{HostPort, Pod, Rules, labels, rules, tolerates},
+    labels::{Expression, Labels, Selector},
+    pods::{HostPort, Pod, Rules, Spread, labels, read_spread, rules, tolerates},
     quantity::{Amounts, add, amounts, difference, greatest, lacking},
 };
 
 pub(crate) const NODE_POOL: &str = "karpenter.sh/nodepool";
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
+const RESERVATION: &str = "karpenter.k8s.aws/capacity-reservation-id";
 const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
 
 /// A place for pods.
@@ -67,6 +68,8 @@ pub(crate) struct Type {
 pub(crate) struct Offering {
     pub price: f64,
     pub available: bool,
+    /// The reservation that it draws on, and how many that has.
+    pub reservation: Option<(String, u64)>,
     pub expressions: Vec<Expression>,
 }
 
@@ -130,11 +133,17 @@ impl Pool {
     }
 }
 
+fn reservation(offering: &Value) -> Option<(String, u64)> {
+    let id = list(&offering["requirements"]).find(|one| one["key"] == RESERVATION)?;
+    Some((text(&id["values"][0]), offering["reservationCapacity"].as_u64()?))
+}
+
 impl Type {
     fn read(it: &Value) -> Self {
         let offerings = list(&it["offerings"]).map(|offering| Offering {
             price: offering["price"].as_f64().unwrap_or(f64::NAN),
             available: offering["available"].as_bool().unwrap_or(true),
+            reservation: reservation(offering),
             expressions: Expression::read_all(&offering["requirements"]),
         });
         let capacity = amounts(&it["capacity"]);
@@ -204,10 +213,61 @@ pub(crate) fn node_labels(pool: &Pool, it: &Type, offering: &[Expression], name:
     Some(labels)
 }
 
+/// Gives a pod the default spreads of the scheduler's configuration, if it has none of its own and belongs to something.
+fn default_spreads(given: &Given, pod: &mut Pod) {
+    let of_kind = |kind: &'static str| {
+        given
+            .surroundings
+            .iter()
+            .filter(move |object| object["kind"] == kind)
+    };
+    let arguments = of_kind("KubeSchedulerConfiguration")
+        .flat_map(|object| list(&object["profiles"]))
+        .flat_map(|profile| list(&profile["pluginConfig"]));
+    let defaults: Vec<&Value> = arguments
+        .flat_map(|plugin| list(&plugin["args"]["defaultConstraints"]))
+        .collect();
+    if pod.has_spreads || defaults.is_empty() {
+        return;
+    }
+    let in_namespace =
+        |object: &&Value| object["metadata"]["namespace"].as_str().unwrap_or("default") == pod.namespace;
+    let services = of_kind("Service").filter(in_namespace).filter_map(|service| {
+        let labels = serde_json::json!({ "matchLabels": service["spec"]["selector"] });
+        Selector::read(&labels).filter(|selector| selector.selects(&pod.labels))
+    });
+    let owners = ["ReplicaSet", "StatefulSet"].into_iter().flat_map(of_kind);
+    let owners = owners.filter(in_namespace).filter_map(|object| {
+        let (kind, name) = pod.owner.as_ref()?;
+        let is_it = object["kind"] == kind.as_str() && object["metadata"]["name"] == name.as_str();
+        Selector::read(&object["spec"]["selector"]).filter(|_| is_it)
+    });
+    let together: Option<Selector> = services.chain(owners).reduce(Selector::both);
+    let Some(selector) = together else {
+        return;
+    };
+    let mut rules = pod.rules.as_ref().clone();
+    for spread in defaults {
+        if spread["whenUnsatisfiable"] == "ScheduleAnyway" {
+            rules.has_preferences = true;
+        } else {
+            rules.spreads.push(Spread {
+                selector: Some(selector.clone()),
+                ..read_spread(spread, &pod.labels)
+            });
+        }
+    }
+    pod.rules = Rc::new(rules);
+}
+
 impl World {
     pub(crate) fn read(given: &Given, plan: &Value, findings: &mut Findings) -> Self {
         let mut shared = BTreeMap::new();
-        let pods: Vec<Pod> = given.pods.iter().map(|pod| Pod::read(pod, &mut shared)).collect();
+        let mut pods: Vec<Pod> = given.pods.iter().map(|pod| Pod::read(pod, &mut shared)).collect();
+        for (pod, object) in pods.iter_mut().zip(&given.pods) {
+            default_spreads(given, pod);
+            pod.places = super::volumes::places(given, pod, &object["spec"]);
+        }
         let daemons = given.daemon_sets.iter().map(|set| {
             let namespace = set["metadata"]["namespace"].as_str().unwrap_or("default");
             let template = &set["spec"]["template"];
@@ -379,6 +439,15 @@ impl World {
             Expression::is(ZONE, &zone),
             Expression::is(CAPACITY_TYPE, &capacity_type),
         ];
+        // Of several reservations the one of this type there.
+        let drawn = it.offerings.iter().find(|offering| {
+            let price = node["pricePerHour"].as_f64().unwrap_or(f64::NAN);
+            let is_here = bought.iter().all(|bought| offering.expressions.contains(bought));
+            is_here && (offering.price - price).abs() < 1e-9
+        });
+        let reservation = drawn.and_then(|offering| offering.reservation.as_ref());
+        let reservation = reservation.map(|(id, _)| Expression::is(RESERVATION, id));
+        let bought: Vec<Expression> = bought.into_iter().chain(reservation).collect();
         let Some(mut labels) = node_labels(pool, it, &bought, &name) else {
             findings.add(
                 "pool",
@@ -421,6 +490,11 @@ impl World {
             .pools
             .values()
             .any(|pool| pool.taints.iter().any(prefers_away));
+        // Where there are reservations, pods wait for them.
+        let mut offerings = self.types.values().flat_map(|it| &it.offerings);
+        if offerings.any(|offering| offering.reservation.is_some()) {
+            return;
+        }
         for &at in &self.unschedulable {
             let pod = &self.pods[at];
             let rules = &pod.rules;

@@ -1,6 +1,7 @@
 //! Random worlds: small, and full of constraints that meet.
 
 mod constraints;
+mod surroundings;
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -86,6 +87,7 @@ pub(crate) fn world(seed: u64) -> Given {
         constraints::workload(&mut dice, workload, replicas, &mut given);
         workload += 1;
     }
+    surroundings::surround(&mut dice, &mut given);
     given
 }
 
