@@ -63,7 +63,7 @@ fn ephemeral(class: Option<&str>) -> Value {
 }
 
 /// What a pod with these volumes comes to: its attachments and alternatives, or its problem.
-fn resolved(objects: Vec<StorageObject>, volumes: Vec<Value>) -> String {
+fn resolved(objects: Vec<StorageObject>, volumes: &[Value]) -> String {
     let mut storage = Storage::default();
     for object in objects {
         assert!(storage.apply(object));
@@ -188,7 +188,7 @@ fn volumes_say_where_their_pod_may_be_and_what_is_attached() {
         ),
     ];
     for (title, objects, volumes, expected) in table {
-        assert_eq!(resolved(objects, volumes), expected, "{title}");
+        assert_eq!(resolved(objects, &volumes), expected, "{title}");
     }
 }
 

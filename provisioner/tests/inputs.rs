@@ -7,13 +7,14 @@ use provisioner::{
     schedule::{Budget, Overlay, Prepared},
 };
 
-const ROLES: [Role; 6] = [
+const ROLES: [Role; 7] = [
     Role::Pods,
     Role::NodePools,
     Role::InstanceTypes,
     Role::Nodes,
     Role::DaemonSets,
     Role::Namespaces,
+    Role::Surroundings,
 ];
 
 /// One good document for each role.
@@ -33,6 +34,9 @@ fn good(role: Role) -> &'static str {
         }
         Role::DaemonSets => {
             r#"{"kind":"DaemonSet","metadata":{"name":"d","namespace":"default"},"spec":{"selector":{"matchLabels":{"d":"d"}},"template":{"metadata":{"labels":{"d":"d"}},"spec":{"containers":[{"name":"d","resources":{"requests":{"cpu":"10m"}}}]}}}}"#
+        }
+        Role::Surroundings => {
+            r#"{"kind":"PersistentVolume","metadata":{"name":"v"},"spec":{"csi":{"driver":"csi","volumeHandle":"h"},"nodeAffinity":{"required":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"topology.kubernetes.io/zone","operator":"In","values":["a"]}]}]}}}}"#
         }
         Role::Namespaces => r#"{"kind":"Namespace","metadata":{"name":"default","labels":{"a":"b"}}}"#,
     }
