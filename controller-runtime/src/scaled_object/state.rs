@@ -24,10 +24,7 @@ use super::{
 use crate::{
     explain::kept::Kept,
     store::ObjectKey,
-    trigger_auth::{
-        Dependency,
-        dependents::{Dependents, unlink},
-    },
+    trigger_auth::{Dependency, dependents::Dependents},
 };
 
 /// All objects. Clones share them.
@@ -41,8 +38,8 @@ struct Index {
     entries: BTreeMap<ObjectKey, Arc<Entry>>,
     /// The workload that each object scales.
     targets: BTreeMap<ObjectKey, ObjectKey>,
-    /// Which objects scale a workload of this name.
-    by_target: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// The same as pairs, workload first.
+    by_target: BTreeSet<(ObjectKey, ObjectKey)>,
     /// What each object was built from.
     dependents: Dependents,
 }
@@ -251,7 +248,7 @@ impl Entries {
         self.with(|index| {
             index.entries.remove(key);
             if let Some(target) = index.targets.remove(key) {
-                unlink(&mut index.by_target, &target, key);
+                index.by_target.remove(&(target, key.clone()));
             }
             index.dependents.set(key, BTreeSet::new());
         });
@@ -262,9 +259,9 @@ impl Entries {
         let target = ObjectKey::new(&key.namespace, &object.spec.scale_target_ref.name);
         self.with(|index| {
             if let Some(previous) = index.targets.insert(key.clone(), target.clone()) {
-                unlink(&mut index.by_target, &previous, key);
+                index.by_target.remove(&(previous, key.clone()));
             }
-            index.by_target.entry(target).or_default().insert(key.clone());
+            index.by_target.insert((target, key.clone()));
         });
     }
 
@@ -276,13 +273,10 @@ impl Entries {
     /// The objects that scale a workload.
     pub(crate) fn of_target(&self, target: &ObjectKey) -> Vec<ObjectKey> {
         self.with(|index| {
-            index
-                .by_target
-                .get(target)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect()
+            let first = (target.clone(), ObjectKey::new("", ""));
+            let pairs = index.by_target.range(first..);
+            let of_target = pairs.take_while(|(known, _)| known == target);
+            of_target.map(|(_, object)| object.clone()).collect()
         })
     }
 
