@@ -142,6 +142,12 @@ fn neighbours() -> Vec<Case> {
         patch
     };
     let big = |patch: serde_json::Value| labelled("p", "15500m", json!({ "app": "web" }), patch);
+    let keeper = changed(node("n", "small", vec![]), |node| {
+        node.pods = vec![app("x", "other", must(away, zone, "web"))];
+    });
+    let maybe = changed(node("n", "small", vec![]), |node| {
+        node.requirements.set(Requirement::one_of(zone, ["a", "b"]));
+    });
     let nameless = changed(node("n", "large", vec![]), |node| {
         drop(node.requirements.remove(host))
     });
@@ -186,6 +192,62 @@ fn neighbours() -> Vec<Case> {
             [app("p", "web", must(away, host, "web"))],
             &["small/a: p"],
         ),
+        // What is planned where the pods that spread may not be does not count for them.
+        case(
+            "NodeAffinityPolicy ignore/honor",
+            world(),
+            [
+                labelled(
+                    "x",
+                    "2",
+                    json!({ "app": "web" }),
+                    both(
+                        selector(zone, "a"),
+                        affinity(labels::INSTANCE_TYPE, "In", &["large"]),
+                    ),
+                ),
+                app(
+                    "p",
+                    "web",
+                    both(
+                        spread(zone, "web"),
+                        affinity(labels::INSTANCE_TYPE, "In", &["medium"]),
+                    ),
+                ),
+            ],
+            &["large/a: x", "medium/a: p"],
+        ),
+        case(
+            "zonal spread: match labels / expressions",
+            world(),
+            several(2, |name| {
+                app(
+                    name,
+                    "web",
+                    spread("failure-domain.beta.kubernetes.io/zone", "web"),
+                )
+            }),
+            &["small/a: p0", "small/b: p1"],
+        ),
+        case(
+            "anti-affinity: inverse with existing",
+            nodes([keeper]),
+            [app("p", "web", selector(zone, "a"))],
+            &["small/a: p"],
+        )
+        .with(Overlay::without(["n"])),
+        case(
+            "anti-affinity: Schrödinger",
+            nodes([maybe, full("m", "b", "x")]),
+            [plain("p", must(away, zone, "x"))],
+            &["small/a: p"],
+        ),
+        case(
+            "affinity: preferred violations allowed",
+            nodes([full("n", "b", "x")]),
+            [plain("p", should(near, zone, "x"))],
+            &["small/b: p"],
+        ),
         // Preferred affinity is given up before preferred anti-affinity.
         case(
             "conflicting preferences don't block",
@@ -229,7 +291,59 @@ fn room() -> Vec<Case> {
     let avoided =
         json!({ "template": { "spec": { "taints": [{ "key": "t", "effect": "PreferNoSchedule" }] } } });
     let big = || pod("p", "1500m", json!({ "tolerations": [{ "operator": "Exists" }] }));
+    let port = |name: &str, port: serde_json::Value| {
+        let resources = json!({ "requests": { "cpu": "100m" } });
+        pod(
+            name,
+            "100m",
+            json!({ "containers": [{ "name": "c", "resources": resources, "ports": [port] }] }),
+        )
+    };
+    let sidecar = |name: &str| {
+        let ports = json!([{ "containerPort": 80, "hostPort": 80 }]);
+        plain(
+            name,
+            json!({ "initContainers": [{ "name": "s", "restartPolicy": "Always", "ports": ports }] }),
+        )
+    };
+    let of_protocol = |name: &str, protocol: &str| {
+        port(
+            name,
+            json!({ "containerPort": 80, "hostPort": 80, "protocol": protocol }),
+        )
+    };
+    let of_address = |name: &str, address: &str| {
+        port(
+            name,
+            json!({ "containerPort": 80, "hostPort": 80, "hostIP": address }),
+        )
+    };
+    let title = "same host port → different nodes";
     vec![
+        case(
+            title,
+            world(),
+            several(2, sidecar),
+            &["small/a: p0", "small/a: p1"],
+        ),
+        case(
+            title,
+            world(),
+            [of_protocol("p", "TCP"), of_protocol("q", "UDP")],
+            &["small/a: p q"],
+        ),
+        case(
+            title,
+            world(),
+            [of_address("p", "10.0.0.1"), of_address("q", "10.0.0.2")],
+            &["small/a: p q"],
+        ),
+        case(
+            title,
+            world(),
+            [of_address("p", "10.0.0.1"), of_address("q", "0.0.0.0")],
+            &["small/a: p", "small/a: q"],
+        ),
         // A node takes what the greatest of its types would, until it is bought.
         case(
             "limits: partial",
@@ -435,4 +549,53 @@ fn nodes_are_read_with_what_keeps_pods_away_and_what_is_still_to_come() {
         1,
         "a device that will show up counts"
     );
+}
+
+/// What a node and a claim say of themselves before the node is initialised.
+#[test]
+fn nodes_and_claims_are_read_with_names_labels_and_taints() {
+    let mut claim =
+        solve(world(), &[plain("first", json!({}))]).new[0].to_claim(&node_pool("default", json!({})));
+    claim.metadata.name = Some("c".to_owned());
+    claim.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+    claim.spec.taints = vec![taint("t", "NoSchedule")];
+    let read = |taints: serde_json::Value| -> Node {
+        serde_json::from_value(json!({ "metadata": { "name": "n" }, "spec": { "taints": taints } })).unwrap()
+    };
+    let young = ClusterNode::of_node(&read(json!([])), Some(&claim), vec![]);
+    assert_eq!(
+        (young.label(labels::HOSTNAME), young.label("team")),
+        (Some("n"), Some("a"))
+    );
+    assert!(!young.deleting);
+    let disrupted = read(json!([{ "key": labels::DISRUPTED_TAINT, "effect": "NoSchedule" }]));
+    assert!(ClusterNode::of_node(&disrupted, Some(&claim), vec![]).deleting);
+    let on_its_way = ClusterNode::of_claim(&claim, None);
+    assert_eq!(on_its_way.taints, claim.spec.taints);
+    assert!(
+        on_its_way.requirements.has(labels::INSTANCE_TYPE),
+        "it may be any of these"
+    );
+    claim.status = Some(serde_json::from_value(json!({ "providerID": "x" })).unwrap());
+    let launched = ClusterNode::of_claim(&claim, None);
+    assert!(
+        !launched.requirements.has(labels::INSTANCE_TYPE),
+        "labels are all there is"
+    );
+    let mirror = PodFacts {
+        is_mirror: true,
+        ..PodFacts::default()
+    };
+    assert!(!mirror.is_reschedulable() && PodFacts::default().is_reschedulable());
+}
+
+#[test]
+fn a_claim_asks_for_what_daemons_take_on_any_of_its_types() {
+    let on_huge = pod("agent", "500m", affinity(labels::INSTANCE_TYPE, "In", &["huge"]));
+    let with_daemon = World {
+        daemons: vec![on_huge],
+        ..world()
+    };
+    let plan = solve(with_daemon, &[plain("p", json!({}))]);
+    assert_eq!(plan.new[0].requests.get("cpu").to_string(), "1");
 }
