@@ -591,9 +591,9 @@ fn nodes_and_claims_are_read_with_names_labels_and_taints() {
 
 #[test]
 fn a_claim_asks_for_what_daemons_take_on_any_of_its_types() {
-    let on_huge = pod("agent", "500m", affinity(labels::INSTANCE_TYPE, "In", &["huge"]));
+    let on_small = pod("agent", "500m", affinity(labels::INSTANCE_TYPE, "In", &["small"]));
     let with_daemon = World {
-        daemons: vec![on_huge],
+        daemons: vec![on_small],
         ..world()
     };
     let plan = solve(with_daemon, &[plain("p", json!({}))]);
