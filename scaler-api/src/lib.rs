@@ -15,6 +15,7 @@ mod metric;
 pub mod mock;
 pub mod observe;
 mod quantity;
+pub mod reference;
 mod registry;
 mod scaler;
 mod secret;
@@ -32,6 +33,7 @@ pub use metric::{
     normalize_name,
 };
 pub use quantity::{Format, Quantity};
+pub use reference::Reference;
 pub use registry::{DynTrigger, ParsedTrigger, Registry};
 pub use scaler::{PushScaler, Scaler};
 pub use secret::Secret;

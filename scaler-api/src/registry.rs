@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     Context, Error, Field, MetricSpec, Scaler, SourceKey, Trigger, TriggerInput,
     metadata::{self, Problems},
+    reference::Reference,
     secret_store::SecretStores,
 };
 
@@ -71,6 +72,23 @@ impl Registry {
     #[must_use]
     pub fn example(&self, trigger_type: &str) -> Option<&'static str> {
         self.entries.get(trigger_type).map(|factory| factory.example())
+    }
+
+    /// Everything that can be said of a registered type.
+    ///
+    /// # Errors
+    /// If it is not registered: with the name that was meant, or with what would add it.
+    pub fn reference(&self, trigger_type: &str) -> Result<Reference, Problems> {
+        match self.entries.get(trigger_type) {
+            Some(factory) => Ok(factory.reference()),
+            None => Err(self.unknown_type(trigger_type)),
+        }
+    }
+
+    /// The types that are known but not built in, sorted, each with what would add it.
+    pub fn unavailable(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        let all = self.unavailable.iter().map(|(name, needs)| (*name, *needs));
+        all.filter(|(name, _)| !self.entries.contains_key(name))
     }
 
     /// Parses the metadata of a trigger.
@@ -162,6 +180,7 @@ impl<T: Trigger> DynTrigger for T {
 trait Factory: Send + Sync {
     fn fields(&self) -> &'static [Field];
     fn example(&self) -> &'static str;
+    fn reference(&self) -> Reference;
     fn parse(&self, input: &TriggerInput) -> Result<ParsedTrigger, Problems>;
 }
 
@@ -174,6 +193,10 @@ impl<T: Trigger> Factory for TypedFactory<T> {
 
     fn example(&self) -> &'static str {
         T::example()
+    }
+
+    fn reference(&self) -> Reference {
+        Reference::of::<T>()
     }
 
     fn parse(&self, input: &TriggerInput) -> Result<ParsedTrigger, Problems> {

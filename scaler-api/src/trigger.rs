@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, MetricSpec, MetricType, Scaler, Secret, SharedClock, SystemClock, metadata::Problems};
 
@@ -31,6 +31,12 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
 
     /// An example of `metadata`, as YAML that the documentation shows and a test parses.
     fn example() -> &'static str;
+
+    /// What is measured, in one line without full stop: "the number of messages in an Amazon SQS queue". It stands in
+    /// lists of types.
+    fn summary() -> &'static str {
+        ""
+    }
 
     /// Rules across fields; every problem is added, none returns early.
     fn check(&self, problems: &mut Problems) {
@@ -101,7 +107,7 @@ impl PodIdentity {
 }
 
 /// One key of a trigger's metadata.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Field {
     /// The key.
     pub name: &'static str,
@@ -181,7 +187,8 @@ impl Field {
 }
 
 /// Where a value of a key may come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// `triggers[].metadata`.
     Metadata,

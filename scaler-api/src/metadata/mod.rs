@@ -6,13 +6,51 @@ pub mod go;
 mod nearest;
 mod resolve;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
-use self::resolve::Resolved;
+use self::{deserializer::ValueError, resolve::Resolved};
 pub use self::{duration::GoDuration, nearest::nearest};
 use crate::{Trigger, TriggerInput};
+
+/// What the text of a key stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Itself.
+    #[default]
+    Text,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// One of Go's words for true and false.
+    Boolean,
+    /// A Go duration, or milliseconds.
+    Duration,
+    /// Texts with commas between.
+    List,
+    /// Pairs `key=value` with commas between.
+    Map,
+}
+
+impl Kind {
+    /// The word for it in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::List => "list",
+            Self::Map => "map",
+        }
+    }
+}
 
 /// Everything that is wrong, or odd, with one trigger's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,6 +184,20 @@ fn deserialize<T: DeserializeOwned>(resolved: &mut Resolved, problems: &mut Prob
         resolved.report(key, &error, problems);
         if !resolved.replace(key) {
             return None;
+        }
+    }
+}
+
+/// As what a struct reads its keys, where that is anything else than text.
+pub(crate) fn kinds<T: Trigger>() -> BTreeMap<&'static str, Kind> {
+    let mut resolved = Resolved::probe(T::fields());
+    let mut kinds = BTreeMap::new();
+    loop {
+        let result = T::deserialize(resolved.deserializer());
+        kinds.extend(resolved.kinds());
+        match result {
+            Err(ValueError { key: Some(key), .. }) if resolved.replace(key) => {}
+            _ => return kinds,
         }
     }
 }
