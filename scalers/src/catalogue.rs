@@ -158,6 +158,18 @@ const NOT_SUPPORTED: &[&str] = &[
     "temporal",
 ];
 
+/// The feature of this crate that has a type built in; none for types that are always there or never.
+///
+/// ```
+/// assert_eq!(scalers::feature("aws-sqs-queue"), Some("sqs"));
+/// assert_eq!(scalers::feature("cpu"), None);
+/// ```
+#[must_use]
+pub fn feature(trigger_type: &str) -> Option<&'static str> {
+    let (_, needs, _) = BY_FEATURE.iter().find(|(name, ..)| *name == trigger_type)?;
+    needs.split('`').nth(1)
+}
+
 /// Names what is known but not built in.
 pub(crate) fn register_unavailable(registry: &mut Registry) {
     for (name, needs, _) in BY_FEATURE.iter().filter(|(_, _, built_in)| !built_in) {

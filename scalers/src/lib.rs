@@ -65,6 +65,8 @@ pub mod vault;
 
 use scaler_api::Registry;
 
+pub use self::catalogue::feature;
+
 /// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
 pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);

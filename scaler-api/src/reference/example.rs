@@ -68,20 +68,19 @@ fn authentication(trigger_type: &str) -> String {
     format!("{trigger_type}-authentication")
 }
 
-/// What the HPA measures itself has no default.
+/// For what the HPA measures itself it has to be said whether the value is a share or an amount.
 fn metric_type<T: Trigger>(pairs: BTreeMap<String, String>) -> Option<MetricType> {
     let mut input = TriggerInput {
         metadata: pairs,
         ..TriggerInput::default()
     };
-    input.settings.metric_type = MetricType::Utilization;
-    let (trigger, _) = metadata::parse::<T>(&input).ok()?;
-    let is_resource = |metric: &MetricSpec| metric.external_name().is_none();
-    trigger
-        .metrics()
-        .iter()
-        .any(is_resource)
-        .then_some(MetricType::Utilization)
+    [MetricType::Utilization, MetricType::AverageValue]
+        .into_iter()
+        .find(|metric_type| {
+            input.settings.metric_type = *metric_type;
+            let is_resource = |metric: &MetricSpec| metric.external_name().is_none();
+            metadata::parse::<T>(&input).is_ok_and(|(trigger, _)| trigger.metrics().iter().any(is_resource))
+        })
 }
 
 /// The keys and values of an example. It is a map of strings, a line each, which is all that is read here; that it is

@@ -19,8 +19,8 @@ pub(super) fn page(reference: &Reference) -> String {
         row(&mut text, field, reference.kind(field.name));
     }
     text += "\nA value is taken from the first place of its row that has one: `metadata` of the trigger, the environment \
-             variable of the target's container that `<key>FromEnv` names, or the parameter of this name of the \
-             TriggerAuthentication. Values are strings; empty ones count as missing.\n";
+             variable\nof the target's container that `<key>FromEnv` names, or the parameter of this name of the \
+             TriggerAuthentication. Values are\nstrings; empty ones count as missing.\n";
     text
 }
 

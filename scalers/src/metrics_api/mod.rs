@@ -96,6 +96,10 @@ impl Trigger for MetricsApiTrigger {
          targetValue: \"8\"\n"
     }
 
+    fn summary() -> &'static str {
+        "a number in the answer of an HTTP endpoint"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

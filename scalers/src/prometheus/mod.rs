@@ -129,6 +129,10 @@ impl Trigger for PrometheusTrigger {
          threshold: \"100.5\"\n"
     }
 
+    fn summary() -> &'static str {
+        "the result of a PromQL query"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -94,6 +94,10 @@ impl Trigger for SqsTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of messages in an Amazon SQS queue"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }
