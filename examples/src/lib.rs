@@ -21,6 +21,7 @@ pub mod run;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod simulate;
+pub mod trigger_types;
 #[cfg(feature = "sim")]
 pub mod validate;
 pub mod view;

@@ -1,29 +1,15 @@
 //! The target of an external metric, from a trigger's metadata and its `metricType`.
 
-use scaler_api::{MetricSpec, MetricTarget, MetricType, Problems, Quantity, normalize_name};
+use scaler_api::{MetricSpec, MetricType, Problems, Quantity};
 
 /// The metric called `name` (normalised here) with `target`.
 pub(crate) fn external(name: &str, metric_type: MetricType, target: Quantity) -> MetricSpec {
-    let target = match metric_type {
-        MetricType::Value => MetricTarget::Value(target),
-        // `Utilization` was refused by `check_metric_type`.
-        MetricType::AverageValue | MetricType::Utilization => MetricTarget::AverageValue(target),
-    };
-    MetricSpec::External {
-        name: normalize_name(name),
-        target,
-    }
+    MetricSpec::external(name, metric_type, target)
 }
 
 /// Refuses `metricType: Utilization`, which makes sense for CPU and memory only.
 pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems) {
-    if metric_type == MetricType::Utilization {
-        problems.error(
-            "metricType",
-            metric_type.as_str(),
-            "'Utilization' metric type is unsupported for external metrics, allowed values are 'Value' or 'AverageValue'",
-        );
-    }
+    metric_type.check_external(problems);
 }
 
 /// Refuses an integer target below 1, which no HPA takes.

@@ -24,13 +24,6 @@ use super::{
     process::{Lives, Process},
 };
 
-/// The trigger types of this build.
-fn registry() -> Registry {
-    let mut registry = Registry::new();
-    scalers::register_all(&mut registry);
-    registry
-}
-
 /// What the API server asks the pod half about.
 #[derive(Clone)]
 pub(super) struct Answers {
@@ -44,7 +37,7 @@ pub(super) struct Answers {
 
 /// Starts the pod half; gives what it has the answers from.
 pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Answers {
-    let registry = Arc::new(registry());
+    let registry = Arc::clone(&process.registry);
     let pods = pods(process, Arc::clone(&registry));
     let answers = Answers {
         metrics: pods.external_metrics(),
