@@ -38,3 +38,8 @@ pub use registry::{DynTrigger, ParsedTrigger, Registry};
 pub use scaler::{PushScaler, Scaler};
 pub use secret::Secret;
 pub use trigger::{Context, Field, PodIdentity, Source, SourceKey, Trigger, TriggerInput, TriggerSettings};
+
+/// The code of the guide is compiled with the tests.
+#[cfg(all(doctest, feature = "conformance"))]
+#[doc = include_str!("../../docs/writing-a-scaler.md")]
+mod guide {}

@@ -86,6 +86,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
     ),
 ];
 
+/// Types of this crate that KEDA does not have.
+const BEYOND_KEDA: &[(&str, &str, bool)] = &[
+    // `cargo xtask new-scaler` adds here.
+];
+
 /// Types that are a matter of the HPA alone, and in every build.
 #[cfg(test)]
 const ALWAYS: &[&str] = &["cpu", "memory"];
@@ -158,6 +163,11 @@ const NOT_SUPPORTED: &[&str] = &[
     "temporal",
 ];
 
+/// Types that this crate has.
+fn ours() -> impl Iterator<Item = &'static (&'static str, &'static str, bool)> {
+    BY_FEATURE.iter().chain(BEYOND_KEDA)
+}
+
 /// The feature of this crate that has a type built in; none for types that are always there or never.
 ///
 /// ```
@@ -166,13 +176,13 @@ const NOT_SUPPORTED: &[&str] = &[
 /// ```
 #[must_use]
 pub fn feature(trigger_type: &str) -> Option<&'static str> {
-    let (_, needs, _) = BY_FEATURE.iter().find(|(name, ..)| *name == trigger_type)?;
+    let (_, needs, _) = ours().find(|(name, ..)| *name == trigger_type)?;
     needs.split('`').nth(1)
 }
 
 /// Names what is known but not built in.
 pub(crate) fn register_unavailable(registry: &mut Registry) {
-    for (name, needs, _) in BY_FEATURE.iter().filter(|(_, _, built_in)| !built_in) {
+    for (name, needs, _) in ours().filter(|(_, _, built_in)| !built_in) {
         registry.register_unavailable(name, needs);
     }
     for name in NOT_SUPPORTED {
@@ -205,7 +215,7 @@ mod tests {
         let mut registry = Registry::new();
         crate::register_all(&mut registry);
         let registered: BTreeSet<&str> = registry.types().collect();
-        for (name, needs, built_in) in BY_FEATURE {
+        for (name, needs, built_in) in ours() {
             assert_eq!(registered.contains(name), *built_in, "{name}");
             if !built_in {
                 let problems = registry.parse(name, &TriggerInput::default()).unwrap_err();

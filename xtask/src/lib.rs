@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod control_plane;
 mod ec2_catalog;
+mod new_scaler;
 pub mod services;
 mod tests;
 mod tools;
@@ -45,6 +46,8 @@ enum Task {
         #[command(subcommand)]
         table: Table,
     },
+    /// Make a scaler to begin with, in `scalers` or as a package of its own, which passes the conformance suite.
+    NewScaler(new_scaler::Options),
     /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
     ControlPlane {
         /// Passed on to the program `control-plane`.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Task::Codegen {
             table: Table::Ec2Catalog(options),
         } => ec2_catalog::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::NewScaler(options) => new_scaler::run(&options).map(|()| ExitCode::SUCCESS),
         Task::ControlPlane { arguments } => control_plane::run(&arguments),
         Task::Services { command } => services::run(command).map(|()| ExitCode::SUCCESS),
     };
