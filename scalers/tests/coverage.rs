@@ -10,7 +10,43 @@ use scaler_api::{Field, Registry, Source};
 const KEDA: &str = include_str!("coverage/keda.txt");
 
 /// What is not as KEDA has it: type, key, and why. `*` is any type.
-const GAPS: &[(&str, &str, &str)] = &[];
+const GAPS: &[(&str, &str, &str)] = &[
+    (
+        "cpu",
+        "type",
+        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
+    ),
+    (
+        "memory",
+        "type",
+        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
+    ),
+    (
+        "metrics-api",
+        "aggregationType",
+        "the endpoints of a Service are not read: aggregateFromKubeServiceEndpoints is refused",
+    ),
+    (
+        "prometheus",
+        "awsRegion",
+        "Amazon Managed Prometheus is not supported: the identity aws is refused",
+    ),
+    (
+        "prometheus",
+        "identityOwner",
+        "Amazon Managed Prometheus is not supported: the identity aws is refused",
+    ),
+    (
+        "redis-sentinel",
+        "sentinelMaster",
+        "required: without it a sentinel cannot say which server is meant, which KEDA finds out when it connects",
+    ),
+    (
+        "redis-sentinel-streams",
+        "sentinelMaster",
+        "required: without it a sentinel cannot say which server is meant, which KEDA finds out when it connects",
+    ),
+];
 
 /// One key as KEDA has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

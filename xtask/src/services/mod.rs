@@ -27,6 +27,11 @@ pub const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 /// Names the file to which live tests add what they passed, a line each: trigger type, server, case, with tabs between.
 pub const CASES: &str = "AUTOSCALER_TESTS_CASES";
 
+/// Names the file to which live tests add what they measured, where they measure in place of testing, a line each with tabs
+/// between: trigger type, server, median and 99th percentile of a sample in microseconds, bytes of a sample, equal triggers,
+/// and requests of one round of those.
+pub const MEASURES: &str = "AUTOSCALER_TESTS_MEASURES";
+
 /// A kind of server.
 #[derive(Debug)]
 pub struct Service {
