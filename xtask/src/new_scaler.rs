@@ -68,10 +68,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder of the workspace that this program was built in.
+/// The folder of the workspace: the one that this is run in, or else the one that this program was built in.
 fn workspace() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().map_or_else(|| own.to_owned(), Path::to_owned)
+    let here = std::env::current_dir().unwrap_or_default();
+    let is_workspace = |folder: &&Path| {
+        ["scalers/Cargo.toml", "examples/Cargo.toml", "xtask/Cargo.toml"]
+            .iter()
+            .all(|file| folder.join(file).exists())
+    };
+    let found = here.ancestors().find(is_workspace).or_else(|| own.parent());
+    found.unwrap_or(own).to_owned()
 }
 
 /// The ways in which a scaler is called.

@@ -23,6 +23,15 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A folder that is not there yet, always at the same place, so that what is built there is built once.
+fn fresh(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    folder
+}
+
 /// The blocks of code with their languages.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
@@ -37,7 +46,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
 }
 
 /// Runs a command of the guide as a person would, with what the workspace has built already.
-fn execute(line: &str, folder: &Path) {
+fn execute(line: &str, folder: &Path) -> String {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     // This program is built with the test, no need for another one.
     let script = format!(
@@ -60,6 +69,7 @@ fn execute(line: &str, folder: &Path) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Replaces the function of a file.
@@ -90,8 +100,7 @@ fn replicas(record: &Path) -> Vec<u64> {
 #[test]
 fn who_does_as_the_guide_says_gets_a_deployment_that_follows_a_scaler_of_their_own() {
     let guide = read("docs/writing-a-scaler.md");
-    let parent = tempfile::tempdir().unwrap();
-    let package = parent.path().join("tide");
+    let package = fresh("tide");
     let place = |line: &str| line.replace("../tide", &package.display().to_string());
     let mut folder = workspace();
     let mut followed = Vec::new();
@@ -101,7 +110,7 @@ fn who_does_as_the_guide_says_gets_a_deployment_that_follows_a_scaler_of_their_o
                 for line in code.lines().map(place) {
                     match line.strip_prefix("cd ") {
                         Some(path) => folder = folder.join(path),
-                        None => execute(&line, &folder),
+                        None => drop(execute(&line, &folder)),
                     }
                     if line.contains("--json record.json") {
                         followed.push(replicas(&package.join("record.json")));
@@ -123,6 +132,31 @@ fn who_does_as_the_guide_says_gets_a_deployment_that_follows_a_scaler_of_their_o
         "what lies between is followed too: {slope:?}"
     );
     assert_eq!(slope.last(), Some(&0), "and back to zero: {slope:?}");
+}
+
+#[test]
+fn a_new_scaler_of_the_workspace_passes_the_suite() {
+    let copy = fresh("workspace");
+    let files = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    for file in String::from_utf8(files.stdout).unwrap().lines() {
+        let (from, to) = (workspace().join(file), copy.join(file));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        // What was removed is listed until that is committed.
+        if from.is_file() {
+            fs::copy(from, to).unwrap();
+        }
+    }
+    execute("cargo xtask new-scaler tide-gauge", &copy);
+    let suite = "cargo test --package scalers --features tide-gauge --lib tide_gauge";
+    let output = execute(suite, &copy);
+    assert!(
+        output.contains("tide_gauge::conformance::it_conforms ... ok"),
+        "{output}"
+    );
 }
 
 #[test]
