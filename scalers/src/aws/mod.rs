@@ -7,7 +7,7 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
-#[cfg(feature = "aws-secret-manager")]
+#[cfg(any(feature = "aws-secret-manager", feature = "kafka-msk-iam"))]
 pub(crate) mod signing;
 
 #[cfg(feature = "sqs")]

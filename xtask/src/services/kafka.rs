@@ -6,7 +6,8 @@ use super::{
     process::{Process, Ready, free_port},
 };
 
-pub(super) const KAFKA: Program = Program::new("kafka", "4.1.0", Source::Maven("org.apache.kafka:kafka_2.13"));
+pub(super) const KAFKA: Program =
+    Program::new("kafka", "4.1.0", Source::Maven("org.apache.kafka:kafka_2.13"));
 
 const USERNAME: &str = "scaler";
 const PASSWORD: &str = "autoscaler-password";
@@ -54,7 +55,12 @@ pub(super) fn kafka(options: &Options) -> anyhow::Result<Server> {
         .arguments([libraries]);
     let format = java
         .clone()
-        .arguments(["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAA"])
+        .arguments([
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            "AAAAAAAAQACAAAAAAAAAAA",
+        ])
         .arguments(["-c", &properties]);
     let format = SCRAM.iter().fold(format, |format, mechanism| {
         let user = format!("{mechanism}=[name={USERNAME},password={PASSWORD}]");
