@@ -8,6 +8,10 @@ mod environment;
 mod error;
 mod identity;
 #[cfg(any(feature = "aws-secret-manager", feature = "kafka-msk-iam"))]
+#[cfg_attr(
+    not(feature = "aws-secret-manager"),
+    allow(dead_code, reason = "Kafka signs in its own way")
+)]
 pub(crate) mod signing;
 
 #[cfg(feature = "sqs")]

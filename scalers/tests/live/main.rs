@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 mod etcd;
+mod kafka;
+mod kafka_admin;
 mod mysql;
 mod nats;
 mod postgresql;

@@ -33,7 +33,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", server).await
+    }
+
+    /// A proxy at an address that is known before it is there.
+    pub(crate) async fn start_at(address: &str, server: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (mode, modes) = watch::channel(Mode::Forward);
         let (open, made) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());

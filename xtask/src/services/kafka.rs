@@ -20,14 +20,14 @@ type Listener = (&'static str, &'static str, u16);
 /// Kafka in KRaft mode with listeners for plain connections, SASL, and if there is a certificate the same with TLS.
 ///
 /// Clients go where the broker says that it is. At `proxied` it says that it is at `proxy`, where nobody listens: a test
-/// puts its proxy there.
+/// puts its proxy there. Like `sasl` it wants a login.
 pub(super) fn kafka(options: &Options) -> anyhow::Result<Server> {
     let libraries = KAFKA.folder()?.join("lib").join("*");
     let mut server = Server::new("kafka", options)?;
     let (controller, proxy) = (free_port()?, free_port()?);
     let mut listeners: Vec<Listener> = vec![
         ("plain", "PLAINTEXT", free_port()?),
-        ("proxied", "PLAINTEXT", free_port()?),
+        ("proxied", "SASL_PLAINTEXT", free_port()?),
         ("sasl", "SASL_PLAINTEXT", free_port()?),
     ];
     if let Some((certificate, key)) = &options.tls {
