@@ -23,6 +23,10 @@ use crate::tcp::{self, Failure, Kept, Peer, Stream, Tls};
 /// The longest answer that is read: metadata of some ten thousand partitions.
 const MAX_ANSWER: i32 = 16 * 1024 * 1024;
 
+/// How an answer begins of a server that takes no connection without TLS.
+const TLS_ALERT: u8 = 21;
+const TLS_VERSION: u8 = 3;
+
 /// Whoever knows where a group and its partitions are.
 #[async_trait]
 pub(super) trait KafkaLag: std::fmt::Debug + Send + Sync {
@@ -197,10 +201,18 @@ impl Session {
                 self.wires.insert(address.clone(), wire);
             }
         }
+        // One write for each broker: what comes in several waits for the acknowledgement of the one before.
+        let mut frames = BTreeMap::<&String, Vec<u8>>::new();
         let mut asked = Vec::new();
         for (address, question) in &questions {
             let wire = self.wires.get_mut(address).ok_or_else(lost_answer)?;
-            asked.push((address, wire.send(question).await?));
+            let (number, frame) = wire.frame(question);
+            frames.entry(address).or_default().extend(frame);
+            asked.push((address, number));
+        }
+        for (address, frames) in frames {
+            let wire = self.wires.get_mut(address).ok_or_else(lost_answer)?;
+            wire.write(&frames).await?;
         }
         let mut answers = Vec::new();
         for (address, number) in asked {
@@ -260,20 +272,27 @@ fn lost_answer() -> Failure {
 impl Wire {
     /// One question, one answer.
     pub(super) async fn call(&mut self, question: &Request) -> Result<Vec<u8>, Failure> {
-        let number = self.send(question).await?;
+        let (number, frame) = self.frame(question);
+        self.write(&frame).await?;
         self.receive(number).await
     }
 
-    async fn send(&mut self, question: &Request) -> Result<i32, Failure> {
+    fn frame(&mut self, question: &Request) -> (i32, Vec<u8>) {
         self.number = self.number.wrapping_add(1);
-        let frame = question.frame(self.number);
-        self.stream.write_all(&frame).await.map_err(lost)?;
-        self.stream.flush().await.map_err(lost)?;
-        Ok(self.number)
+        (self.number, question.frame(self.number))
+    }
+
+    async fn write(&mut self, frames: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(frames).await.map_err(lost)?;
+        self.stream.flush().await.map_err(lost)
     }
 
     async fn receive(&mut self, number: i32) -> Result<Vec<u8>, Failure> {
         let size = self.stream.read_i32().await.map_err(lost)?;
+        if let [TLS_ALERT, TLS_VERSION, ..] = size.to_be_bytes() {
+            let message = "the broker speaks TLS, expected tls: enable";
+            return Err(Failure::lost(Error::invalid(message)));
+        }
         if !(4..=MAX_ANSWER).contains(&size) {
             return Err(Failure::lost(wire::odd()));
         }

@@ -97,6 +97,9 @@ async fn serve(mut client: TcpStream, server: &str, mut modes: watch::Receiver<M
         let Ok(mut server) = TcpStream::connect(server).await else {
             return;
         };
+        // Small messages are not to wait for each other, which neither side makes them do.
+        client.set_nodelay(true).ok();
+        server.set_nodelay(true).ok();
         tokio::select! {
             biased;
             _ = modes.wait_for(|mode| *mode != Mode::Forward) => {}
