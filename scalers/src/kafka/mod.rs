@@ -1,6 +1,8 @@
 #![doc = include_str!("docs.md")]
 
 mod authentication;
+#[cfg(test)]
+mod brokers;
 mod client;
 mod fields;
 mod lag;
