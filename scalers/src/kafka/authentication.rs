@@ -218,7 +218,8 @@ impl Authentication {
         context: &Context,
     ) -> Result<Login, Error> {
         if self.is_iam() {
-            return self.iam(pod_identity, context).await;
+            // The default chain of AWS is large, and seldom used.
+            return Box::pin(self.iam(pod_identity, context)).await;
         }
         Ok(match self.sasl {
             Mechanism::None => Login::None,

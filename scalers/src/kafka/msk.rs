@@ -40,7 +40,7 @@ impl Iam {
         let credentials = signing::credentials(&self.config).await?;
         let host = format!("kafka.{}.amazonaws.com", self.region);
         let parameters = presigned(&credentials, &self.region, &host, self.clock.now().into())?;
-        Ok(token(&host, parameters))
+        Ok(token(&host, &parameters))
     }
 }
 
@@ -101,7 +101,7 @@ fn message(host: &str, parameters: Parameters) -> String {
     Value::Object(all).to_string()
 }
 
-fn token(host: &str, parameters: Parameters) -> Secret {
+fn token(host: &str, parameters: &[(String, String)]) -> Secret {
     let mut query: Vec<(&str, &str)> = parameters
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_token_is_the_url() {
         let host = "kafka.eu-west-1.amazonaws.com";
-        let token = token(host, parameters(None));
+        let token = token(host, &parameters(None));
         let url = URL_SAFE_NO_PAD.decode(token.expose()).unwrap();
         let url = String::from_utf8(url).unwrap();
         let start = "https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-";

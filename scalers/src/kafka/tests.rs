@@ -145,145 +145,146 @@ fn versions_are_read_as_keda_reads_them() {
     }
 }
 
-/// keda.md §5.3: every rule, and what the message says.
+type Pairs = &'static [(&'static str, &'static str)];
+const LOGIN: Pairs = &[("username", "u"), ("password", "hunter2")];
+/// keda.md §5.3: every rule, by metadata and authentication, and what the message says.
+const REFUSED: &[(Pairs, Pairs, &str)] = &[
+    (&[("bootstrapServers", "")], &[], "\"bootstrapServers\""),
+    (&[("bootstrapServers", "a:9092,b")], &[], "\"b\" is not host:port"),
+    (&[("bootstrapServers", "http://a:9092")], &[], "is not host:port"),
+    (&[("consumerGroup", "")], &[], "\"consumerGroup\""),
+    (
+        &[("topic", "one two")],
+        &[],
+        "\"one two\" is not the name of a topic",
+    ),
+    (
+        &[("lagThreshold", "0")],
+        &[],
+        "lagThreshold must be greater than 0, got 0",
+    ),
+    (&[("lagThreshold", "many")], &[], "lagThreshold"),
+    (
+        &[("activationLagThreshold", "-1")],
+        &[],
+        "must not be negative, got -1",
+    ),
+    (&[("offsetResetPolicy", "newest")], &[], "one of latest, earliest"),
+    (&[("version", "1.x")], &[], "\"1.x\" is not a version"),
+    (
+        &[("partitionLimitation", "1-x")],
+        &[],
+        "\"1-x\" is neither a partition nor a range",
+    ),
+    (
+        &[
+            ("allowIdleConsumers", "true"),
+            ("limitToPartitionsWithLag", "true"),
+        ],
+        &[],
+        "allowIdleConsumers and limitToPartitionsWithLag cannot be set simultaneously",
+    ),
+    (
+        &[
+            ("limitToPartitionsWithLag", "true"),
+            ("ensureEvenDistributionOfPartitions", "true"),
+        ],
+        &[],
+        "limitToPartitionsWithLag and ensureEvenDistributionOfPartitions cannot be set simultaneously",
+    ),
+    (
+        &[("topic", ""), ("limitToPartitionsWithLag", "true")],
+        &[],
+        "topic must be specified when using limitToPartitionsWithLag true",
+    ),
+    (
+        &[("topic", ""), ("ensureEvenDistributionOfPartitions", "true")],
+        &[],
+        "topic must be specified when using ensureEvenDistributionOfPartitions true",
+    ),
+    (
+        &[("topic", ""), ("fullMetadata", "false")],
+        &[],
+        "topic must be specified when using fullMetadata false",
+    ),
+    (&[("tls", "on")], &[], "one of enable, disable"),
+    (
+        &[],
+        &[("tls", "enable"), ("cert", "hunter2")],
+        "key must be provided with cert",
+    ),
+    (
+        &[],
+        &[("tls", "enable"), ("key", "hunter2")],
+        "cert must be provided with key",
+    ),
+    (
+        &[],
+        &[("tls", "enable"), ("ca", "hunter2")],
+        "ca is not a certificate",
+    ),
+    (
+        &[],
+        &[("tls", "enable"), ("keyPassword", "hunter2")],
+        "keyPassword",
+    ),
+    (&[("sasl", "scram")], &[], "one of none, plaintext, scram_sha256"),
+    (
+        &[],
+        &[("sasl", "gssapi")],
+        "sasl gssapi (Kerberos) is not supported, expected none",
+    ),
+    (&[("sasl", "plaintext")], &[], "no username given"),
+    (
+        &[("sasl", "scram_sha512")],
+        &[("username", "u")],
+        "no password given",
+    ),
+    (
+        &[("sasl", "oauthbearer")],
+        LOGIN,
+        "no oauthTokenEndpointUri given",
+    ),
+    (
+        &[("sasl", "oauthbearer"), ("saslTokenProvider", "azure")],
+        LOGIN,
+        "one of bearer, aws_msk_iam",
+    ),
+    (
+        &[("sasl", "oauthbearer")],
+        &[
+            ("oauthTokenEndpointUri", "ftp://x"),
+            ("username", "u"),
+            ("password", "p"),
+        ],
+        "not a URL of http or https",
+    ),
+    (
+        &[("sasl", "oauthbearer")],
+        &[
+            ("oauthTokenEndpointUri", "http://x"),
+            ("username", "u"),
+            ("password", "p"),
+            ("oauthExtensions", "a"),
+        ],
+        "\"a\" is not name=value",
+    ),
+    (&[("sasl", "aws_msk_iam")], &[], "TLS is required for MSK"),
+    (
+        &[("sasl", "aws_msk_iam"), ("tls", "enable")],
+        &[],
+        "no awsRegion given",
+    ),
+    (
+        &[("sasl", "oauthbearer"), ("saslTokenProvider", "aws_msk_iam")],
+        &[],
+        "TLS is required for MSK",
+    ),
+];
+
 #[test]
 fn every_rule_has_its_message() {
-    type Pairs = &'static [(&'static str, &'static str)];
-    const LOGIN: Pairs = &[("username", "u"), ("password", "hunter2")];
-    let cases: &[(Pairs, Pairs, &str)] = &[
-        (&[("bootstrapServers", "")], &[], "\"bootstrapServers\""),
-        (&[("bootstrapServers", "a:9092,b")], &[], "\"b\" is not host:port"),
-        (&[("bootstrapServers", "http://a:9092")], &[], "is not host:port"),
-        (&[("consumerGroup", "")], &[], "\"consumerGroup\""),
-        (
-            &[("topic", "one two")],
-            &[],
-            "\"one two\" is not the name of a topic",
-        ),
-        (
-            &[("lagThreshold", "0")],
-            &[],
-            "lagThreshold must be greater than 0, got 0",
-        ),
-        (&[("lagThreshold", "many")], &[], "lagThreshold"),
-        (
-            &[("activationLagThreshold", "-1")],
-            &[],
-            "must not be negative, got -1",
-        ),
-        (&[("offsetResetPolicy", "newest")], &[], "one of latest, earliest"),
-        (&[("version", "1.x")], &[], "\"1.x\" is not a version"),
-        (
-            &[("partitionLimitation", "1-x")],
-            &[],
-            "\"1-x\" is neither a partition nor a range",
-        ),
-        (
-            &[
-                ("allowIdleConsumers", "true"),
-                ("limitToPartitionsWithLag", "true"),
-            ],
-            &[],
-            "allowIdleConsumers and limitToPartitionsWithLag cannot be set simultaneously",
-        ),
-        (
-            &[
-                ("limitToPartitionsWithLag", "true"),
-                ("ensureEvenDistributionOfPartitions", "true"),
-            ],
-            &[],
-            "limitToPartitionsWithLag and ensureEvenDistributionOfPartitions cannot be set simultaneously",
-        ),
-        (
-            &[("topic", ""), ("limitToPartitionsWithLag", "true")],
-            &[],
-            "topic must be specified when using limitToPartitionsWithLag true",
-        ),
-        (
-            &[("topic", ""), ("ensureEvenDistributionOfPartitions", "true")],
-            &[],
-            "topic must be specified when using ensureEvenDistributionOfPartitions true",
-        ),
-        (
-            &[("topic", ""), ("fullMetadata", "false")],
-            &[],
-            "topic must be specified when using fullMetadata false",
-        ),
-        (&[("tls", "on")], &[], "one of enable, disable"),
-        (
-            &[],
-            &[("tls", "enable"), ("cert", "hunter2")],
-            "key must be provided with cert",
-        ),
-        (
-            &[],
-            &[("tls", "enable"), ("key", "hunter2")],
-            "cert must be provided with key",
-        ),
-        (
-            &[],
-            &[("tls", "enable"), ("ca", "hunter2")],
-            "ca is not a certificate",
-        ),
-        (
-            &[],
-            &[("tls", "enable"), ("keyPassword", "hunter2")],
-            "keyPassword",
-        ),
-        (&[("sasl", "scram")], &[], "one of none, plaintext, scram_sha256"),
-        (
-            &[],
-            &[("sasl", "gssapi")],
-            "sasl gssapi (Kerberos) is not supported, expected none",
-        ),
-        (&[("sasl", "plaintext")], &[], "no username given"),
-        (
-            &[("sasl", "scram_sha512")],
-            &[("username", "u")],
-            "no password given",
-        ),
-        (
-            &[("sasl", "oauthbearer")],
-            LOGIN,
-            "no oauthTokenEndpointUri given",
-        ),
-        (
-            &[("sasl", "oauthbearer"), ("saslTokenProvider", "azure")],
-            LOGIN,
-            "one of bearer, aws_msk_iam",
-        ),
-        (
-            &[("sasl", "oauthbearer")],
-            &[
-                ("oauthTokenEndpointUri", "ftp://x"),
-                ("username", "u"),
-                ("password", "p"),
-            ],
-            "not a URL of http or https",
-        ),
-        (
-            &[("sasl", "oauthbearer")],
-            &[
-                ("oauthTokenEndpointUri", "http://x"),
-                ("username", "u"),
-                ("password", "p"),
-                ("oauthExtensions", "a"),
-            ],
-            "\"a\" is not name=value",
-        ),
-        (&[("sasl", "aws_msk_iam")], &[], "TLS is required for MSK"),
-        (
-            &[("sasl", "aws_msk_iam"), ("tls", "enable")],
-            &[],
-            "no awsRegion given",
-        ),
-        (
-            &[("sasl", "oauthbearer"), ("saslTokenProvider", "aws_msk_iam")],
-            &[],
-            "TLS is required for MSK",
-        ),
-    ];
-    for (pairs, secrets, expected) in cases {
+    for (pairs, secrets, expected) in REFUSED {
         let found = parse(pairs, secrets).unwrap_err().to_string();
         assert!(found.contains(expected), "{expected:?} is not in {found}");
         assert!(!found.contains("hunter2"), "{found}");
