@@ -37,7 +37,11 @@ pub(super) struct User {
 }
 
 impl Login {
-    /// Logs in on a new connection to `host`.
+    /// Logs in on a new connection to `host`, which a signature may be for.
+    #[cfg_attr(
+        not(feature = "kafka-msk-iam"),
+        allow(unused_variables, reason = "no signature is")
+    )]
     pub(super) async fn log_in(&self, wire: &mut Wire, host: &str) -> Result<(), Failure> {
         match self {
             Self::None => Ok(()),
@@ -69,10 +73,6 @@ impl Login {
                 bearer(wire, &token, &[]).await
             }
         }
-        .map_err(|failure| Failure {
-            error: failure.error.with_context("host", host),
-            ..failure
-        })
     }
 }
 
