@@ -401,6 +401,15 @@ async fn checks_certificates(server: &Server, authority: &Authority) {
     APACHE_KAFKA
         .checks_certificates::<ApacheKafkaTrigger>(&input, authority)
         .await;
+    let mutual = with_auth(
+        &at(server, "mutual-tls", &trigger),
+        &[("ca", &authority.certificate)],
+    );
+    assert_eq!(kind::<KafkaTrigger>(&mutual).await, ErrorKind::Unavailable);
+    let (cert, key) = &authority.server;
+    let known = with_auth(&mutual, &[("cert", cert), ("key", key)]);
+    assert_eq!(value::<KafkaTrigger>(&known).await, (3.0, true));
+    passed("a client's certificate, and none");
     let plain = with_metadata(&input, &[("tls", "disable")]);
     let error = sample::<KafkaTrigger>(&plain).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

@@ -20,7 +20,7 @@ type Listener = (&'static str, &'static str, u16);
 /// Kafka in KRaft mode with listeners for plain connections, SASL, and if there is a certificate the same with TLS.
 ///
 /// Clients go where the broker says that it is. At `proxied` it says that it is at `proxy`, where nobody listens: a test
-/// puts its proxy there. Like `sasl` it wants a login.
+/// puts its proxy there. Like `sasl` it wants a login. `mutual-tls` wants the server's own certificate from its clients.
 pub(super) fn kafka(options: &Options) -> anyhow::Result<Server> {
     let libraries = KAFKA.folder()?.join("lib").join("*");
     let mut server = Server::new("kafka", options)?;
@@ -33,6 +33,7 @@ pub(super) fn kafka(options: &Options) -> anyhow::Result<Server> {
     if let Some((certificate, key)) = &options.tls {
         server.write("keystore.pem", &format!("{key}{certificate}"))?;
         listeners.push(("tls", "SSL", free_port()?));
+        listeners.push(("mutual-tls", "SSL", free_port()?));
         listeners.push(("sasl-tls", "SASL_SSL", free_port()?));
     }
     for (name, _, port) in &listeners {
@@ -101,6 +102,13 @@ fn properties(server: &Server, listeners: &[Listener], controller: u16, proxy: u
         text += &format!(
             "listener.name.{name}.ssl.keystore.type=PEM\nlistener.name.{name}.ssl.keystore.location={}\n",
             server.path("keystore.pem")
+        );
+    }
+    if listeners.iter().any(|one| one.0 == "mutual-tls") {
+        let prefix = "listener.name.mutual-tls.ssl";
+        text += &format!(
+            "{prefix}.client.auth=required\n{prefix}.truststore.type=PEM\n{prefix}.truststore.location={}\n",
+            server.path("certificate.pem")
         );
     }
     text
