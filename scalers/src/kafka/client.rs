@@ -79,7 +79,7 @@ impl Peer for Cluster {
     async fn connect(&self) -> Result<Arc<Mutex<Session>>, Error> {
         let mut last = Error::invalid("no bootstrap server is given");
         for first in &self.servers {
-            match tcp::within(self.patience, self.dial(first)).await {
+            match tcp::within(self.patience, self.begin(first)).await {
                 Ok(wire) => {
                     return Ok(Arc::new(Mutex::new(Session {
                         first: first.clone(),
@@ -109,6 +109,17 @@ impl Peer for Cluster {
 }
 
 impl Cluster {
+    /// Connects to the broker that knows the others. One that takes connections and no more is none where there are others.
+    async fn begin(&self, address: &str) -> Result<Wire, Error> {
+        let mut wire = self.dial(address).await?;
+        if self.servers.len() > 1 {
+            let nothing = Request::metadata(std::iter::empty());
+            let answer = wire.call(&nothing).await;
+            answer.map_err(|failure| failure.error.with_context("address", address))?;
+        }
+        Ok(wire)
+    }
+
     /// Connects to a broker and logs in.
     async fn dial(&self, address: &str) -> Result<Wire, Error> {
         let stream = tcp::connect(address, self.tls.as_ref()).await?;
