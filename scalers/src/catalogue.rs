@@ -5,6 +5,11 @@ use scaler_api::Registry;
 /// Types that this crate has, each behind the feature that adds it.
 const BY_FEATURE: &[(&str, &str, bool)] = &[
     (
+        "apache-kafka",
+        "the feature `kafka` of the crate `scalers`",
+        cfg!(feature = "kafka"),
+    ),
+    (
         "aws-sqs-queue",
         "the feature `sqs` of the crate `scalers`",
         cfg!(feature = "sqs"),
@@ -13,6 +18,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         "cron",
         "the feature `cron` of the crate `scalers`",
         cfg!(feature = "cron"),
+    ),
+    (
+        "kafka",
+        "the feature `kafka` of the crate `scalers`",
+        cfg!(feature = "kafka"),
     ),
     (
         "kubernetes-workload",
@@ -101,7 +111,6 @@ const LATER: &str = "a scaler that is not supported yet";
 /// Types of KEDA that this crate does not have yet.
 const NOT_SUPPORTED: &[&str] = &[
     "activemq",
-    "apache-kafka",
     "arangodb",
     "artemis-queue",
     "aws-cloudwatch",
@@ -139,7 +148,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "huawei-cloudeye",
     "ibmmq",
     "influxdb",
-    "kafka",
     "kubernetes-resource",
     "liiklus",
     "loki",

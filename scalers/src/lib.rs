@@ -16,6 +16,8 @@ pub mod etcd;
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
 #[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
@@ -28,6 +30,7 @@ pub mod mysql;
 pub mod nats_jetstream;
 #[cfg(any(
     feature = "http-scalers",
+    feature = "kafka",
     feature = "rabbitmq",
     feature = "gcp-secret-manager",
     feature = "azure-key-vault"
@@ -48,6 +51,7 @@ pub mod sqs;
     feature = "sqs",
     feature = "cron",
     feature = "etcd",
+    feature = "kafka",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",
@@ -80,6 +84,11 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "etcd")]
     registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "kafka")]
+    {
+        registry.register::<kafka::KafkaTrigger>();
+        registry.register::<kafka::ApacheKafkaTrigger>();
+    }
     #[cfg(feature = "mysql")]
     registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]

@@ -16,6 +16,7 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
 #[cfg(any(
     feature = "cron",
     feature = "etcd",
+    feature = "kafka",
     feature = "nats-jetstream",
     feature = "redis",
     feature = "sqs"

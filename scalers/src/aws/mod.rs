@@ -7,7 +7,11 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
-#[cfg(feature = "aws-secret-manager")]
+#[cfg(any(feature = "aws-secret-manager", feature = "kafka-msk-iam"))]
+#[cfg_attr(
+    not(feature = "aws-secret-manager"),
+    allow(dead_code, reason = "Kafka signs in its own way")
+)]
 pub(crate) mod signing;
 
 #[cfg(feature = "sqs")]

@@ -271,6 +271,10 @@ pub(crate) fn add_to(
 }
 
 #[cfg(test)]
+#[cfg_attr(
+    not(feature = "http-scalers"),
+    allow(dead_code, reason = "other scalers are tested live")
+)]
 pub(crate) mod test_server;
 #[cfg(test)]
 #[cfg(feature = "http-scalers")]

@@ -1,33 +1,53 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
 mod kept;
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) mod tls;
 
 use std::time::Duration;
 
 use scaler_api::{Error, ErrorKind};
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 use tokio::io::{AsyncRead, AsyncWrite};
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use tokio::net::TcpStream;
 
 pub(crate) use self::kept::{Failure, Kept, Peer};
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) use self::tls::Tls;
 
 /// A connection, encrypted or not.
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to `host:port`.
 ///
 /// # Errors
 /// If nobody listens.
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
@@ -41,7 +61,7 @@ pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
 ///
 /// # Errors
 /// If nobody listens, or the server's certificate is not trusted.
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Error> {
     let stream = dial(address).await?;
     let Some(tls) = tls else {
@@ -53,7 +73,12 @@ pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn 
     Ok(Box::new(stream))
 }
 
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 fn failed(address: &str, error: std::io::Error) -> Error {
     Error::unavailable("cannot connect")
         .with_context("address", address)
@@ -61,7 +86,12 @@ fn failed(address: &str, error: std::io::Error) -> Error {
 }
 
 /// The host of `host:port`.
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use scaler_api::{Error, ErrorKind, Secret};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "kafka", feature = "redis"))]
 use scaler_api::{Problems, SourceKey};
 use tokio_rustls::TlsConnector;
 
@@ -50,13 +50,13 @@ pub(crate) struct Tls {
     pub(crate) ca: Option<Secret>,
     pub(crate) cert: Option<Secret>,
     pub(crate) key: Option<Secret>,
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) key_password: Option<Secret>,
 }
 
 impl Tls {
     /// Reports what cannot be read, and what is there without its counterpart.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) fn check(&self, problems: &mut Problems) {
         for (field, given, other) in [
             ("cert", self.cert.is_none() && self.key.is_some(), "key"),
@@ -79,7 +79,7 @@ impl Tls {
     }
 
     /// Adds it to a source key; credentials as digests.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) fn add_to(&self, key: SourceKey) -> SourceKey {
         let secrets = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         secrets

@@ -7,6 +7,8 @@
 
 mod etcd;
 mod measure;
+mod kafka;
+mod kafka_admin;
 mod mysql;
 mod nats;
 mod postgresql;

@@ -37,7 +37,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", server).await
+    }
+
+    /// A proxy at an address that is known before it is there.
+    pub(crate) async fn start_at(address: &str, server: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (mode, modes) = watch::channel(Mode::Forward);
         let (open, made) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -122,6 +127,9 @@ async fn serve(mut client: TcpStream, server: &str, mut modes: watch::Receiver<M
         let Ok(mut server) = TcpStream::connect(server).await else {
             return;
         };
+        // Small messages are not to wait for each other, which neither side makes them do.
+        client.set_nodelay(true).ok();
+        server.set_nodelay(true).ok();
         let (mut asked, mut asking) = client.split();
         let (mut answered, mut answering) = server.split();
         let both = async {

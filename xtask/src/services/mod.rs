@@ -9,6 +9,7 @@ mod command;
 mod databases;
 mod http;
 mod install;
+mod kafka;
 mod process;
 mod redis;
 mod server;
@@ -69,6 +70,12 @@ pub const SERVICES: &[Service] = &[
         purpose: "a real RabbitMQ",
         program: &brokers::RABBITMQ,
         start: brokers::rabbitmq,
+    },
+    Service {
+        name: "kafka",
+        purpose: "a real Apache Kafka",
+        program: &kafka::KAFKA,
+        start: kafka::kafka,
     },
     Service {
         name: "nats",
