@@ -5,6 +5,26 @@ use scaler_api::Registry;
 /// Types that this crate has, each behind the feature that adds it.
 const BY_FEATURE: &[(&str, &str, bool)] = &[
     (
+        "aws-cloudwatch",
+        "the feature `aws-cloudwatch` of the crate `scalers`",
+        cfg!(feature = "aws-cloudwatch"),
+    ),
+    (
+        "aws-dynamodb",
+        "the feature `aws-dynamodb` of the crate `scalers`",
+        cfg!(feature = "aws-dynamodb"),
+    ),
+    (
+        "aws-dynamodb-streams",
+        "the feature `aws-dynamodb-streams` of the crate `scalers`",
+        cfg!(feature = "aws-dynamodb-streams"),
+    ),
+    (
+        "aws-kinesis-stream",
+        "the feature `aws-kinesis-stream` of the crate `scalers`",
+        cfg!(feature = "aws-kinesis-stream"),
+    ),
+    (
         "aws-sqs-queue",
         "the feature `sqs` of the crate `scalers`",
         cfg!(feature = "sqs"),
@@ -99,10 +119,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "apache-kafka",
     "arangodb",
     "artemis-queue",
-    "aws-cloudwatch",
-    "aws-dynamodb",
-    "aws-dynamodb-streams",
-    "aws-kinesis-stream",
     "azure-app-insights",
     "azure-blob",
     "azure-data-explorer",

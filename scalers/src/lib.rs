@@ -3,6 +3,14 @@
 
 #[cfg(feature = "aws-base")]
 pub mod aws;
+#[cfg(feature = "aws-cloudwatch")]
+pub mod aws_cloudwatch;
+#[cfg(feature = "aws-dynamodb")]
+pub mod aws_dynamodb;
+#[cfg(feature = "aws-dynamodb-streams")]
+pub mod aws_dynamodb_streams;
+#[cfg(feature = "aws-kinesis-stream")]
+pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
 #[cfg(feature = "azure-key-vault")]
@@ -45,7 +53,7 @@ pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
-    feature = "sqs",
+    feature = "aws-scalers",
     feature = "cron",
     feature = "etcd",
     feature = "kubernetes-workload",
@@ -70,6 +78,14 @@ pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
     registry.register::<resource::CpuTrigger>();
     registry.register::<resource::MemoryTrigger>();
+    #[cfg(feature = "aws-cloudwatch")]
+    registry.register::<aws_cloudwatch::CloudwatchTrigger>();
+    #[cfg(feature = "aws-dynamodb")]
+    registry.register::<aws_dynamodb::DynamodbTrigger>();
+    #[cfg(feature = "aws-dynamodb-streams")]
+    registry.register::<aws_dynamodb_streams::DynamodbStreamsTrigger>();
+    #[cfg(feature = "aws-kinesis-stream")]
+    registry.register::<aws_kinesis_stream::KinesisTrigger>();
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]
