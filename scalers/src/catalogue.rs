@@ -25,6 +25,21 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "aws-kinesis-stream"),
     ),
     (
+        "azure-queue",
+        "the feature `azure-queue` of the crate `scalers`",
+        cfg!(feature = "azure-queue"),
+    ),
+    (
+        "azure-servicebus",
+        "the feature `azure-servicebus` of the crate `scalers`",
+        cfg!(feature = "azure-servicebus"),
+    ),
+    (
+        "gcp-pubsub",
+        "the feature `gcp-pubsub` of the crate `scalers`",
+        cfg!(feature = "gcp-pubsub"),
+    ),
+    (
         "aws-sqs-queue",
         "the feature `sqs` of the crate `scalers`",
         cfg!(feature = "sqs"),
@@ -126,8 +141,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "azure-log-analytics",
     "azure-monitor",
     "azure-pipelines",
-    "azure-queue",
-    "azure-servicebus",
     "beanstalkd",
     "cassandra",
     "clickhouse",
@@ -141,7 +154,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "external-push",
     "forgejo-runner",
     "gcp-cloudtasks",
-    "gcp-pubsub",
     "gcp-spanner",
     "gcp-stackdriver",
     "gcp-storage",

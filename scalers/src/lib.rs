@@ -13,20 +13,40 @@ pub mod aws_dynamodb_streams;
 pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus"
+))]
+pub mod azure;
 #[cfg(feature = "azure-key-vault")]
 pub mod azure_key_vault;
+#[cfg(feature = "azure-queue")]
+pub mod azure_queue;
+#[cfg(feature = "azure-servicebus")]
+pub mod azure_servicebus;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
+mod gcp;
+#[cfg(feature = "gcp-pubsub")]
+pub mod gcp_pubsub;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
-#[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
+    feature = "gcp-secret-manager"
+))]
 mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
@@ -35,10 +55,13 @@ pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
 pub mod nats_jetstream;
 #[cfg(any(
-    feature = "http-scalers",
-    feature = "rabbitmq",
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
-    feature = "azure-key-vault"
+    feature = "http-scalers",
+    feature = "rabbitmq"
 ))]
 mod oauth2;
 #[cfg(feature = "postgresql")]
@@ -54,6 +77,9 @@ pub mod resource;
 pub mod sqs;
 #[cfg(any(
     feature = "aws-scalers",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "cron",
     feature = "etcd",
     feature = "kubernetes-workload",
@@ -86,6 +112,12 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<aws_dynamodb_streams::DynamodbStreamsTrigger>();
     #[cfg(feature = "aws-kinesis-stream")]
     registry.register::<aws_kinesis_stream::KinesisTrigger>();
+    #[cfg(feature = "azure-queue")]
+    registry.register::<azure_queue::AzureQueueTrigger>();
+    #[cfg(feature = "azure-servicebus")]
+    registry.register::<azure_servicebus::ServiceBusTrigger>();
+    #[cfg(feature = "gcp-pubsub")]
+    registry.register::<gcp_pubsub::PubSubTrigger>();
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]

@@ -31,6 +31,8 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
     feature = "aws-dynamodb",
     feature = "aws-dynamodb-streams",
     feature = "aws-kinesis-stream",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
     feature = "cron",
     feature = "etcd",
     feature = "nats-jetstream",
@@ -51,6 +53,7 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 #[cfg(any(
     feature = "aws-cloudwatch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",
@@ -66,6 +69,7 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 #[cfg(any(
     feature = "aws-cloudwatch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",
