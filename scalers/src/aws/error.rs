@@ -42,9 +42,12 @@ where
             ErrorKind::Invalid => ErrorKind::Unavailable,
             kind => kind,
         },
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
-            kind_of_credentials(error).unwrap_or(ErrorKind::Invalid)
-        }
+        SdkError::ConstructionFailure(_) => kind_of_credentials(error).unwrap_or(ErrorKind::Invalid),
+        // A connection that ends before its answer is neither a timeout nor input and output to the SDK.
+        SdkError::DispatchFailure(failure) => kind_of_credentials(error).unwrap_or(match failure.is_user() {
+            true => ErrorKind::Invalid,
+            false => ErrorKind::Unavailable,
+        }),
         _ => ErrorKind::Internal,
     }
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod aws;
+mod azure_queue;
 mod etcd;
 mod mysql;
 mod nats;
@@ -12,4 +14,5 @@ mod postgresql;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod sqs;
 mod support;
