@@ -1,5 +1,7 @@
 //! A server on loopback that answers as a service of AWS does, for the suite that every scaler passes.
 
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
 use std::{marker::PhantomData, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;

@@ -178,7 +178,7 @@ async fn a_queue_of_elasticmq_conforms() {
     };
     let queue = Queue::of(&server, "000000000000").await;
     ELASTICMQ.conforms(&queue).await;
-    queue.follows_the_rules(ELASTICMQ).await;
+    Box::pin(queue.follows_the_rules(ELASTICMQ)).await;
     ELASTICMQ.leaves_few_connections(&queue, &queue.proxy).await;
     queue.survives_a_restart(ELASTICMQ, &mut server).await;
 }
@@ -188,7 +188,7 @@ async fn a_queue_of_moto_conforms() {
     let Some(mut server) = start("moto") else { return };
     let queue = Queue::of(&server, "123456789012").await;
     MOTO.conforms(&queue).await;
-    queue.follows_the_rules(MOTO).await;
+    Box::pin(queue.follows_the_rules(MOTO)).await;
     queue.survives_a_restart(MOTO, &mut server).await;
 }
 
