@@ -3,15 +3,37 @@
 
 #[cfg(feature = "aws-base")]
 pub mod aws;
+#[cfg(feature = "aws-cloudwatch")]
+pub mod aws_cloudwatch;
+#[cfg(feature = "aws-dynamodb")]
+pub mod aws_dynamodb;
+#[cfg(feature = "aws-dynamodb-streams")]
+pub mod aws_dynamodb_streams;
+#[cfg(feature = "aws-kinesis-stream")]
+pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus"
+))]
+pub mod azure;
 #[cfg(feature = "azure-key-vault")]
 pub mod azure_key_vault;
+#[cfg(feature = "azure-queue")]
+pub mod azure_queue;
+#[cfg(feature = "azure-servicebus")]
+pub mod azure_servicebus;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
+mod gcp;
+#[cfg(feature = "gcp-pubsub")]
+pub mod gcp_pubsub;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
@@ -20,7 +42,13 @@ pub mod http;
 pub mod kafka;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
-#[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
+    feature = "gcp-secret-manager"
+))]
 mod logins;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
@@ -32,8 +60,13 @@ pub mod nats_jetstream;
     feature = "http-scalers",
     feature = "kafka",
     feature = "rabbitmq",
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
-    feature = "azure-key-vault"
+    feature = "http-scalers",
+    feature = "rabbitmq"
 ))]
 mod oauth2;
 #[cfg(feature = "postgresql")]
@@ -48,7 +81,10 @@ pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
-    feature = "sqs",
+    feature = "aws-scalers",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "cron",
     feature = "etcd",
     feature = "kafka",
@@ -76,6 +112,20 @@ pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
     registry.register::<resource::CpuTrigger>();
     registry.register::<resource::MemoryTrigger>();
+    #[cfg(feature = "aws-cloudwatch")]
+    registry.register::<aws_cloudwatch::CloudwatchTrigger>();
+    #[cfg(feature = "aws-dynamodb")]
+    registry.register::<aws_dynamodb::DynamodbTrigger>();
+    #[cfg(feature = "aws-dynamodb-streams")]
+    registry.register::<aws_dynamodb_streams::DynamodbStreamsTrigger>();
+    #[cfg(feature = "aws-kinesis-stream")]
+    registry.register::<aws_kinesis_stream::KinesisTrigger>();
+    #[cfg(feature = "azure-queue")]
+    registry.register::<azure_queue::AzureQueueTrigger>();
+    #[cfg(feature = "azure-servicebus")]
+    registry.register::<azure_servicebus::ServiceBusTrigger>();
+    #[cfg(feature = "gcp-pubsub")]
+    registry.register::<gcp_pubsub::PubSubTrigger>();
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]

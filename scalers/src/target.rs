@@ -14,6 +14,11 @@ pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems
 
 /// Refuses an integer target below 1, which no HPA takes.
 #[cfg(any(
+    feature = "aws-dynamodb",
+    feature = "aws-dynamodb-streams",
+    feature = "aws-kinesis-stream",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
     feature = "cron",
     feature = "etcd",
     feature = "kafka",
@@ -33,7 +38,9 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 
 /// A target with a fraction, at the three decimals that the HPA's API carries.
 #[cfg(any(
+    feature = "aws-cloudwatch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",
@@ -47,7 +54,9 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 
 /// Refuses a target that is not a positive number.
 #[cfg(any(
+    feature = "aws-cloudwatch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",

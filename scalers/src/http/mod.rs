@@ -61,6 +61,8 @@ pub(crate) struct Source {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
+    #[cfg(feature = "azure-queue")]
+    pub(crate) headers: header::HeaderMap,
     retry_after: Option<Duration>,
 }
 
@@ -93,6 +95,8 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     let mut response = request.send().await.map_err(error)?;
     let status = response.status();
     let retry_after = retry_after(&response);
+    #[cfg(feature = "azure-queue")]
+    let headers = response.headers().clone();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(error)? {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -105,6 +109,8 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     Ok(Answer {
         status,
         body,
+        #[cfg(feature = "azure-queue")]
+        headers,
         retry_after,
     })
 }
@@ -163,10 +169,13 @@ impl Source {
 
 /// A header's value that the HTTP library does not log.
 #[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
     feature = "etcd",
-    feature = "vault",
+    feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
-    feature = "azure-key-vault"
+    feature = "vault"
 ))]
 pub(crate) fn sensitive(value: &scaler_api::Secret) -> Result<header::HeaderValue, Error> {
     let mut header = header::HeaderValue::from_str(value.expose())

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod aws;
+mod azure_queue;
 mod etcd;
 mod measure;
 mod kafka;
@@ -15,4 +17,5 @@ mod postgresql;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod sqs;
 mod support;

@@ -209,7 +209,10 @@ pub(crate) async fn connect<T: Trigger>(input: &TriggerInput) -> Result<T::Scale
     connect_in::<T>(input, &context()).await
 }
 
-async fn connect_in<T: Trigger>(input: &TriggerInput, context: &Context) -> Result<T::Scaler, Error> {
+pub(crate) async fn connect_in<T: Trigger>(
+    input: &TriggerInput,
+    context: &Context,
+) -> Result<T::Scaler, Error> {
     let (trigger, _) =
         metadata::parse::<T>(input).map_err(|problems| Error::invalid(problems.to_string()))?;
     trigger.connect(context).await

@@ -1,4 +1,4 @@
-//! Servers that are asked over HTTP: Prometheus, ElasticMQ, moto and Vault.
+//! Servers that are asked over HTTP: Prometheus, ElasticMQ, moto, Azurite and Vault.
 
 use super::{
     Options, Program, Server,
@@ -20,6 +20,8 @@ pub(super) const MOTO: Program = Program::new(
     MOTO_VERSION,
     Source::Python("moto[server,secretsmanager]==5.2.5"),
 );
+/// Later ones need a newer node than Debian's and the images of CI have.
+pub(super) const AZURITE: Program = Program::new("azurite", "3.35.0", Source::Npm("azurite@3.35.0"));
 /// Vault's own program carries every plugin and storage there is. This one is its core with what the tests use (KV, PKI,
 /// login by Kubernetes), everything in memory, which builds in a fraction of the time. The version is one under the MPL.
 pub(super) const VAULT: Program = Program::new(
@@ -90,6 +92,29 @@ pub(super) fn moto(options: &Options) -> anyhow::Result<Server> {
     ];
     server.add(&Process::new(program, Ready::Http(port, "/moto-api/")).arguments(arguments))?;
     server.set("url", format!("http://127.0.0.1:{port}"));
+    Ok(server)
+}
+
+/// The queues of Azurite, Microsoft's own server that answers as a storage account does.
+pub(super) fn azurite(options: &Options) -> anyhow::Result<Server> {
+    // The account and the key that everybody knows.
+    const ACCOUNT: &str = "devstoreaccount1";
+    const KEY: &str =
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+    let program = AZURITE
+        .folder()?
+        .join("node_modules/azurite/dist/src/queue/main.js");
+    let mut server = Server::new("azurite", options)?;
+    let port = free_port()?;
+    let process = Process::new("node", Ready::Port(port))
+        .arguments([program])
+        .arguments(["--queueHost", "127.0.0.1", "--queuePort", &port.to_string()])
+        .arguments(["--location", &server.path("data")])
+        .arguments(["--silent", "--disableTelemetry"]);
+    server.add(&process)?;
+    server.set("address", format!("127.0.0.1:{port}"));
+    server.set("account", ACCOUNT);
+    server.set("key", KEY);
     Ok(server)
 }
 

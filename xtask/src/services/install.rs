@@ -29,6 +29,8 @@ pub(super) enum Source {
     Python(&'static str),
     /// An artifact, `group:artifact`, with what it needs.
     Maven(&'static str),
+    /// A package of npm, `name@version`, that node runs.
+    Npm(&'static str),
     /// A program of one Go file; the text of `go.mod` and of the file.
     Go(&'static str, &'static str),
     /// What the control plane of the tests is built with.
@@ -99,6 +101,7 @@ impl Program {
             Source::Debian(packages) | Source::System(_, packages) => debian(&folder, packages)?,
             Source::Python(requirement) => python(&folder, requirement)?,
             Source::Maven(artifact) => maven(&folder, artifact, self.version)?,
+            Source::Npm(package) => npm(&folder, package)?,
             Source::Go(module, program) => go(&folder, self.name, module, program)?,
             Source::ControlPlane => crate::control_plane::ensure().map_err(anyhow::Error::msg)?,
         }
@@ -200,6 +203,18 @@ fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
             .current_dir(folder)
             .args(["--quiet", "--batch-mode", "dependency:copy-dependencies"])
             .args(["-DoutputDirectory=lib", "-DincludeScope=runtime"]))
+    })
+}
+
+fn npm(folder: &Path, package: &str) -> anyhow::Result<()> {
+    whole(folder, |folder| {
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--omit=dev"])
+            // No package of it needs to run anything of its own to be installed.
+            .args(["--ignore-scripts", "--prefix"])
+            .arg(folder)
+            .arg(package))?;
+        Ok(fs::write(folder.join("complete"), package)?)
     })
 }
 

@@ -120,6 +120,12 @@ pub const SERVICES: &[Service] = &[
         start: http::moto,
     },
     Service {
+        name: "azurite",
+        purpose: "a server as Azure's storage queues",
+        program: &http::AZURITE,
+        start: http::azurite,
+    },
+    Service {
         name: "vault",
         purpose: "a real Vault",
         program: &http::VAULT,
