@@ -45,6 +45,16 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "etcd"),
     ),
     (
+        "external",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
+    ),
+    (
+        "external-push",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
+    ),
+    (
         "nats-jetstream",
         "the feature `nats-jetstream` of the crate `scalers`",
         cfg!(feature = "nats-jetstream"),
@@ -120,9 +130,7 @@ const NOT_SUPPORTED: &[&str] = &[
     "dynatrace",
     "elastic-forecast",
     "elasticsearch",
-    "external",
     "external-mock",
-    "external-push",
     "forgejo-runner",
     "gcp-cloudtasks",
     "gcp-pubsub",

@@ -12,6 +12,8 @@ mod catalogue;
 pub mod cron;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(feature = "external")]
+pub mod external;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
@@ -48,6 +50,7 @@ pub mod sqs;
     feature = "sqs",
     feature = "cron",
     feature = "etcd",
+    feature = "external",
     feature = "kubernetes-workload",
     feature = "metrics-api",
     feature = "mysql",
@@ -78,6 +81,11 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "etcd")]
     registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "external")]
+    {
+        registry.register::<external::ExternalTrigger>();
+        registry.register::<external::ExternalPushTrigger>();
+    }
     #[cfg(feature = "mysql")]
     registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]

@@ -3,6 +3,7 @@
 use scaler_api::{MetricSpec, MetricTarget, MetricType, Problems, Quantity, normalize_name};
 
 /// The metric called `name` (normalised here) with `target`.
+#[allow(dead_code, reason = "the feature `external` alone has names of its own")]
 pub(crate) fn external(name: &str, metric_type: MetricType, target: Quantity) -> MetricSpec {
     let target = match metric_type {
         MetricType::Value => MetricTarget::Value(target),

@@ -71,9 +71,7 @@ impl Sources {
 
     /// The metrics of a trigger; only where they are its source's to say is that asked, within the deadline of a sample.
     pub(super) async fn metrics(&self, trigger: &dyn DynTrigger) -> Result<Vec<MetricSpec>, Error> {
-        self.shared
-            .in_time(trigger.discover(&self.shared.context))
-            .await
+        self.shared.in_time(trigger.discover(&self.shared.context)).await
     }
 
     /// The source with this key, which is made of `trigger_type` and `input` where there is none yet. It lives as long
