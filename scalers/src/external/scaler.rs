@@ -117,6 +117,12 @@ impl<const PUSH: bool> ExternalScaler<PUSH> {
             .into_inner();
         Ok(answers
             .map(|answer| answer.map(|answer| answer.result).map_err(error))
+            // Nothing comes after an error.
+            .scan(false, |is_over, answer| {
+                let answer = (!*is_over).then_some(answer);
+                *is_over = answer.as_ref().is_none_or(Result::is_err);
+                std::future::ready(answer)
+            })
             .boxed())
     }
 }

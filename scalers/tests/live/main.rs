@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
 mod etcd;
+mod external;
 mod mysql;
 mod nats;
 mod postgresql;

@@ -92,6 +92,10 @@ async fn serve(mut client: TcpStream, server: &str, mut modes: watch::Receiver<M
         let Ok(mut server) = TcpStream::connect(server).await else {
             return;
         };
+        // What passes through must not wait for more to come.
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).ok();
+        }
         tokio::select! {
             biased;
             _ = modes.wait_for(|mode| *mode != Mode::Forward) => {}
