@@ -45,6 +45,16 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "etcd"),
     ),
     (
+        "elasticsearch",
+        "the feature `elasticsearch` of the crate `scalers`",
+        cfg!(feature = "elasticsearch"),
+    ),
+    (
+        "loki",
+        "the feature `loki` of the crate `scalers`",
+        cfg!(feature = "loki"),
+    ),
+    (
         "external",
         "the feature `external` of the crate `scalers`",
         cfg!(feature = "external"),
@@ -129,7 +139,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "datadog",
     "dynatrace",
     "elastic-forecast",
-    "elasticsearch",
     "external-mock",
     "forgejo-runner",
     "gcp-cloudtasks",
@@ -145,7 +154,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "kafka",
     "kubernetes-resource",
     "liiklus",
-    "loki",
     "mongodb",
     "mssql",
     "new-relic",

@@ -10,6 +10,8 @@ pub mod azure_key_vault;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "elasticsearch")]
+pub mod elasticsearch;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 #[cfg(feature = "external")]
@@ -18,10 +20,14 @@ pub mod external;
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
+#[cfg(any(feature = "metrics-api", feature = "elasticsearch"))]
+mod json_path;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
 #[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
 mod logins;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
 #[cfg(feature = "mysql")]
@@ -49,9 +55,11 @@ pub mod sqs;
 #[cfg(any(
     feature = "sqs",
     feature = "cron",
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "external",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
     feature = "mysql",
     feature = "nats-jetstream",
@@ -65,6 +73,8 @@ mod target;
 mod tcp;
 #[cfg(feature = "vault")]
 pub mod vault;
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+mod vector;
 
 use scaler_api::Registry;
 
@@ -81,6 +91,10 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "etcd")]
     registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "elasticsearch")]
+    registry.register::<elasticsearch::ElasticsearchTrigger>();
+    #[cfg(feature = "loki")]
+    registry.register::<loki::LokiTrigger>();
     #[cfg(feature = "external")]
     {
         registry.register::<external::ExternalTrigger>();

@@ -47,8 +47,10 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 
 /// A target with a fraction, at the three decimals that the HPA's API carries.
 #[cfg(any(
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
     feature = "mysql",
     feature = "postgresql",
@@ -61,8 +63,10 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 
 /// Refuses a target that is not a positive number.
 #[cfg(any(
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
     feature = "mysql",
     feature = "postgresql",

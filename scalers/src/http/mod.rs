@@ -163,6 +163,7 @@ impl Source {
 
 /// A header's value that the HTTP library does not log.
 #[cfg(any(
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "vault",
     feature = "gcp-secret-manager",
