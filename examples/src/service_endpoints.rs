@@ -43,9 +43,7 @@ impl ServiceEndpoints for ApiServiceEndpoints {
 /// The endpoints of a slice that are not known to be unready.
 fn ready(slice: &EndpointSlice) -> impl Iterator<Item = Endpoint> {
     let ports = slice.ports.iter().flatten();
-    let ports: Vec<u16> = ports
-        .filter_map(|port| u16::try_from(port.port?).ok())
-        .collect();
+    let ports: Vec<u16> = ports.filter_map(|port| u16::try_from(port.port?).ok()).collect();
     let endpoints = slice.endpoints.iter();
     endpoints
         .filter(|endpoint| {

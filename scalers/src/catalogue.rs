@@ -35,6 +35,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "rabbitmq"),
     ),
     (
+        "mongodb",
+        "the feature `mongodb` of the crate `scalers`",
+        cfg!(feature = "mongodb"),
+    ),
+    (
         "mysql",
         "the feature `mysql` of the crate `scalers`",
         cfg!(feature = "mysql"),
@@ -154,7 +159,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "kafka",
     "kubernetes-resource",
     "liiklus",
-    "mongodb",
     "mssql",
     "new-relic",
     "nsq",

@@ -30,6 +30,8 @@ mod logins;
 pub mod loki;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
@@ -61,6 +63,7 @@ pub mod sqs;
     feature = "kubernetes-workload",
     feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "nats-jetstream",
     feature = "postgresql",
@@ -100,6 +103,8 @@ pub fn register_all(registry: &mut Registry) {
         registry.register::<external::ExternalTrigger>();
         registry.register::<external::ExternalPushTrigger>();
     }
+    #[cfg(feature = "mongodb")]
+    registry.register::<mongodb::MongodbTrigger>();
     #[cfg(feature = "mysql")]
     registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]

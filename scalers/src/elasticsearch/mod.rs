@@ -25,18 +25,28 @@ const A_E_M: &[Source] = &[Source::Authentication, Source::Environment, Source::
 const FIELDS: &[Field] = &[
     Field::new("addresses", "URLs of the nodes: `url,url`.").from(A_M),
     Field::new("username", "User, with `addresses`.").from(A_M),
-    Field::new("password", "Password of the user.").from(A_E_M).secret(),
+    Field::new("password", "Password of the user.")
+        .from(A_E_M)
+        .secret(),
     Field::new("cloudID", "Deployment of Elastic Cloud, in place of `addresses`.").from(A_M),
-    Field::new("apiKey", "Key of the API, with `cloudID`.").from(A_M).secret(),
+    Field::new("apiKey", "Key of the API, with `cloudID`.")
+        .from(A_M)
+        .secret(),
     Field::new("index", "Indices that are searched: `index;index`.")
         .from(A_M)
         .required(),
     Field::new("searchTemplateName", "Search template that is asked.").from(A_M),
-    Field::new("parameters", "Parameters of the template: `name:value;name:value`."),
+    Field::new(
+        "parameters",
+        "Parameters of the template: `name:value;name:value`.",
+    ),
     Field::new("query", "Body of a search, in JSON, in place of a template.").from(A_M),
-    Field::new("valueLocation", "Where the number stands in the answer, as a GJSON path.")
-        .from(A_M)
-        .required(),
+    Field::new(
+        "valueLocation",
+        "Where the number stands in the answer, as a GJSON path.",
+    )
+    .from(A_M)
+    .required(),
     Field::new("targetValue", "Value that one replica is to carry.")
         .from(A_M)
         .required(),
@@ -160,11 +170,9 @@ impl ElasticsearchTrigger {
                 "",
                 "either searchTemplateName or query must be provided",
             ),
-            (Some(_), Some(_)) => problems.error(
-                "query",
-                "",
-                "cannot provide both searchTemplateName and query",
-            ),
+            (Some(_), Some(_)) => {
+                problems.error("query", "", "cannot provide both searchTemplateName and query")
+            }
             (None, Some(query)) => {
                 if let Err(error) = serde_json::from_str::<serde_json::Value>(query) {
                     problems.error("query", query, format!("query is not JSON: {error}"));
@@ -323,7 +331,8 @@ impl ElasticsearchScaler {
         let location = &self.trigger.value_location;
         let found = json_path::find(&text, location).map_err(Error::invalid)?;
         let expected = |got: &str| {
-            let message = format!("valueLocation {location:?} must point to value of type number but got: '{got}'");
+            let message =
+                format!("valueLocation {location:?} must point to value of type number but got: '{got}'");
             Error::invalid(message)
         };
         match found {

@@ -48,17 +48,18 @@ fn section_2_1_the_metric_is_named_by_the_template_or_query() {
         MetricTarget::AverageValue(Quantity::from_millis(2500))
     );
     let trigger = parse(&input(&[NODE, ("query", "{}")], &[])).unwrap();
-    assert_eq!(
-        trigger.metrics()[0].external_name(),
-        Some("elasticsearch-query")
-    );
+    assert_eq!(trigger.metrics()[0].external_name(), Some("elasticsearch-query"));
 }
 
 #[test]
 fn rules_across_keys_are_those_of_keda() {
     let both = [("cloudID", "x:aCRk"), ("apiKey", "k")];
     for (pairs, secrets, expected) in [
-        (&[TEMPLATE][..], &[][..], "either cloud config or endpoint addresses"),
+        (
+            &[TEMPLATE][..],
+            &[][..],
+            "either cloud config or endpoint addresses",
+        ),
         (&[NODE, TEMPLATE], &both, "can't provide both cloud config"),
         (&[TEMPLATE], &both[..1], "both cloudID and apiKey"),
         (

@@ -39,11 +39,18 @@ const PATH: &str = "/loki/api/v1/query";
 const TENANT: &str = "X-Scope-OrgID";
 
 const FIELDS: &[Field] = &[
-    Field::new("serverAddress", "URL of the server, with or without the path of its API.").required(),
+    Field::new(
+        "serverAddress",
+        "URL of the server, with or without the path of its API.",
+    )
+    .required(),
     Field::new("query", "LogQL that gives one element.").required(),
     Field::new("threshold", "Value that one replica is to carry.").required(),
     Field::new("activationThreshold", "The trigger is active above this value.").default("0"),
-    Field::new("tenantName", "Tenant whose logs are asked for, for servers with tenants."),
+    Field::new(
+        "tenantName",
+        "Tenant whose logs are asked for, for servers with tenants.",
+    ),
     Field::new(
         "ignoreNullValues",
         "Whether a query without a result gives 0, in place of an error.",

@@ -35,7 +35,9 @@ fn parse(input: &TriggerInput) -> LokiTrigger {
 }
 
 fn vector(elements: &str) -> Reply {
-    let body = format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{elements}],"stats":{{}}}}}}"#);
+    let body = format!(
+        r#"{{"status":"success","data":{{"resultType":"vector","result":[{elements}],"stats":{{}}}}}}"#
+    );
     Reply::Body(200, body)
 }
 
@@ -56,7 +58,10 @@ fn an_address_is_completed_wherever_it_ends() {
         ("http://a:3100/", "http://a:3100/loki/api/v1/query"),
         ("http://a/loki", "http://a/loki/api/v1/query"),
         ("http://a/loki/api/v1/query", "http://a/loki/api/v1/query"),
-        ("http://a/behind/a/proxy/", "http://a/behind/a/proxy/loki/api/v1/query"),
+        (
+            "http://a/behind/a/proxy/",
+            "http://a/behind/a/proxy/loki/api/v1/query",
+        ),
     ] {
         let url = parse(&input(address, &[])).url().unwrap();
         assert_eq!(url.as_str().split('?').next(), Some(expected), "{address}");
@@ -118,12 +123,12 @@ async fn answers_are_read_by_kedas_rules() {
     for (reply, lenient, strict) in [
         (element("\"2.5\""), Ok(2.5), Ok(2.5)),
         (element("null"), Ok(0.0), Ok(0.0)),
-        (vector(""), Ok(0.0), Err("loki metrics may be lost, the result is empty")),
         (
-            vector(r#"{"value":[]}"#),
+            vector(""),
             Ok(0.0),
-            Err("the value list is empty"),
+            Err("loki metrics may be lost, the result is empty"),
         ),
+        (vector(r#"{"value":[]}"#), Ok(0.0), Err("the value list is empty")),
         (
             vector(r#"{"value":[1,"1"]},{"value":[1,"2"]}"#),
             Err("multiple elements"),
@@ -153,7 +158,10 @@ async fn answers_are_read_by_kedas_rules() {
         (503, ErrorKind::Unavailable),
     ] {
         server.reply(Reply::Body(status, String::new()));
-        let scaler = parse(&input(&server.url(""), &[])).connect(&context).await.unwrap();
+        let scaler = parse(&input(&server.url(""), &[]))
+            .connect(&context)
+            .await
+            .unwrap();
         assert_eq!(scaler.sample().await.unwrap_err().kind(), kind);
     }
 }
@@ -177,7 +185,8 @@ impl Endpoint {
 
     fn show(&self) {
         let value = *self.value.lock().unwrap();
-        self.server.reply(vector(&format!(r#"{{"value":[1,"{value}"]}}"#)));
+        self.server
+            .reply(vector(&format!(r#"{{"value":[1,"{value}"]}}"#)));
     }
 }
 

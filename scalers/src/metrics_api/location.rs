@@ -72,7 +72,8 @@ fn in_yaml(answer: &str, location: &str) -> Result<f64, String> {
             Value::Array(list) => key.parse::<usize>().ok().and_then(|index| list.get(index)),
             _ => None,
         };
-        value = next.ok_or_else(|| format!("key {key:?} of valueLocation {location:?} is not in the answer"))?;
+        value =
+            next.ok_or_else(|| format!("key {key:?} of valueLocation {location:?} is not in the answer"))?;
     }
     match value {
         Value::Number(number) => number

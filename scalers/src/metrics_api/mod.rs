@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use reqwest::{StatusCode, Url};
 use scaler_api::{
-    Context, Error, ErrorKind, Field, MetricSpec, Problems, Sample, Scaler, SourceKey, Trigger, TriggerSettings,
-    metadata::GoDuration, normalize_name,
+    Context, Error, ErrorKind, Field, MetricSpec, Problems, Sample, Scaler, SourceKey, Trigger,
+    TriggerSettings, metadata::GoDuration, normalize_name,
 };
 use serde::Deserialize;
 
@@ -62,9 +62,12 @@ const FIELDS: &[Field] = &[
         "Whether every endpoint of the Service in the URL's host is asked.",
     )
     .default("false"),
-    Field::new("aggregationType", "What is made of the numbers of several endpoints.")
-        .default("average")
-        .allowed(&["average", "sum", "max", "min"]),
+    Field::new(
+        "aggregationType",
+        "What is made of the numbers of several endpoints.",
+    )
+    .default("average")
+    .allowed(&["average", "sum", "max", "min"]),
     http::UNSAFE_SSL,
     http::TIMEOUT,
     fields::MODES,
@@ -222,7 +225,10 @@ impl MetricsApiScaler {
         let failure = answers.into_iter().find_map(Result::err);
         self.aggregation.of(&numbers).ok_or_else(|| {
             failure
-                .map_or_else(|| Error::not_found("the Service has no ready endpoints"), |error| error)
+                .map_or_else(
+                    || Error::not_found("the Service has no ready endpoints"),
+                    |error| error,
+                )
                 .with_context("service", format!("{namespace}/{service}"))
         })
     }
@@ -231,11 +237,7 @@ impl MetricsApiScaler {
         let path = url.path().to_owned();
         let answer = self.source.get(url, &BTreeMap::new()).await?;
         if answer.status != StatusCode::OK {
-            return Err(answer.error(format!(
-                "{}: api returned {}",
-                path,
-                answer.status.as_u16()
-            )));
+            return Err(answer.error(format!("{}: api returned {}", path, answer.status.as_u16())));
         }
         let text = String::from_utf8(answer.body).map_err(|_| Error::invalid("the answer is not UTF-8"))?;
         self.format.find(&text, &self.location).map_err(Error::invalid)

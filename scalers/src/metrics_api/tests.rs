@@ -72,7 +72,10 @@ fn all_problems_are_reported_at_once() {
     ] {
         assert!(problems.contains(expected), "{expected:?} is not in {problems}");
     }
-    let aggregate = [("aggregateFromKubeServiceEndpoints", "true"), ("aggregationType", "median")];
+    let aggregate = [
+        ("aggregateFromKubeServiceEndpoints", "true"),
+        ("aggregationType", "median"),
+    ];
     let problems = metadata::parse::<MetricsApiTrigger>(&self::input("http://localhost/", &aggregate))
         .unwrap_err()
         .to_string();
