@@ -19,6 +19,8 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+#[cfg(feature = "metrics-api")]
+pub mod service_endpoints;
 #[cfg(feature = "sim")]
 pub mod simulate;
 pub mod trigger_types;

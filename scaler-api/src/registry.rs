@@ -149,6 +149,11 @@ pub trait DynTrigger: fmt::Debug + Send + Sync {
     fn trigger_type(&self) -> &'static str;
     /// See [`Trigger::metrics`].
     fn metrics(&self) -> Vec<MetricSpec>;
+    /// See [`Trigger::discover`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn discover(&self, context: &Context) -> Result<Vec<MetricSpec>, Error>;
     /// See [`Trigger::source_key`].
     fn source_key(&self) -> SourceKey;
     /// See [`Trigger::connect`].
@@ -166,6 +171,10 @@ impl<T: Trigger> DynTrigger for T {
 
     fn metrics(&self) -> Vec<MetricSpec> {
         Trigger::metrics(self)
+    }
+
+    async fn discover(&self, context: &Context) -> Result<Vec<MetricSpec>, Error> {
+        Trigger::discover(self, context).await
     }
 
     fn source_key(&self) -> SourceKey {

@@ -38,6 +38,18 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
         ""
     }
 
+    /// Whether keys beside those of [`fields`](Trigger::fields) are welcome, because they are somebody else's; they are not
+    /// warned of then, and [`input`](Trigger::input) sees them.
+    #[must_use]
+    fn takes_any_key() -> bool {
+        false
+    }
+
+    /// Takes what it was built from as it was given, for triggers that pass it on.
+    fn input(&mut self, input: &TriggerInput) {
+        let _: &TriggerInput = input;
+    }
+
     /// Rules across fields; every problem is added, none returns early.
     fn check(&self, problems: &mut Problems) {
         let _: &mut Problems = problems;
@@ -48,8 +60,18 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
         let _: &TriggerSettings = settings;
     }
 
-    /// The metrics, from metadata alone.
+    /// The metrics, from metadata alone; none where only [`discover`](Trigger::discover) tells.
     fn metrics(&self) -> Vec<MetricSpec>;
+
+    /// The metrics, where they are the source's to say; everywhere else those of [`metrics`](Trigger::metrics), without any
+    /// traffic. Whoever asks a source keeps its answer, so that the HPA and the fallback outlive an outage.
+    ///
+    /// # Errors
+    /// If the source does not say, and never has.
+    fn discover(&self, context: &Context) -> impl Future<Output = Result<Vec<MetricSpec>, Error>> + Send {
+        let _: &Context = context;
+        async { Ok(self.metrics()) }
+    }
 
     /// What is read: connection, query, credentials, and what decides [`Sample::active`](crate::Sample::active) such as
     /// the activation threshold; targets are no part of it. Equal keys share one sample.

@@ -80,6 +80,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "rabbitmq"),
     ),
     (
+        "mongodb",
+        "the feature `mongodb` of the crate `scalers`",
+        cfg!(feature = "mongodb"),
+    ),
+    (
         "mysql",
         "the feature `mysql` of the crate `scalers`",
         cfg!(feature = "mysql"),
@@ -88,6 +93,26 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         "etcd",
         "the feature `etcd` of the crate `scalers`",
         cfg!(feature = "etcd"),
+    ),
+    (
+        "elasticsearch",
+        "the feature `elasticsearch` of the crate `scalers`",
+        cfg!(feature = "elasticsearch"),
+    ),
+    (
+        "loki",
+        "the feature `loki` of the crate `scalers`",
+        cfg!(feature = "loki"),
+    ),
+    (
+        "external",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
+    ),
+    (
+        "external-push",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
     ),
     (
         "nats-jetstream",
@@ -162,10 +187,7 @@ const NOT_SUPPORTED: &[&str] = &[
     "datadog",
     "dynatrace",
     "elastic-forecast",
-    "elasticsearch",
-    "external",
     "external-mock",
-    "external-push",
     "forgejo-runner",
     "gcp-cloudtasks",
     "gcp-spanner",
@@ -178,8 +200,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "influxdb",
     "kubernetes-resource",
     "liiklus",
-    "loki",
-    "mongodb",
     "mssql",
     "new-relic",
     "nsq",

@@ -28,8 +28,12 @@ pub mod azure_servicebus;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "elasticsearch")]
+pub mod elasticsearch;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(feature = "external")]
+pub mod external;
 #[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
 mod gcp;
 #[cfg(feature = "gcp-pubsub")]
@@ -38,6 +42,8 @@ pub mod gcp_pubsub;
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
+#[cfg(any(feature = "metrics-api", feature = "elasticsearch"))]
+mod json_path;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "kubernetes-workload")]
@@ -50,8 +56,12 @@ pub mod kubernetes_workload;
     feature = "gcp-secret-manager"
 ))]
 mod logins;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
@@ -86,10 +96,14 @@ pub mod sqs;
     feature = "azure-servicebus",
     feature = "gcp-pubsub",
     feature = "cron",
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "kafka",
+    feature = "external",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "nats-jetstream",
     feature = "postgresql",
@@ -102,6 +116,8 @@ mod target;
 mod tcp;
 #[cfg(feature = "vault")]
 pub mod vault;
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+mod vector;
 
 use scaler_api::Registry;
 
@@ -139,6 +155,17 @@ pub fn register_all(registry: &mut Registry) {
         registry.register::<kafka::KafkaTrigger>();
         registry.register::<kafka::ApacheKafkaTrigger>();
     }
+    #[cfg(feature = "elasticsearch")]
+    registry.register::<elasticsearch::ElasticsearchTrigger>();
+    #[cfg(feature = "loki")]
+    registry.register::<loki::LokiTrigger>();
+    #[cfg(feature = "external")]
+    {
+        registry.register::<external::ExternalTrigger>();
+        registry.register::<external::ExternalPushTrigger>();
+    }
+    #[cfg(feature = "mongodb")]
+    registry.register::<mongodb::MongodbTrigger>();
     #[cfg(feature = "mysql")]
     registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]

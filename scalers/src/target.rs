@@ -3,6 +3,7 @@
 use scaler_api::{MetricSpec, MetricType, Problems, Quantity};
 
 /// The metric called `name` (normalised here) with `target`.
+#[allow(dead_code, reason = "the feature `external` alone has names of its own")]
 pub(crate) fn external(name: &str, metric_type: MetricType, target: Quantity) -> MetricSpec {
     MetricSpec::external(name, metric_type, target)
 }
@@ -39,10 +40,13 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 /// A target with a fraction, at the three decimals that the HPA's API carries.
 #[cfg(any(
     feature = "aws-cloudwatch",
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "gcp-pubsub",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgresql",
     feature = "prometheus",
@@ -55,10 +59,13 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 /// Refuses a target that is not a positive number.
 #[cfg(any(
     feature = "aws-cloudwatch",
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "gcp-pubsub",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgresql",
     feature = "prometheus",

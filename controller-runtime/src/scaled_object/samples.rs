@@ -16,7 +16,8 @@ use std::{
 
 use jiff::Timestamp;
 use scaler_api::{
-    Context, Error, ErrorKind, Registry, Sample, Scaler, SourceKey, TriggerInput, observe::Observer,
+    Context, DynTrigger, Error, ErrorKind, MetricSpec, Registry, Sample, Scaler, SourceKey, TriggerInput,
+    observe::Observer,
 };
 use tokio::time::Instant;
 
@@ -66,6 +67,11 @@ impl Sources {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.shared.registry
+    }
+
+    /// The metrics of a trigger; only where they are its source's to say is that asked, within the deadline of a sample.
+    pub(super) async fn metrics(&self, trigger: &dyn DynTrigger) -> Result<Vec<MetricSpec>, Error> {
+        self.shared.in_time(trigger.discover(&self.shared.context)).await
     }
 
     /// The source with this key, which is made of `trigger_type` and `input` where there is none yet. It lives as long
@@ -317,7 +323,13 @@ impl Source {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let timeout = self.shared.context.timeout;
+        self.shared.in_time(work).await
+    }
+}
+
+impl Shared {
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let timeout = self.context.timeout;
         tokio::time::timeout(timeout, work)
             .await
             .unwrap_or_else(|_elapsed| {

@@ -67,6 +67,10 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
     let context = scaler_api::Context::new()
         .with_clock(Arc::clone(&process.runtime.clock))
         .with_timeout(*http_timeout);
+    #[cfg(feature = "metrics-api")]
+    let context = context.with(scalers::metrics_api::SharedServiceEndpoints(Arc::new(
+        crate::service_endpoints::ApiServiceEndpoints::new(process.client()),
+    )));
     #[cfg(feature = "kubernetes-workload")]
     let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
         crate::pod_counter::ApiPodCounter::new(process.client()),

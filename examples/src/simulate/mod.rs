@@ -256,6 +256,12 @@ fn halves(
     // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
     #[cfg(any(feature = "metrics-api", feature = "prometheus"))]
     let context = context.with(scalers::http::HttpEnvironment::closed());
+    #[cfg(feature = "external")]
+    let context = context.with(scalers::external::ExternalEnvironment::closed());
+    #[cfg(feature = "metrics-api")]
+    let context = context.with(scalers::metrics_api::SharedServiceEndpoints(Arc::new(
+        crate::service_endpoints::ApiServiceEndpoints::new(runtime.client.clone()),
+    )));
     #[cfg(feature = "kubernetes-workload")]
     let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
         crate::pod_counter::ApiPodCounter::new(runtime.client.clone()),

@@ -145,7 +145,7 @@ impl std::error::Error for Problems {}
 /// Three passes. *Resolve*: each [field](crate::Field) gets its value from the first of its sources that has one.
 /// *Deserialize*: text becomes what the struct's field is: numbers, Go's words for booleans, [durations](GoDuration),
 /// lists `a,b`, maps `k=v,k=v`, enums by word, [`Secret`](crate::Secret)s; a struct in the struct reads the same keys.
-/// *Check*: [`Trigger::settings`], then [`Trigger::check`].
+/// *Check*: [`Trigger::settings`] and [`Trigger::input`], then [`Trigger::check`].
 ///
 /// A value that cannot be read is reported and replaced, so that the rest is looked at too. Rules across fields are
 /// checked if every replaced value has a default to stand in for it.
@@ -156,10 +156,14 @@ impl std::error::Error for Problems {}
 pub fn parse<T: Trigger>(input: &TriggerInput) -> Result<(T, Problems), Problems> {
     let mut problems = Problems::new();
     let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    if !T::takes_any_key() {
+        resolve::warn_about_unknown_keys(T::fields(), input, &mut problems);
+    }
     let Some(mut trigger) = deserialize::<T>(&mut resolved, &mut problems) else {
         return Err(problems);
     };
     trigger.settings(&input.settings);
+    trigger.input(input);
     if resolved.is_meaningful() {
         trigger.check(&mut problems);
     }
@@ -207,6 +211,9 @@ pub(crate) fn kinds<T: Trigger>() -> BTreeMap<&'static str, Kind> {
 pub(crate) fn serde_keys<T: Trigger>(input: &TriggerInput) -> std::collections::BTreeSet<&'static str> {
     let mut problems = Problems::new();
     let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    if !T::takes_any_key() {
+        resolve::warn_about_unknown_keys(T::fields(), input, &mut problems);
+    }
     let _trigger: Option<T> = deserialize(&mut resolved, &mut problems);
     resolved.asked_keys()
 }

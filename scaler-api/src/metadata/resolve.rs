@@ -69,7 +69,6 @@ impl Resolved {
             }
             warn_about_synonyms(field, input, problems);
         }
-        warn_about_unknown_keys(fields, input, problems);
         resolved
     }
 
@@ -278,7 +277,7 @@ fn warn_about_synonyms(field: &Field, input: &TriggerInput, problems: &mut Probl
     }
 }
 
-fn warn_about_unknown_keys(fields: &[Field], input: &TriggerInput, problems: &mut Problems) {
+pub(super) fn warn_about_unknown_keys(fields: &[Field], input: &TriggerInput, problems: &mut Problems) {
     for key in input.metadata.keys() {
         let from_environment = |key: &str| key.strip_suffix("FromEnv").map(str::to_owned);
         let reads = |source: Source, key: &str| {

@@ -11,7 +11,11 @@ mod error;
 mod identity;
 #[cfg(feature = "aws-cloudwatch")]
 pub(crate) mod json;
-#[cfg(any(feature = "aws-cloudwatch", feature = "aws-secret-manager", feature = "kafka-msk-iam"))]
+#[cfg(any(
+    feature = "aws-cloudwatch",
+    feature = "aws-secret-manager",
+    feature = "kafka-msk-iam"
+))]
 #[cfg_attr(
     not(any(feature = "aws-cloudwatch", feature = "aws-secret-manager")),
     allow(dead_code, reason = "Kafka signs in its own way")

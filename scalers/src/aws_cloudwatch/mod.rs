@@ -149,6 +149,10 @@ impl Trigger for CloudwatchTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the value of a metric of Amazon CloudWatch"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -112,6 +112,10 @@ impl Trigger for DynamodbTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of items that a query of Amazon DynamoDB finds"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -59,6 +59,10 @@ impl Trigger for DynamodbStreamsTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of open shards of the stream of an Amazon DynamoDB table"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

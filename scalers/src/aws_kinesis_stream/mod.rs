@@ -59,6 +59,10 @@ impl Trigger for KinesisTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of open shards of an Amazon Kinesis stream"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

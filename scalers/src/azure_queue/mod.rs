@@ -90,6 +90,10 @@ impl Trigger for AzureQueueTrigger {
          connectionFromEnv: AZURE_STORAGE_CONNECTION_STRING\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of messages in a queue of Azure Storage"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

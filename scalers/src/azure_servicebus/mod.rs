@@ -124,6 +124,10 @@ impl Trigger for ServiceBusTrigger {
          connectionFromEnv: SERVICEBUS_CONNECTION_STRING\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of active messages in queues or subscriptions of Azure Service Bus"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

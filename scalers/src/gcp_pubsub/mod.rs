@@ -249,6 +249,10 @@ impl Trigger for PubSubTrigger {
          credentialsFromEnv: GOOGLE_APPLICATION_CREDENTIALS_JSON\n"
     }
 
+    fn summary() -> &'static str {
+        "how much waits in a subscription or topic of Google Cloud Pub/Sub"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -172,6 +172,7 @@ impl Source {
     feature = "azure-key-vault",
     feature = "azure-queue",
     feature = "azure-servicebus",
+    feature = "elasticsearch",
     feature = "etcd",
     feature = "gcp-pubsub",
     feature = "gcp-secret-manager",

@@ -223,6 +223,10 @@ impl<N: Name> Trigger for LagTrigger<N> {
          offsetResetPolicy: earliest\n"
     }
 
+    fn summary() -> &'static str {
+        "how far a consumer group of Kafka is behind"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -1,8 +1,15 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 mod kept;
 #[cfg(any(
     feature = "kafka",
+    feature = "external",
     feature = "postgresql",
     feature = "rabbitmq",
     feature = "redis"
@@ -12,9 +19,15 @@ pub(crate) mod tls;
 use std::time::Duration;
 
 use scaler_api::{Error, ErrorKind};
-#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(any(
+    feature = "external",
     feature = "kafka",
     feature = "postgresql",
     feature = "rabbitmq",
@@ -22,9 +35,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ))]
 use tokio::net::TcpStream;
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) use self::kept::{Failure, Kept, Peer};
 #[cfg(any(
     feature = "kafka",
+    feature = "external",
     feature = "postgresql",
     feature = "rabbitmq",
     feature = "redis"
@@ -32,10 +52,20 @@ pub(crate) use self::kept::{Failure, Kept, Peer};
 pub(crate) use self::tls::Tls;
 
 /// A connection, encrypted or not.
-#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to `host:port`.
@@ -44,6 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// If nobody listens.
 #[cfg(any(
     feature = "kafka",
+    feature = "external",
     feature = "postgresql",
     feature = "rabbitmq",
     feature = "redis"
@@ -63,11 +94,26 @@ pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
 /// If nobody listens, or the server's certificate is not trusted.
 #[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Error> {
+    let connector = tls.map(Tls::connector).transpose()?;
+    connect_with(address, connector.as_ref()).await
+}
+
+/// The same, with a connector that was made before.
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+pub(crate) async fn connect_with(
+    address: &str,
+    connector: Option<&tokio_rustls::TlsConnector>,
+) -> Result<Box<dyn Stream>, Error> {
     let stream = dial(address).await?;
-    let Some(tls) = tls else {
+    let Some(connector) = connector else {
         return Ok(Box::new(stream));
     };
-    let (connector, name) = (tls.connector()?, tls::server_name(host(address))?);
+    let name = tls::server_name(host(address))?;
     let connecting = connector.connect(name, stream);
     let stream = connecting.await.map_err(|error| failed(address, error))?;
     Ok(Box::new(stream))
@@ -75,6 +121,7 @@ pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn 
 
 #[cfg(any(
     feature = "kafka",
+    feature = "external",
     feature = "postgresql",
     feature = "rabbitmq",
     feature = "redis"
@@ -88,6 +135,7 @@ fn failed(address: &str, error: std::io::Error) -> Error {
 /// The host of `host:port`.
 #[cfg(any(
     feature = "kafka",
+    feature = "external",
     feature = "postgresql",
     feature = "rabbitmq",
     feature = "redis"

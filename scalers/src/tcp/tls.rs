@@ -11,6 +11,7 @@ use rustls::{
 use scaler_api::{Error, ErrorKind, Secret};
 #[cfg(any(feature = "kafka", feature = "redis"))]
 use scaler_api::{Problems, SourceKey};
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 use tokio_rustls::TlsConnector;
 
 /// The keys of the block.
@@ -90,7 +91,9 @@ impl Tls {
             })
     }
 
-    fn identity(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
+    pub(crate) fn identity(
+        &self,
+    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
         let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
             return Ok(None);
         };
@@ -139,6 +142,7 @@ impl Tls {
         })
     }
 
+    #[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
     pub(crate) fn connector(&self) -> Result<TlsConnector, Error> {
         Ok(TlsConnector::from(Arc::new(self.config()?)))
     }
@@ -150,7 +154,7 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
         .map_err(|_| Error::invalid(format!("{host:?} is no name of a host")))
 }
 
-fn certificates(field: &str, pem: &Secret) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn certificates(field: &str, pem: &Secret) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),

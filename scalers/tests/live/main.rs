@@ -8,9 +8,10 @@
 mod aws;
 mod azure_queue;
 mod etcd;
-mod measure;
+mod external;
 mod kafka;
 mod kafka_admin;
+mod measure;
 mod mysql;
 mod nats;
 mod postgresql;

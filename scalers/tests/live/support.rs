@@ -171,6 +171,17 @@ impl Authority {
         }
     }
 
+    /// For a server in this process.
+    pub(crate) fn server_config(&self) -> std::sync::Arc<rustls::ServerConfig> {
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+        let certificate = CertificateDer::from_pem_slice(self.server.0.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.server.1.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        std::sync::Arc::new(config.unwrap())
+    }
+
     pub(crate) fn options(&self) -> Options {
         Options {
             tls: Some(self.server.clone()),

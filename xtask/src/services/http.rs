@@ -1,4 +1,4 @@
-//! Servers that are asked over HTTP: Prometheus, ElasticMQ, moto, Azurite and Vault.
+//! Servers that are asked over HTTP: external scalers, Prometheus, ElasticMQ, moto, Azurite and Vault.
 
 use super::{
     Options, Program, Server,
@@ -32,6 +32,36 @@ pub(super) const VAULT: Program = Program::new(
         include_str!("vault/main.go.txt"),
     ),
 );
+
+/// KEDA's own code of the protocol, in a scaler and in a caller of one; it builds in a few seconds.
+pub(super) const EXTERNAL_SCALER: Program = Program::new(
+    "external-scaler",
+    "2.20.1",
+    Source::Go(
+        include_str!("external_scaler/go.mod.txt"),
+        include_str!("external_scaler/main.go.txt"),
+    ),
+);
+
+/// An external scaler of one metric, which is steered over HTTP at `control`.
+pub(super) fn external_scaler(options: &Options) -> anyhow::Result<Server> {
+    let program = EXTERNAL_SCALER.folder()?.join("external-scaler");
+    let mut server = Server::new("external-scaler", options)?;
+    let (port, control) = (free_port()?, free_port()?);
+    let mut process = Process::new(&program, Ready::Http(control, "/"))
+        .arguments(["-address".to_owned(), format!("127.0.0.1:{port}")])
+        .arguments(["-control".to_owned(), format!("127.0.0.1:{control}")]);
+    if options.tls.is_some() {
+        process = process
+            .arguments(["-certificate".to_owned(), server.path("certificate.pem")])
+            .arguments(["-key".to_owned(), server.path("key.pem")]);
+    }
+    server.add(&process.arguments(["serve"]))?;
+    server.set("address", format!("127.0.0.1:{port}"));
+    server.set("control", format!("http://127.0.0.1:{control}/"));
+    server.set("program", program.display().to_string());
+    Ok(server)
+}
 
 /// Prometheus, which scrapes itself every second.
 pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {

@@ -102,6 +102,12 @@ pub const SERVICES: &[Service] = &[
         start: databases::etcd,
     },
     Service {
+        name: "external-scaler",
+        purpose: "an external scaler with KEDA's own code",
+        program: &http::EXTERNAL_SCALER,
+        start: http::external_scaler,
+    },
+    Service {
         name: "prometheus",
         purpose: "a real Prometheus",
         program: &http::PROMETHEUS,
