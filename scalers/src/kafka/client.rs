@@ -113,8 +113,7 @@ impl Cluster {
     async fn begin(&self, address: &str) -> Result<Wire, Error> {
         let mut wire = self.dial(address).await?;
         if self.servers.len() > 1 {
-            let nothing = Request::metadata(std::iter::empty());
-            let answer = wire.call(&nothing).await;
+            let answer = wire.call(Request::metadata(std::iter::empty())).await;
             answer.map_err(|failure| failure.error.with_context("address", address))?;
         }
         Ok(wire)
@@ -153,8 +152,8 @@ impl Session {
         }
         let first = self.first.clone();
         let questions = vec![
-            (first.clone(), Request::metadata(cluster.topics.iter())),
-            (first, Request::find_coordinator(&cluster.group)),
+            (first.clone(), Request::metadata(cluster.topics.iter())?),
+            (first, Request::find_coordinator(&cluster.group)?),
         ];
         let [layout, coordinator] = self.exchange(cluster, questions).await?;
         let layout = cluster.layout(&layout, &cluster.topics)?;
@@ -162,7 +161,7 @@ impl Session {
         let partitions: BTreeSet<Partition> = layout.leaders.keys().cloned().collect();
         let mut questions = vec![(
             coordinator,
-            Request::offset_fetch(&cluster.group, Some(&partitions)),
+            Request::offset_fetch(&cluster.group, Some(&partitions))?,
         )];
         questions.extend(ends(&layout)?);
         let answers = self.exchange_all(cluster, questions).await?;
@@ -174,17 +173,17 @@ impl Session {
     /// The group has to be asked first which topics it has.
     async fn offsets_of_all(&mut self, cluster: &Cluster) -> Result<BTreeMap<Partition, Offsets>, Failure> {
         let first = self.first.clone();
-        let question = vec![(first.clone(), Request::find_coordinator(&cluster.group))];
+        let question = vec![(first.clone(), Request::find_coordinator(&cluster.group)?)];
         let [coordinator] = self.exchange(cluster, question).await?;
         let coordinator = wire::find_coordinator(&coordinator).map_err(Failure::answered)?;
-        let question = vec![(coordinator, Request::offset_fetch(&cluster.group, None))];
+        let question = vec![(coordinator, Request::offset_fetch(&cluster.group, None)?)];
         let [committed] = self.exchange(cluster, question).await?;
         let committed = wire::offset_fetch(&committed).map_err(Failure::answered)?;
         let topics: BTreeSet<String> = committed.keys().map(|(topic, _)| topic.clone()).collect();
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let question = vec![(first, Request::metadata(topics.iter()))];
+        let question = vec![(first, Request::metadata(topics.iter())?)];
         let [layout] = self.exchange(cluster, question).await?;
         let layout = cluster.layout(&layout, &topics)?;
         let answers = self.exchange_all(cluster, ends(&layout)?).await?;
@@ -247,8 +246,8 @@ fn ends(layout: &Layout) -> Result<Vec<(String, Request)>, Failure> {
     }
     let questions = by_leader
         .into_iter()
-        .map(|(address, partitions)| (address.clone(), Request::list_offsets(&partitions)));
-    Ok(questions.collect())
+        .map(|(address, partitions)| Ok((address.clone(), Request::list_offsets(&partitions)?)));
+    questions.collect()
 }
 
 /// Puts together what the coordinator and the leaders said. A partition of which no leader spoke is an error, not 0.
@@ -282,8 +281,8 @@ fn lost_answer() -> Failure {
 
 impl Wire {
     /// One question, one answer.
-    pub(super) async fn call(&mut self, question: &Request) -> Result<Vec<u8>, Failure> {
-        let (number, frame) = self.frame(question);
+    pub(super) async fn call(&mut self, question: Result<Request, Failure>) -> Result<Vec<u8>, Failure> {
+        let (number, frame) = self.frame(&question?);
         self.write(&frame).await?;
         self.receive(number).await
     }

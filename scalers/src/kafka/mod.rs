@@ -1,6 +1,7 @@
 #![doc = include_str!("docs.md")]
 
 mod authentication;
+mod bounded;
 #[cfg(test)]
 mod brokers;
 mod client;

@@ -77,7 +77,7 @@ impl Login {
 }
 
 async fn begin(wire: &mut Wire, mechanism: &str) -> Result<(), Failure> {
-    let answer = wire.call(&Request::sasl_handshake(mechanism)).await?;
+    let answer = wire.call(Request::sasl_handshake(mechanism)).await?;
     let (code, mechanisms) = wire::sasl_handshake(&answer).map_err(Failure::lost)?;
     match wire::failure(code) {
         None => Ok(()),
@@ -89,7 +89,7 @@ async fn begin(wire: &mut Wire, mechanism: &str) -> Result<(), Failure> {
 }
 
 async fn say(wire: &mut Wire, message: &[u8]) -> Result<Vec<u8>, Failure> {
-    let answer = wire.call(&Request::sasl_authenticate(message)).await?;
+    let answer = wire.call(Request::sasl_authenticate(message)).await?;
     wire::sasl_authenticate(&answer).map_err(Failure::lost)
 }
 
