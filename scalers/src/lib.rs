@@ -78,6 +78,10 @@ pub mod nats_jetstream;
     feature = "http-scalers",
     feature = "rabbitmq"
 ))]
+#[cfg_attr(
+    not(any(feature = "http-scalers", feature = "rabbitmq")),
+    allow(dead_code, reason = "logins read tokens with it, and ask for them otherwise")
+)]
 mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;

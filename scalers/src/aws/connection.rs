@@ -1,10 +1,14 @@
 //! The keys by which every AWS scaler says where its service is and who it is there.
 
-use aws_config::{SdkConfig, timeout::TimeoutConfig};
+use aws_config::SdkConfig;
+#[cfg(feature = "aws-clients")]
+use aws_config::timeout::TimeoutConfig;
 use scaler_api::{Context, Error, ErrorKind, Problems, SourceKey, TriggerSettings};
 use serde::Deserialize;
 
-use super::{AwsEnvironment, AwsIdentity, CredentialKeys, environment::deadline};
+#[cfg(feature = "aws-clients")]
+use super::environment::deadline;
+use super::{AwsEnvironment, AwsIdentity, CredentialKeys};
 
 /// Region, endpoint and credentials; a struct to nest in the metadata of a trigger.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +22,7 @@ pub(crate) struct Connection {
 /// What a client of the SDK is made from.
 pub(crate) struct Client {
     pub(crate) config: SdkConfig,
+    #[cfg(feature = "aws-clients")]
     pub(crate) timeouts: TimeoutConfig,
     /// Of `awsEndpoint`.
     pub(crate) endpoint: Option<String>,
@@ -71,6 +76,7 @@ impl Connection {
             config: AwsEnvironment::of(context)
                 .config(&identity, &self.aws_region)
                 .await,
+            #[cfg(feature = "aws-clients")]
             timeouts: deadline(context.timeout),
             endpoint: self.aws_endpoint.clone(),
         })
@@ -78,6 +84,7 @@ impl Connection {
 }
 
 /// The configuration of one service's client.
+#[cfg(feature = "aws-clients")]
 macro_rules! service_config {
     ($sdk:ident, $client:expr) => {{
         let client: $crate::aws::Client = $client;
@@ -88,4 +95,5 @@ macro_rules! service_config {
         config.build()
     }};
 }
+#[cfg(feature = "aws-clients")]
 pub(crate) use service_config;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
@@ -257,9 +257,9 @@ fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 /// The deadline of one call, connecting included.
-pub(crate) fn deadline(timeout: Duration) -> TimeoutConfig {
+pub(crate) fn deadline(timeout: std::time::Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_timeout(timeout)
         .connect_timeout(timeout)
@@ -278,6 +278,8 @@ impl TimeSource for ClockTimeSource {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use scaler_api::{Secret, SystemClock};
 
     use super::*;

@@ -2,17 +2,17 @@
 
 use std::error::Error as StdError;
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 use aws_credential_types::provider::error::CredentialsError;
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 use scaler_api::Error;
 use scaler_api::ErrorKind;
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 /// Translates the error of one call; `message` says what was being done.
 ///
 /// The source that is kept is the service's code and message, or the chain of causes. A request id is not: it would make
@@ -24,7 +24,7 @@ where
     Error::new(kind(error), message).with_source(cause(error))
 }
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 fn kind<E>(error: &SdkError<E, HttpResponse>) -> ErrorKind
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -98,7 +98,7 @@ pub(crate) fn kind_of_code(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 /// The kind of a failure to get credentials, if `error` is one.
 fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
@@ -108,7 +108,7 @@ fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     })
 }
 
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: StdError + ProvideErrorMetadata + 'static,

@@ -25,11 +25,13 @@ pub(crate) mod signing;
 pub(crate) mod test_service;
 
 #[cfg(feature = "aws-scalers")]
-pub(crate) use connection::{Client, Connection, service_config};
+pub(crate) use connection::Connection;
+#[cfg(feature = "aws-clients")]
+pub(crate) use connection::{Client, service_config};
 pub use environment::{AwsEnvironment, ClockTimeSource};
 #[cfg(feature = "aws-secret-manager")]
 pub(crate) use error::kind_of_code;
-#[cfg(feature = "aws-scalers")]
+#[cfg(feature = "aws-clients")]
 pub(crate) use error::service_error;
 pub use identity::AwsIdentity;
 pub(crate) use identity::CredentialKeys;

@@ -14,10 +14,9 @@ use std::{env, path::PathBuf};
 pub(crate) use cloud::{CloudKeys, fields};
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
 pub(crate) use connection::{ConnectionString, mac};
-pub(crate) use login::Identity;
 #[cfg(feature = "azure-key-vault")]
 pub(crate) use login::WORKLOAD;
-pub(crate) use login::{Login, Purpose};
+pub(crate) use login::{Identity, Login, Purpose};
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
 pub(crate) use login::{identity_of, needs_connection};
 

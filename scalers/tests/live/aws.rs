@@ -1,6 +1,6 @@
 //! `aws-dynamodb`, `aws-dynamodb-streams`, `aws-kinesis-stream` and `aws-cloudwatch` on moto.
 //!
-//! moto looks at no credentials; that wrong ones are told is tested on the stubs of the scalers.
+//! moto looks at credentials only when it is told to, and then at the signatures as well.
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -18,7 +18,7 @@ use xtask::services::Server;
 
 use super::{
     proxy::Proxy,
-    support::{Live, break_with, connect_in, context, input, start, with_metadata},
+    support::{Live, break_with, connect_in, context, input, start, with_auth, with_metadata},
 };
 
 /// Calls services of AWS without credentials.
@@ -75,6 +75,31 @@ impl Control {
         Self::send(self.post("/moto-api/reset", "moto")).await;
     }
 
+    /// Whether moto looks at credentials and signatures.
+    pub(crate) async fn check_credentials(&self, is_on: bool) {
+        let free_calls = if is_on { "0" } else { "inf" };
+        Self::send(self.post("/moto-api/reset-auth", "moto").body(free_calls)).await;
+    }
+
+    /// The keys of a new user, who may do everything or nothing.
+    pub(crate) async fn user(&self, name: &str, may: bool) -> (String, String) {
+        let iam = async |action: &str| {
+            let form = format!("Version=2010-05-08&UserName={name}&Action={action}");
+            self.query("iam", &form).await
+        };
+        iam("CreateUser").await;
+        if may {
+            let policy = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}]}";
+            iam(&format!("PutUserPolicy&PolicyName=all&PolicyDocument={policy}")).await;
+        }
+        let answer = iam("CreateAccessKey").await;
+        let text = |tag: &str| {
+            let (_, after) = answer.split_once(&format!("<{tag}>")).unwrap();
+            after.split_once('<').unwrap().0.to_owned()
+        };
+        (text("AccessKeyId"), text("SecretAccessKey"))
+    }
+
     async fn create_table(&self, stream: bool) {
         let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
         let text = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
@@ -112,6 +137,34 @@ impl Control {
         );
         self.query("monitoring", &form).await;
     }
+}
+
+/// The right keys, whose signature the server checks, and wrong ones.
+pub(crate) async fn checks_credentials<T: Trigger>(
+    live: Live,
+    control: &Control,
+    input: &TriggerInput,
+    context: &Context,
+) {
+    let (key, secret) = control.user("scaler", true).await;
+    let (idle_key, idle_secret) = control.user("idler", false).await;
+    control.check_credentials(true).await;
+    let sample = async |key: &str, secret: &str| {
+        let pairs = [("awsAccessKeyID", key), ("awsSecretAccessKey", secret)];
+        let scaler = connect_in::<T>(&with_auth(input, &pairs), context).await.unwrap();
+        scaler.sample().await
+    };
+    sample(&key, &secret).await.unwrap();
+    for (key, secret) in [
+        (key.as_str(), "wrong"),
+        ("AKIANOBODY", secret.as_str()),
+        (&idle_key, &idle_secret),
+    ] {
+        let error = sample(key, secret).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    }
+    control.check_credentials(false).await;
+    live.passed("wrong secret, unknown key, a user without rights");
 }
 
 /// What is set for a trigger to see.
@@ -171,6 +224,13 @@ impl<T: Trigger> Moto<T> {
 
     /// moto closes every connection after its answer, and forgets everything when it ends.
     async fn lasts(&self, live: Live, server: &mut Server, again: impl AsyncFn(&Control)) {
+        Box::pin(checks_credentials::<T>(
+            live,
+            &self.control,
+            &self.input,
+            &self.context,
+        ))
+        .await;
         let scaler = connect_in::<T>(&self.input, &self.context).await.unwrap();
         for _ in 0..1000 {
             scaler.sample().await.unwrap();
@@ -302,6 +362,9 @@ async fn shards_of_a_tables_stream_are_counted() {
     assert_eq!(stream.value(&[]).await, (1.0, true));
     assert_eq!(stream.value(&[("activationShardCount", "1")]).await, (1.0, false));
     LIVE.passed("activation");
+    let credentials =
+        checks_credentials::<DynamodbStreamsTrigger>(LIVE, &stream.control, &stream.input, &stream.context);
+    Box::pin(credentials).await;
     stream.set_outage(Some(Outage::Silent)).await;
     assert_eq!(stream.kind(&[]).await, ErrorKind::Timeout);
     stream.set_outage(None).await;

@@ -1,6 +1,6 @@
 //! `aws-sqs-queue` on ElasticMQ and on moto.
 //!
-//! Neither looks at credentials; that wrong ones are told is tested on the endpoint in memory.
+//! ElasticMQ looks at no credentials, and moto when it is told to.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use xtask::services::Server;
 
 use super::{
-    aws::Control,
+    aws::{Control, checks_credentials},
     proxy::Proxy,
     support::{Live, break_with, connect_in, context, input, start, with_auth, with_metadata},
 };
@@ -189,6 +189,8 @@ async fn a_queue_of_moto_conforms() {
     let queue = Queue::of(&server, "123456789012").await;
     MOTO.conforms(&queue).await;
     Box::pin(queue.follows_the_rules(MOTO)).await;
+    let credentials = checks_credentials::<SqsTrigger>(MOTO, &queue.control, &queue.input, &queue.context);
+    Box::pin(credentials).await;
     queue.survives_a_restart(MOTO, &mut server).await;
 }
 
