@@ -5,11 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 #![allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 
+mod elasticsearch;
 mod etcd;
 mod external;
+mod metrics_api;
+mod mongodb;
 mod mysql;
 mod nats;
 mod postgresql;
+mod prometheus;
 mod proxy;
 mod rabbitmq;
 mod redis;
