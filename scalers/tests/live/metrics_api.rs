@@ -42,7 +42,10 @@ impl Stats {
             ("activationTargetValue", "20".to_owned()),
             ("authMode", "basic".to_owned()),
         ];
-        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let metadata: Vec<_> = metadata
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
         let login = [
             ("username", server.detail("username")),
             ("password", password.as_str()),
@@ -104,14 +107,14 @@ async fn a_file_conforms_and_survives_a_restart_without_leaving_connections() {
         ("json", "orders.pending", "{\"orders\": {\"pending\": N}}"),
         ("yaml", "orders.pending", "orders:\n  pending: N\n"),
         ("xml", "orders.pending", "<orders><pending>N</pending></orders>"),
-        ("prometheus", "orders{state=\"pending\"}", "orders{state=\"pending\"} N\n"),
+        (
+            "prometheus",
+            "orders{state=\"pending\"}",
+            "orders{state=\"pending\"} N\n",
+        ),
     ] {
         let input = with_metadata(&stats.input, &[("format", format), ("valueLocation", location)]);
-        for (number, expected) in [
-            ("10", (10.0, false)),
-            ("50", (50.0, true)),
-            ("4", (4.0, false)),
-        ] {
+        for (number, expected) in [("10", (10.0, false)), ("50", (50.0, true)), ("4", (4.0, false))] {
             stats.write(&text.replace('N', number));
             assert_eq!(value::<MetricsApiTrigger>(&input).await, expected, "{format}");
         }
@@ -121,10 +124,7 @@ async fn a_file_conforms_and_survives_a_restart_without_leaving_connections() {
     let nowhere = with_metadata(&stats.input, &[("url", &url)]);
     assert_eq!(kind::<MetricsApiTrigger>(&nowhere).await, ErrorKind::NotFound);
     stats.write("{\"orders\": 1}");
-    assert_eq!(
-        kind::<MetricsApiTrigger>(&stats.input).await,
-        ErrorKind::Invalid
-    );
+    assert_eq!(kind::<MetricsApiTrigger>(&stats.input).await, ErrorKind::Invalid);
     LIVE.passed("unknown path, and an answer without the number");
     stats.set_value(3.0).await;
     LIVE.survives_a_restart(&stats, &mut server).await;

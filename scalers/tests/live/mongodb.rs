@@ -115,11 +115,7 @@ async fn a_collection_conforms_and_survives_a_restart_without_leaving_connection
     };
     let orders = Orders::of(&server).await;
     LIVE.conforms(&orders).await;
-    for (count, expected) in [
-        (4.0, (4.0, false)),
-        (10.0, (10.0, true)),
-        (0.0, (0.0, false)),
-    ] {
+    for (count, expected) in [(4.0, (4.0, false)), (10.0, (10.0, true)), (0.0, (0.0, false))] {
         orders.set_value(count).await;
         assert_eq!(value::<MongodbTrigger>(&orders.input).await, expected);
     }

@@ -109,11 +109,7 @@ async fn a_query_conforms_and_survives_a_restart_without_leaving_connections() {
     };
     let orders = Orders::of(&server, &files).await;
     LIVE.conforms(&orders).await;
-    for (pending, expected) in [
-        (20.0, (20.0, false)),
-        (100.0, (100.0, true)),
-        (0.0, (0.0, false)),
-    ] {
+    for (pending, expected) in [(20.0, (20.0, false)), (100.0, (100.0, true)), (0.0, (0.0, false))] {
         orders.set_value(pending).await;
         assert_eq!(value::<PrometheusTrigger>(&orders.input()).await, expected);
     }

@@ -29,8 +29,11 @@ pub(super) const ELASTICSEARCH: Program = Program::new(
     ),
 );
 /// The HTTP server of Python's own library.
-pub(super) const HTTP: Program =
-    Program::new("python3", "debian", Source::System("python3", &["python3-minimal"]));
+pub(super) const HTTP: Program = Program::new(
+    "python3",
+    "debian",
+    Source::System("python3", &["python3-minimal"]),
+);
 
 const USERNAME: &str = "scaler";
 const PASSWORD: &str = "autoscaler-password";
@@ -95,15 +98,11 @@ pub(super) fn http(options: &Options) -> anyhow::Result<Server> {
     let program = HTTP.folder()?.join("python3");
     let mut server = Server::new("http", options)?;
     let port = free_port()?;
-    let script = server.write("http.py", include_str!("http.py"))?;
+    let script = server.write("serve_files.py", include_str!("serve_files.py"))?;
     fs::create_dir_all(server.path("files/private"))?;
     let (scheme, certificate, key) = match options.tls {
         None => ("http", String::new(), String::new()),
-        Some(_) => (
-            "https",
-            server.path("certificate.pem"),
-            server.path("key.pem"),
-        ),
+        Some(_) => ("https", server.path("certificate.pem"), server.path("key.pem")),
     };
     let process = Process::new(program, Ready::Port(port))
         .arguments([script, port.to_string(), server.path("files")])

@@ -28,6 +28,7 @@ class Files(http.server.SimpleHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 128
 
 
 server = Server(("127.0.0.1", int(port)), functools.partial(Files, directory=folder))
