@@ -12,6 +12,7 @@ accepted = "Basic " + base64.b64encode(user.encode()).decode()
 
 class Files(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         if self.path.startswith("/private/") and self.headers.get("Authorization") != accepted:
