@@ -22,11 +22,6 @@ const GAPS: &[(&str, &str, &str)] = &[
         "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
     ),
     (
-        "metrics-api",
-        "aggregationType",
-        "the endpoints of a Service are not read: aggregateFromKubeServiceEndpoints is refused",
-    ),
-    (
         "prometheus",
         "awsRegion",
         "Amazon Managed Prometheus is not supported: the identity aws is refused",

@@ -324,7 +324,7 @@ impl ExternalScaler for ExternalServer {
             tokio::select! {
                 biased;
                 () = sender.closed() => {}
-                () = listen(&*source, every, &sender) => {}
+                () = listen(&source, every, &sender) => {}
             }
         });
         Ok(Response::new(

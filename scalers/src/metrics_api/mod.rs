@@ -229,10 +229,7 @@ impl MetricsApiScaler {
         let failure = answers.into_iter().find_map(Result::err);
         self.aggregation.of(&numbers).ok_or_else(|| {
             failure
-                .map_or_else(
-                    || Error::not_found("the Service has no ready endpoints"),
-                    |error| error,
-                )
+                .unwrap_or_else(|| Error::not_found("the Service has no ready endpoints"))
                 .with_context("service", format!("{namespace}/{service}"))
         })
     }

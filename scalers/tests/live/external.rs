@@ -216,6 +216,7 @@ async fn activations_are_pushed_and_a_stream_that_breaks_is_told() {
     assert!(heard.unwrap().unwrap());
     PUSH.passed("a stream that breaks is told, and opened anew");
     drop(again);
+    drop(scaler);
     PUSH.leaves_no_connection(&warehouse, &warehouse.proxy, 1).await;
 }
 

@@ -7,14 +7,18 @@
 
 mod aws;
 mod azure_queue;
+mod elasticsearch;
 mod etcd;
 mod external;
 mod kafka;
 mod kafka_admin;
 mod measure;
+mod metrics_api;
+mod mongodb;
 mod mysql;
 mod nats;
 mod postgresql;
+mod prometheus;
 mod proxy;
 mod rabbitmq;
 mod redis;

@@ -63,16 +63,19 @@ pub(super) fn external_scaler(options: &Options) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// Prometheus, which scrapes itself every second.
+/// Prometheus, which scrapes itself every second, and what stands in its file `targets` more often.
 pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {
     let root = PROMETHEUS.folder()?;
     let mut server = Server::new("prometheus", options)?;
     let port = free_port()?;
+    let targets = server.write("targets.json", "[]")?;
     let configuration = server.write(
         "prometheus.yml",
         &format!(
             "global: {{scrape_interval: 1s}}\n\
-             scrape_configs:\n- job_name: itself\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+             scrape_configs:\n- job_name: itself\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
+             - job_name: others\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n\
+             \x20 file_sd_configs: [{{files: ['{targets}'], refresh_interval: 1s}}]\n"
         ),
     )?;
     let process = Process::new(root.join("usr/bin/prometheus"), Ready::Http(port, "/-/ready"))
@@ -82,6 +85,7 @@ pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {
         .libraries(&root);
     server.add(&process)?;
     server.set("url", format!("http://127.0.0.1:{port}"));
+    server.set("targets", targets);
     Ok(server)
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Source {
     Debian(&'static [&'static str]),
     /// A requirement that pip installs into an environment of its own.
     Python(&'static str),
-    /// An artifact, `group:artifact`, with what it needs.
+    /// Artifacts with what they need: `group:artifact group:artifact:version`; those without a version have the program's.
     Maven(&'static str),
     /// A package of npm, `name@version`, that node runs.
     Npm(&'static str),
@@ -179,8 +179,22 @@ fn python(folder: &Path, requirement: &str) -> anyhow::Result<()> {
     Ok(fs::write(folder.join("complete"), requirement)?)
 }
 
-fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
-    let (group, artifact) = artifact.split_once(':').context("an artifact has a group")?;
+fn maven(folder: &Path, artifacts: &str, version: &str) -> anyhow::Result<()> {
+    let mut dependencies = String::new();
+    for artifact in artifacts.split_whitespace() {
+        let mut parts = artifact.split(':');
+        let (group, name) = (parts.next(), parts.next().context("an artifact has a group")?);
+        let version = parts.next().unwrap_or(version);
+        dependencies += &format!(
+            "    <dependency>
+      <groupId>{}</groupId>
+      <artifactId>{name}</artifactId>
+      <version>{version}</version>
+    </dependency>
+",
+            group.unwrap_or_default()
+        );
+    }
     let project = format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">
   <modelVersion>4.0.0</modelVersion>
@@ -188,12 +202,7 @@ fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
   <artifactId>server</artifactId>
   <version>1</version>
   <dependencies>
-    <dependency>
-      <groupId>{group}</groupId>
-      <artifactId>{artifact}</artifactId>
-      <version>{version}</version>
-    </dependency>
-  </dependencies>
+{dependencies}  </dependencies>
 </project>
 "
     );

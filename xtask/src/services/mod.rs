@@ -7,6 +7,7 @@
 mod brokers;
 mod command;
 mod databases;
+mod documents;
 mod http;
 mod install;
 mod kafka;
@@ -100,6 +101,24 @@ pub const SERVICES: &[Service] = &[
         purpose: "a real etcd",
         program: &databases::ETCD,
         start: databases::etcd,
+    },
+    Service {
+        name: "ferretdb",
+        purpose: "a server of MongoDB's protocol",
+        program: &documents::FERRETDB,
+        start: documents::ferretdb,
+    },
+    Service {
+        name: "elasticsearch",
+        purpose: "a real Elasticsearch",
+        program: &documents::ELASTICSEARCH,
+        start: documents::elasticsearch,
+    },
+    Service {
+        name: "http",
+        purpose: "a real HTTP server of files",
+        program: &documents::HTTP,
+        start: documents::http,
     },
     Service {
         name: "external-scaler",
