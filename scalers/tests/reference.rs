@@ -169,9 +169,14 @@ fn examples_are_triggers_as_they_stand() {
         let name = reference.trigger_type();
         let read: Value = serde_saphyr::from_str(&reference.example_yaml()).unwrap();
         assert_eq!(read, json!({"triggers": [reference.example_value()]}), "{name}");
-        let problems =
-            ELSEWHERE.map(|elsewhere| registry.parse(name, &input_of(&reference, elsewhere)).err());
-        assert!(problems.iter().any(Option::is_none), "{name}: {problems:?}");
+        let problems = ELSEWHERE.map(|elsewhere| {
+            let parsed = registry.parse(name, &input_of(&reference, elsewhere));
+            let mut problems = parsed.err().unwrap_or_default().errors().to_vec();
+            // Such as the key of an account, which would have to be a real one.
+            problems.retain(|problem| problem.value != "***");
+            problems
+        });
+        assert!(problems.iter().any(Vec::is_empty), "{name}: {problems:?}");
     }
 }
 
