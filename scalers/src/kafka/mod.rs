@@ -5,6 +5,7 @@ mod bounded;
 #[cfg(test)]
 mod brokers;
 mod client;
+mod codes;
 mod fields;
 mod lag;
 #[cfg(feature = "kafka-msk-iam")]

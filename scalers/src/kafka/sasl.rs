@@ -8,6 +8,7 @@ use scaler_api::{Error, ErrorKind, Secret};
 use super::msk::Iam;
 use super::{
     client::Wire,
+    codes,
     scram::{Digest, Exchange},
     wire::{self, Request},
 };
@@ -79,13 +80,10 @@ impl Login {
 async fn begin(wire: &mut Wire, mechanism: &str) -> Result<(), Failure> {
     let answer = wire.call(Request::sasl_handshake(mechanism)).await?;
     let (code, mechanisms) = wire::sasl_handshake(&answer).map_err(Failure::lost)?;
-    match wire::failure(code) {
-        None => Ok(()),
-        Some(error) => {
-            let words = format!("{mechanism} is none of {}", mechanisms.join(", "));
-            Err(Failure::lost(error.with_source(words)))
-        }
-    }
+    codes::check(code).map_err(|error| {
+        let words = format!("{mechanism} is none of {}", mechanisms.join(", "));
+        Failure::lost(error.with_source(words))
+    })
 }
 
 async fn say(wire: &mut Wire, message: &[u8]) -> Result<Vec<u8>, Failure> {

@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
-    error::ResponseError,
     messages::{
         ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
         MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader,
         SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+        TopicName,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
         offset_fetch_request::OffsetFetchRequestTopic,
     },
     protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
 };
-use scaler_api::{Error, ErrorKind};
+use scaler_api::Error;
 
-use super::{bounded::Bounded, lag::Partition};
+use super::{bounded::Bounded, codes::check, lag::Partition};
 use crate::tcp::Failure;
 
 /// The name by which brokers know this client.
@@ -48,7 +48,9 @@ impl Request {
         header
             .encode(&mut frame, M::header_version(version))
             .and_then(|()| message.encode(&mut frame, version))
-            .map_err(|error| Failure::answered(Error::invalid("the request is none").with_source(error)))?;
+            .map_err(|error| {
+                Failure::answered(Error::invalid("the request cannot be encoded").with_source(error))
+            })?;
         let size = i32::try_from(frame.len() - 4).unwrap_or(i32::MAX);
         frame[..4].copy_from_slice(&size.to_be_bytes());
         Ok(Self(frame))
@@ -86,14 +88,12 @@ impl Request {
         group: &str,
         partitions: Option<&BTreeSet<Partition>>,
     ) -> Result<Self, Failure> {
-        let topics = partitions.map(|partitions| {
-            let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
-                OffsetFetchRequestTopic::default()
-                    .with_name(text(topic).into())
-                    .with_partition_indexes(partitions)
-            });
-            topics.collect()
-        });
+        let topic = |topic, partitions| {
+            OffsetFetchRequestTopic::default()
+                .with_name(topic)
+                .with_partition_indexes(partitions)
+        };
+        let topics = partitions.map(|partitions| by_topic(partitions, topic));
         let message = OffsetFetchRequest::default()
             .with_group_id(text(group).into())
             .with_topics(topics);
@@ -107,14 +107,14 @@ impl Request {
                 .with_partition_index(partition)
                 .with_timestamp(LATEST)
         };
-        let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
+        let topic = |topic, partitions: Vec<i32>| {
             ListOffsetsTopic::default()
-                .with_name(text(topic).into())
+                .with_name(topic)
                 .with_partitions(partitions.into_iter().map(end).collect())
-        });
+        };
         let message = ListOffsetsRequest::default()
             .with_replica_id((-1).into())
-            .with_topics(topics.collect());
+            .with_topics(by_topic(partitions, topic));
         Self::new(ApiKey::ListOffsets, LIST_OFFSETS, &message)
     }
 
@@ -131,12 +131,13 @@ fn text(text: &str) -> StrBytes {
     text.to_owned().into()
 }
 
-fn by_topic(partitions: &BTreeSet<Partition>) -> BTreeMap<&str, Vec<i32>> {
-    let mut topics = BTreeMap::<&str, Vec<i32>>::new();
-    for (topic, partition) in partitions {
-        topics.entry(topic).or_default().push(*partition);
-    }
+fn by_topic<T>(partitions: &BTreeSet<Partition>, one: impl Fn(TopicName, Vec<i32>) -> T) -> Vec<T> {
+    let partitions: Vec<_> = partitions.iter().collect();
+    let topics = partitions.chunk_by(|one, next| one.0 == next.0);
+    let numbers = |topic: &[&Partition]| topic.iter().map(|(_, number)| *number).collect();
     topics
+        .map(|topic| one(text(&topic[0].0).into(), numbers(topic)))
+        .collect()
 }
 
 fn decode<M: Decodable>(answer: &[u8], version: i16) -> Result<M, Error> {
@@ -167,18 +168,15 @@ pub(super) struct Layout {
 /// What was answered to `Metadata`, for the partitions that count.
 pub(super) fn metadata(answer: &[u8], counts: impl Fn(i32) -> bool) -> Result<Layout, Error> {
     let answer: MetadataResponse = decode(answer, METADATA)?;
-    let brokers = answer.brokers.iter();
-    let mut layout = Layout {
-        brokers: brokers
-            .map(|broker| (broker.node_id.0, address(&broker.host, broker.port)))
-            .collect(),
-        leaders: BTreeMap::new(),
-    };
+    let mut layout = Layout::default();
+    for broker in &answer.brokers {
+        layout
+            .brokers
+            .insert(broker.node_id.0, address(&broker.host, broker.port));
+    }
     for topic in answer.topics {
         let name = topic.name.unwrap_or_default().to_string();
-        if let Some(error) = failure(topic.error_code) {
-            return Err(error.with_context("topic", name));
-        }
+        check(topic.error_code).map_err(|error| error.with_context("topic", &name))?;
         // A partition's error is that of its leader, or tells of replicas that do not matter here.
         for partition in topic.partitions {
             if counts(partition.partition_index) {
@@ -200,16 +198,15 @@ pub(super) fn find_coordinator(answer: &[u8]) -> Result<String, Error> {
 /// What was answered to `OffsetFetch`: the offsets that are committed.
 pub(super) fn offset_fetch(answer: &[u8]) -> Result<BTreeMap<Partition, i64>, Error> {
     let answer: OffsetFetchResponse = decode(answer, OFFSET_FETCH)?;
-    explained(answer.error_code, None)?;
+    check(answer.error_code)?;
     let mut offsets = BTreeMap::new();
     for topic in &answer.topics {
         for partition in &topic.partitions {
             let place = placed(&topic.name, partition.partition_index, partition.error_code)?;
-            if partition.committed_offset >= 0 {
-                offsets.insert(place, partition.committed_offset);
-            }
+            offsets.insert(place, partition.committed_offset);
         }
     }
+    offsets.retain(|_, offset| *offset >= 0);
     Ok(offsets)
 }
 
@@ -235,60 +232,19 @@ fn address(host: &str, port: i32) -> String {
 
 /// A partition of which the broker has no error to tell.
 fn placed(topic: &str, partition: i32, code: i16) -> Result<Partition, Error> {
-    match failure(code) {
-        None => Ok((topic.to_owned(), partition)),
-        Some(error) => Err(error
-            .with_context("topic", topic)
-            .with_context("partition", partition.to_string())),
-    }
+    check(code).map_err(|error| {
+        let error = error.with_context("topic", topic);
+        error.with_context("partition", partition.to_string())
+    })?;
+    Ok((topic.to_owned(), partition))
 }
 
-/// An error with the words of the broker, if it has some.
+/// An error goes with the words of the broker, if it has some.
 fn explained(code: i16, words: Option<&str>) -> Result<(), Error> {
-    match (failure(code), words.unwrap_or_default()) {
-        (None, _) => Ok(()),
-        (Some(error), "") => Err(error),
-        (Some(error), words) => Err(error.with_source(words)),
-    }
-}
-
-/// The error that a code of the protocol stands for, unless it is none.
-pub(super) fn failure(code: i16) -> Option<Error> {
-    use ResponseError as Code;
-    let error = ResponseError::try_from_code(code)?;
-    let kind = match error {
-        Code::UnknownTopicOrPartition | Code::GroupIdNotFound => ErrorKind::NotFound,
-        Code::TopicAuthorizationFailed
-        | Code::GroupAuthorizationFailed
-        | Code::ClusterAuthorizationFailed
-        | Code::IllegalSaslState
-        | Code::SaslAuthenticationFailed => ErrorKind::Unauthorized,
-        Code::UnsupportedSaslMechanism | Code::UnsupportedVersion => ErrorKind::Unsupported,
-        Code::ThrottlingQuotaExceeded => ErrorKind::Throttled,
-        Code::BrokerNotAvailable | Code::UnknownServerError => ErrorKind::Unavailable,
-        _ if error.is_retriable() => ErrorKind::Unavailable,
-        _ => ErrorKind::Invalid,
-    };
-    let name = match error {
-        Code::Unknown(_) => "an error that has no name here".to_owned(),
-        _ => name(&error.to_string()),
-    };
-    Some(Error::new(
-        kind,
-        format!("the broker answers with {name} ({code})"),
-    ))
-}
-
-/// The name as Kafka's own documents and logs have it: `NOT_COORDINATOR` for `NotCoordinator`.
-fn name(camel: &str) -> String {
-    let mut name = String::new();
-    for letter in camel.chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
+    check(code).map_err(|error| match words {
+        None | Some("") => error,
+        Some(words) => error.with_source(words),
+    })
 }
 
 /// The error of bytes that are no answer.
@@ -298,6 +254,8 @@ pub(super) fn odd() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use scaler_api::ErrorKind;
+
     use super::*;
 
     fn topic(partition: i32) -> Partition {
