@@ -10,11 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
+use scaler_api::Field;
 #[cfg(any(feature = "http-scalers", feature = "etcd", feature = "rabbitmq"))]
 use scaler_api::Problems;
 use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};
 #[cfg(feature = "http-scalers")]
-use scaler_api::{Field, SourceKey, observe::Observer};
+use scaler_api::{SourceKey, observe::Observer};
 
 #[cfg(feature = "http-scalers")]
 pub(crate) use self::authentication::{Authentication, fields};
@@ -26,7 +28,7 @@ use crate::oauth2::TokenSource;
 /// Bytes of an answer that are read; an answer of one number needs far fewer.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
-#[cfg(feature = "http-scalers")]
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
 /// `unsafeSsl`.
 pub(crate) const UNSAFE_SSL: Field =
     Field::new("unsafeSsl", "Whether any certificate of the server is accepted.").default("false");
