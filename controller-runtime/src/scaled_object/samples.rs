@@ -466,4 +466,68 @@ mod tests {
             "a queue that does not exist is not the connection's fault"
         );
     }
+
+    /// A trigger whose source alone knows the metrics, and may be silent.
+    #[derive(Debug, serde::Deserialize)]
+    struct Discovering {
+        silent: bool,
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Scaler for Nobody {
+        async fn sample(&self) -> Result<Sample, Error> {
+            Err(Error::unavailable("nobody is there"))
+        }
+    }
+
+    impl scaler_api::Trigger for Discovering {
+        const TYPE: &'static str = "discovering";
+        type Scaler = Nobody;
+
+        fn fields() -> &'static [scaler_api::Field] {
+            const FIELDS: &[scaler_api::Field] =
+                &[scaler_api::Field::new("silent", "Silent.").default("false")];
+            FIELDS
+        }
+
+        fn example() -> &'static str {
+            "silent: \"true\"\n"
+        }
+
+        fn metrics(&self) -> Vec<MetricSpec> {
+            Vec::new()
+        }
+
+        async fn discover(&self, _: &Context) -> Result<Vec<MetricSpec>, Error> {
+            if self.silent {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![MetricSpec::External {
+                name: "told".into(),
+                target: scaler_api::MetricTarget::Value(scaler_api::Quantity::from_units(1)),
+            }])
+        }
+
+        fn source_key(&self) -> SourceKey {
+            SourceKey::new(Self::TYPE)
+        }
+
+        async fn connect(self, _: &Context) -> Result<Self::Scaler, Error> {
+            Ok(Nobody)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_alone_knows_its_metrics_is_asked_within_the_deadline() {
+        let sources = sources(&Script::new());
+        let told = sources.metrics(&Discovering { silent: false }).await.unwrap();
+        assert_eq!(told[0].external_name(), Some("told"));
+        let start = Instant::now();
+        let error = sources.metrics(&Discovering { silent: true }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+    }
 }

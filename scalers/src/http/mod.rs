@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
-#[cfg(any(feature = "elasticsearch", feature = "http-scalers"))]
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
 use scaler_api::Field;
 #[cfg(any(feature = "http-scalers", feature = "etcd", feature = "rabbitmq"))]
 use scaler_api::Problems;
@@ -28,7 +28,7 @@ use crate::oauth2::TokenSource;
 /// Bytes of an answer that are read; an answer of one number needs far fewer.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
-#[cfg(any(feature = "elasticsearch", feature = "http-scalers"))]
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
 /// `unsafeSsl`.
 pub(crate) const UNSAFE_SSL: Field =
     Field::new("unsafeSsl", "Whether any certificate of the server is accepted.").default("false");
