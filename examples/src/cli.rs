@@ -1,9 +1,10 @@
 //! Command line of `autoscaler`.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use scaler_api::Registry;
 
 use crate::{
     bundled::{self, Bundled, Story},
@@ -15,7 +16,7 @@ use crate::{
     run::{self, RunArgs},
     scenario,
     simulate::{self, Options},
-    validate,
+    trigger_types, validate,
     view::View,
 };
 
@@ -58,6 +59,8 @@ enum Command {
     },
     /// Say why a ScaledObject or a ScaledJob is scaled as it is, from the running process or from a record.
     Explain(explain::Arguments),
+    /// List the trigger types that are built in, or tell everything about one.
+    Scalers(trigger_types::Arguments),
     /// Say what is wrong with manifests of KEDA's and Karpenter's kinds, without a cluster.
     Validate(validate::Arguments),
     /// Print manifests in old forms as they are written today.
@@ -117,12 +120,27 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and does what it says, with the trigger types that are built in.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(trigger_types::registry())
+}
+
+/// The same with trigger types of one's own, for a program that is `autoscaler` and more. Every command knows them.
+///
+/// ```no_run
+/// # fn register(_: &mut scaler_api::Registry) {}
+/// fn main() -> std::process::ExitCode {
+///     let mut registry = examples::trigger_types::registry();
+///     register(&mut registry); // registry.register::<MyTrigger>();
+///     examples::cli::main_with(registry)
+/// }
+/// ```
+#[must_use]
+pub fn main_with(registry: Registry) -> ExitCode {
     // The one TLS provider; libraries install none. It is there already where the binary is embedded.
     rustls::crypto::ring::default_provider().install_default().ok();
-    match Cli::parse().run() {
+    match Cli::parse().run(Arc::new(registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What is wrong was printed where it was found.
@@ -131,6 +149,10 @@ pub fn main() -> ExitCode {
             }
             if error.is::<plan::Incomplete>() {
                 return ExitCode::from(INCOMPLETE);
+            }
+            if error.is::<trigger_types::Unknown>() {
+                eprintln!("error: {error}");
+                return ExitCode::from(BAD_INPUT);
             }
             if let Some(problems) = error.downcast_ref::<InputProblems>() {
                 let count = problems.0.len();
@@ -147,9 +169,9 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self, registry: Arc<Registry>) -> anyhow::Result<()> {
         match self.command {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(args, registry),
             Command::Demo { story, run } => {
                 let names: Vec<_> = bundled::ALL.iter().map(|bundled| bundled.name).collect();
                 let Some(bundled) = Bundled::named(&story) else {
@@ -163,7 +185,7 @@ impl Cli {
                     );
                     return Err(problems.into());
                 };
-                run.execute(bundled.story()?)
+                run.execute(bundled.story()?, registry)
             }
             Command::Simulate {
                 manifests,
@@ -174,10 +196,11 @@ impl Cli {
                 for note in notes.iter().filter(|_| !run.quiet) {
                     eprintln!("note: {note}");
                 }
-                run.execute(story)
+                run.execute(story, registry)
             }
             Command::Explain(arguments) => arguments.run(),
-            Command::Validate(arguments) => arguments.run(),
+            Command::Scalers(arguments) => arguments.run(&registry),
+            Command::Validate(arguments) => arguments.run(&registry),
             Command::Convert(arguments) => arguments.run(),
             Command::Plan(arguments) => arguments.run(),
             Command::Crds(arguments) => arguments.run(),
@@ -241,13 +264,14 @@ fn today(manifests: Vec<input::Manifest>) -> (Vec<input::Manifest>, Vec<String>)
 }
 
 impl Run {
-    fn execute(self, story: Story) -> anyhow::Result<()> {
+    fn execute(self, story: Story, registry: Arc<Registry>) -> anyhow::Result<()> {
         let view = View::choose(self.quiet);
         let options = Options {
             seed: self.seed,
             speed: self.speed,
             serve: self.serve,
             view,
+            registry,
         };
         let record = simulate::run(story, options, |record| self.finish(record))?;
         drop(record);

@@ -19,8 +19,11 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+#[cfg(feature = "metrics-api")]
+pub mod service_endpoints;
 #[cfg(feature = "sim")]
 pub mod simulate;
+pub mod trigger_types;
 #[cfg(feature = "sim")]
 pub mod validate;
 pub mod view;

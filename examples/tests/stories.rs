@@ -3,7 +3,7 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, reason = "a story that does not run fails the test")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use examples::{
     bundled::{Bundled, Story},
@@ -11,6 +11,7 @@ use examples::{
     record::Record,
     scenario,
     simulate::{Options, run},
+    trigger_types,
     view::View,
 };
 use serde_json::Value;
@@ -21,6 +22,7 @@ fn options(seed: u64) -> Options {
         speed: None,
         serve: None,
         view: View::Quiet,
+        registry: Arc::new(trigger_types::registry()),
     }
 }
 

@@ -15,6 +15,7 @@ mod metric;
 pub mod mock;
 pub mod observe;
 mod quantity;
+pub mod reference;
 mod registry;
 mod scaler;
 mod secret;
@@ -32,7 +33,13 @@ pub use metric::{
     normalize_name,
 };
 pub use quantity::{Format, Quantity};
+pub use reference::Reference;
 pub use registry::{DynTrigger, ParsedTrigger, Registry};
 pub use scaler::{PushScaler, Scaler};
 pub use secret::Secret;
 pub use trigger::{Context, Field, PodIdentity, Source, SourceKey, Trigger, TriggerInput, TriggerSettings};
+
+/// The code of the guide is compiled with the tests.
+#[cfg(all(doctest, feature = "conformance"))]
+#[doc = include_str!("../../docs/writing-a-scaler.md")]
+mod guide {}

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::Quantity;
+use crate::{Problems, Quantity};
 
 /// A metric of one trigger, as the HPA will ask for it.
 ///
@@ -36,6 +36,19 @@ pub enum MetricSpec {
 }
 
 impl MetricSpec {
+    /// A metric of the source, as most triggers have one. `name` is normalised here; a `metric_type` of `Utilization`
+    /// makes no sense and was [refused](MetricType::check_external) before.
+    #[must_use]
+    pub fn external(name: &str, metric_type: MetricType, target: Quantity) -> Self {
+        Self::External {
+            name: normalize_name(name),
+            target: match metric_type {
+                MetricType::Value => MetricTarget::Value(target),
+                MetricType::AverageValue | MetricType::Utilization => MetricTarget::AverageValue(target),
+            },
+        }
+    }
+
     /// The target of the metric.
     #[must_use]
     pub fn target(&self) -> &MetricTarget {
@@ -81,6 +94,17 @@ pub enum MetricType {
 }
 
 impl MetricType {
+    /// Refuses `Utilization`, which makes sense for CPU and memory only; for [`Trigger::check`](crate::Trigger::check).
+    pub fn check_external(self, problems: &mut Problems) {
+        if self == Self::Utilization {
+            problems.error(
+                "metricType",
+                self.as_str(),
+                "'Utilization' metric type is unsupported for external metrics, allowed values are 'Value' or 'AverageValue'",
+            );
+        }
+    }
+
     /// The word of the HPA's API.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     Context, Error, Field, MetricSpec, Scaler, SourceKey, Trigger, TriggerInput,
     metadata::{self, Problems},
+    reference::Reference,
     secret_store::SecretStores,
 };
 
@@ -73,6 +74,23 @@ impl Registry {
         self.entries.get(trigger_type).map(|factory| factory.example())
     }
 
+    /// Everything that can be said of a registered type.
+    ///
+    /// # Errors
+    /// If it is not registered: with the name that was meant, or with what would add it.
+    pub fn reference(&self, trigger_type: &str) -> Result<Reference, Problems> {
+        match self.entries.get(trigger_type) {
+            Some(factory) => Ok(factory.reference()),
+            None => Err(self.unknown_type(trigger_type)),
+        }
+    }
+
+    /// The types that are known but not built in, sorted, each with what would add it.
+    pub fn unavailable(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        let all = self.unavailable.iter().map(|(name, needs)| (*name, *needs));
+        all.filter(|(name, _)| !self.entries.contains_key(name))
+    }
+
     /// Parses the metadata of a trigger.
     ///
     /// # Errors
@@ -131,6 +149,11 @@ pub trait DynTrigger: fmt::Debug + Send + Sync {
     fn trigger_type(&self) -> &'static str;
     /// See [`Trigger::metrics`].
     fn metrics(&self) -> Vec<MetricSpec>;
+    /// See [`Trigger::discover`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn discover(&self, context: &Context) -> Result<Vec<MetricSpec>, Error>;
     /// See [`Trigger::source_key`].
     fn source_key(&self) -> SourceKey;
     /// See [`Trigger::connect`].
@@ -150,6 +173,10 @@ impl<T: Trigger> DynTrigger for T {
         Trigger::metrics(self)
     }
 
+    async fn discover(&self, context: &Context) -> Result<Vec<MetricSpec>, Error> {
+        Trigger::discover(self, context).await
+    }
+
     fn source_key(&self) -> SourceKey {
         Trigger::source_key(self)
     }
@@ -162,6 +189,7 @@ impl<T: Trigger> DynTrigger for T {
 trait Factory: Send + Sync {
     fn fields(&self) -> &'static [Field];
     fn example(&self) -> &'static str;
+    fn reference(&self) -> Reference;
     fn parse(&self, input: &TriggerInput) -> Result<ParsedTrigger, Problems>;
 }
 
@@ -174,6 +202,10 @@ impl<T: Trigger> Factory for TypedFactory<T> {
 
     fn example(&self) -> &'static str {
         T::example()
+    }
+
+    fn reference(&self) -> Reference {
+        Reference::of::<T>()
     }
 
     fn parse(&self, input: &TriggerInput) -> Result<ParsedTrigger, Problems> {

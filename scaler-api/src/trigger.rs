@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, MetricSpec, MetricType, Scaler, Secret, SharedClock, SystemClock, metadata::Problems};
 
@@ -32,6 +32,24 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
     /// An example of `metadata`, as YAML that the documentation shows and a test parses.
     fn example() -> &'static str;
 
+    /// What is measured, in one line without full stop: "the number of messages in an Amazon SQS queue". It stands in
+    /// lists of types.
+    fn summary() -> &'static str {
+        ""
+    }
+
+    /// Whether keys beside those of [`fields`](Trigger::fields) are welcome, because they are somebody else's; they are not
+    /// warned of then, and [`input`](Trigger::input) sees them.
+    #[must_use]
+    fn takes_any_key() -> bool {
+        false
+    }
+
+    /// Takes what it was built from as it was given, for triggers that pass it on.
+    fn input(&mut self, input: &TriggerInput) {
+        let _: &TriggerInput = input;
+    }
+
     /// Rules across fields; every problem is added, none returns early.
     fn check(&self, problems: &mut Problems) {
         let _: &mut Problems = problems;
@@ -42,8 +60,18 @@ pub trait Trigger: DeserializeOwned + fmt::Debug + Send + Sync + 'static {
         let _: &TriggerSettings = settings;
     }
 
-    /// The metrics, from metadata alone.
+    /// The metrics, from metadata alone; none where only [`discover`](Trigger::discover) tells.
     fn metrics(&self) -> Vec<MetricSpec>;
+
+    /// The metrics, where they are the source's to say; everywhere else those of [`metrics`](Trigger::metrics), without any
+    /// traffic. Whoever asks a source keeps its answer, so that the HPA and the fallback outlive an outage.
+    ///
+    /// # Errors
+    /// If the source does not say, and never has.
+    fn discover(&self, context: &Context) -> impl Future<Output = Result<Vec<MetricSpec>, Error>> + Send {
+        let _: &Context = context;
+        async { Ok(self.metrics()) }
+    }
 
     /// What is read: connection, query, credentials, and what decides [`Sample::active`](crate::Sample::active) such as
     /// the activation threshold; targets are no part of it. Equal keys share one sample.
@@ -101,7 +129,7 @@ impl PodIdentity {
 }
 
 /// One key of a trigger's metadata.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Field {
     /// The key.
     pub name: &'static str,
@@ -181,7 +209,8 @@ impl Field {
 }
 
 /// Where a value of a key may come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// `triggers[].metadata`.
     Metadata,

@@ -5,6 +5,46 @@ use scaler_api::Registry;
 /// Types that this crate has, each behind the feature that adds it.
 const BY_FEATURE: &[(&str, &str, bool)] = &[
     (
+        "apache-kafka",
+        "the feature `kafka` of the crate `scalers`",
+        cfg!(feature = "kafka"),
+    ),
+    (
+        "aws-cloudwatch",
+        "the feature `aws-cloudwatch` of the crate `scalers`",
+        cfg!(feature = "aws-cloudwatch"),
+    ),
+    (
+        "aws-dynamodb",
+        "the feature `aws-dynamodb` of the crate `scalers`",
+        cfg!(feature = "aws-dynamodb"),
+    ),
+    (
+        "aws-dynamodb-streams",
+        "the feature `aws-dynamodb-streams` of the crate `scalers`",
+        cfg!(feature = "aws-dynamodb-streams"),
+    ),
+    (
+        "aws-kinesis-stream",
+        "the feature `aws-kinesis-stream` of the crate `scalers`",
+        cfg!(feature = "aws-kinesis-stream"),
+    ),
+    (
+        "azure-queue",
+        "the feature `azure-queue` of the crate `scalers`",
+        cfg!(feature = "azure-queue"),
+    ),
+    (
+        "azure-servicebus",
+        "the feature `azure-servicebus` of the crate `scalers`",
+        cfg!(feature = "azure-servicebus"),
+    ),
+    (
+        "gcp-pubsub",
+        "the feature `gcp-pubsub` of the crate `scalers`",
+        cfg!(feature = "gcp-pubsub"),
+    ),
+    (
         "aws-sqs-queue",
         "the feature `sqs` of the crate `scalers`",
         cfg!(feature = "sqs"),
@@ -13,6 +53,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         "cron",
         "the feature `cron` of the crate `scalers`",
         cfg!(feature = "cron"),
+    ),
+    (
+        "kafka",
+        "the feature `kafka` of the crate `scalers`",
+        cfg!(feature = "kafka"),
     ),
     (
         "kubernetes-workload",
@@ -35,6 +80,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         cfg!(feature = "rabbitmq"),
     ),
     (
+        "mongodb",
+        "the feature `mongodb` of the crate `scalers`",
+        cfg!(feature = "mongodb"),
+    ),
+    (
         "mysql",
         "the feature `mysql` of the crate `scalers`",
         cfg!(feature = "mysql"),
@@ -43,6 +93,26 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
         "etcd",
         "the feature `etcd` of the crate `scalers`",
         cfg!(feature = "etcd"),
+    ),
+    (
+        "elasticsearch",
+        "the feature `elasticsearch` of the crate `scalers`",
+        cfg!(feature = "elasticsearch"),
+    ),
+    (
+        "loki",
+        "the feature `loki` of the crate `scalers`",
+        cfg!(feature = "loki"),
+    ),
+    (
+        "external",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
+    ),
+    (
+        "external-push",
+        "the feature `external` of the crate `scalers`",
+        cfg!(feature = "external"),
     ),
     (
         "nats-jetstream",
@@ -86,6 +156,11 @@ const BY_FEATURE: &[(&str, &str, bool)] = &[
     ),
 ];
 
+/// Types of this crate that KEDA does not have.
+const BEYOND_KEDA: &[(&str, &str, bool)] = &[
+    // `cargo xtask new-scaler` adds here.
+];
+
 /// Types that are a matter of the HPA alone, and in every build.
 #[cfg(test)]
 const ALWAYS: &[&str] = &["cpu", "memory"];
@@ -96,13 +171,8 @@ const LATER: &str = "a scaler that is not supported yet";
 /// Types of KEDA that this crate does not have yet.
 const NOT_SUPPORTED: &[&str] = &[
     "activemq",
-    "apache-kafka",
     "arangodb",
     "artemis-queue",
-    "aws-cloudwatch",
-    "aws-dynamodb",
-    "aws-dynamodb-streams",
-    "aws-kinesis-stream",
     "azure-app-insights",
     "azure-blob",
     "azure-data-explorer",
@@ -110,8 +180,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "azure-log-analytics",
     "azure-monitor",
     "azure-pipelines",
-    "azure-queue",
-    "azure-servicebus",
     "beanstalkd",
     "cassandra",
     "clickhouse",
@@ -119,13 +187,9 @@ const NOT_SUPPORTED: &[&str] = &[
     "datadog",
     "dynatrace",
     "elastic-forecast",
-    "elasticsearch",
-    "external",
     "external-mock",
-    "external-push",
     "forgejo-runner",
     "gcp-cloudtasks",
-    "gcp-pubsub",
     "gcp-spanner",
     "gcp-stackdriver",
     "gcp-storage",
@@ -134,11 +198,8 @@ const NOT_SUPPORTED: &[&str] = &[
     "huawei-cloudeye",
     "ibmmq",
     "influxdb",
-    "kafka",
     "kubernetes-resource",
     "liiklus",
-    "loki",
-    "mongodb",
     "mssql",
     "new-relic",
     "nsq",
@@ -158,9 +219,26 @@ const NOT_SUPPORTED: &[&str] = &[
     "temporal",
 ];
 
+/// Types that this crate has.
+fn ours() -> impl Iterator<Item = &'static (&'static str, &'static str, bool)> {
+    BY_FEATURE.iter().chain(BEYOND_KEDA)
+}
+
+/// The feature of this crate that has a type built in; none for types that are always there or never.
+///
+/// ```
+/// assert_eq!(scalers::feature("aws-sqs-queue"), Some("sqs"));
+/// assert_eq!(scalers::feature("cpu"), None);
+/// ```
+#[must_use]
+pub fn feature(trigger_type: &str) -> Option<&'static str> {
+    let (_, needs, _) = ours().find(|(name, ..)| *name == trigger_type)?;
+    needs.split('`').nth(1)
+}
+
 /// Names what is known but not built in.
 pub(crate) fn register_unavailable(registry: &mut Registry) {
-    for (name, needs, _) in BY_FEATURE.iter().filter(|(_, _, built_in)| !built_in) {
+    for (name, needs, _) in ours().filter(|(_, _, built_in)| !built_in) {
         registry.register_unavailable(name, needs);
     }
     for name in NOT_SUPPORTED {
@@ -193,7 +271,7 @@ mod tests {
         let mut registry = Registry::new();
         crate::register_all(&mut registry);
         let registered: BTreeSet<&str> = registry.types().collect();
-        for (name, needs, built_in) in BY_FEATURE {
+        for (name, needs, built_in) in ours() {
             assert_eq!(registered.contains(name), *built_in, "{name}");
             if !built_in {
                 let problems = registry.parse(name, &TriggerInput::default()).unwrap_err();

@@ -3,35 +3,85 @@
 
 #[cfg(feature = "aws-base")]
 pub mod aws;
+#[cfg(feature = "aws-cloudwatch")]
+pub mod aws_cloudwatch;
+#[cfg(feature = "aws-dynamodb")]
+pub mod aws_dynamodb;
+#[cfg(feature = "aws-dynamodb-streams")]
+pub mod aws_dynamodb_streams;
+#[cfg(feature = "aws-kinesis-stream")]
+pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus"
+))]
+pub mod azure;
 #[cfg(feature = "azure-key-vault")]
 pub mod azure_key_vault;
+#[cfg(feature = "azure-queue")]
+pub mod azure_queue;
+#[cfg(feature = "azure-servicebus")]
+pub mod azure_servicebus;
 mod catalogue;
 #[cfg(feature = "cron")]
 pub mod cron;
+#[cfg(feature = "elasticsearch")]
+pub mod elasticsearch;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(feature = "external")]
+pub mod external;
+#[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
+mod gcp;
+#[cfg(feature = "gcp-pubsub")]
+pub mod gcp_pubsub;
 #[cfg(feature = "gcp-secret-manager")]
 pub mod gcp_secret_manager;
 #[cfg(feature = "http-base")]
 pub mod http;
+#[cfg(any(feature = "metrics-api", feature = "elasticsearch"))]
+mod json_path;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "kubernetes-workload")]
 pub mod kubernetes_workload;
-#[cfg(any(feature = "gcp-secret-manager", feature = "azure-key-vault"))]
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
+    feature = "gcp-secret-manager"
+))]
 mod logins;
+#[cfg(feature = "loki")]
+pub mod loki;
 #[cfg(feature = "metrics-api")]
 pub mod metrics_api;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
 pub mod nats_jetstream;
 #[cfg(any(
     feature = "http-scalers",
+    feature = "kafka",
     feature = "rabbitmq",
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
-    feature = "azure-key-vault"
+    feature = "http-scalers",
+    feature = "rabbitmq"
 ))]
+#[cfg_attr(
+    not(any(feature = "http-scalers", feature = "rabbitmq")),
+    allow(dead_code, reason = "logins read tokens with it, and ask for them otherwise")
+)]
 mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
@@ -45,11 +95,19 @@ pub mod resource;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 #[cfg(any(
-    feature = "sqs",
+    feature = "aws-scalers",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-pubsub",
     feature = "cron",
+    feature = "elasticsearch",
     feature = "etcd",
+    feature = "kafka",
+    feature = "external",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "nats-jetstream",
     feature = "postgresql",
@@ -62,14 +120,32 @@ mod target;
 mod tcp;
 #[cfg(feature = "vault")]
 pub mod vault;
+#[cfg(any(feature = "loki", feature = "prometheus"))]
+mod vector;
 
 use scaler_api::Registry;
+
+pub use self::catalogue::feature;
 
 /// Registers every scaler whose feature is on, and names every other trigger type of KEDA together with what it needs.
 pub fn register_all(registry: &mut Registry) {
     catalogue::register_unavailable(registry);
     registry.register::<resource::CpuTrigger>();
     registry.register::<resource::MemoryTrigger>();
+    #[cfg(feature = "aws-cloudwatch")]
+    registry.register::<aws_cloudwatch::CloudwatchTrigger>();
+    #[cfg(feature = "aws-dynamodb")]
+    registry.register::<aws_dynamodb::DynamodbTrigger>();
+    #[cfg(feature = "aws-dynamodb-streams")]
+    registry.register::<aws_dynamodb_streams::DynamodbStreamsTrigger>();
+    #[cfg(feature = "aws-kinesis-stream")]
+    registry.register::<aws_kinesis_stream::KinesisTrigger>();
+    #[cfg(feature = "azure-queue")]
+    registry.register::<azure_queue::AzureQueueTrigger>();
+    #[cfg(feature = "azure-servicebus")]
+    registry.register::<azure_servicebus::ServiceBusTrigger>();
+    #[cfg(feature = "gcp-pubsub")]
+    registry.register::<gcp_pubsub::PubSubTrigger>();
     #[cfg(feature = "cron")]
     registry.register::<cron::CronTrigger>();
     #[cfg(feature = "kubernetes-workload")]
@@ -78,6 +154,22 @@ pub fn register_all(registry: &mut Registry) {
     registry.register::<metrics_api::MetricsApiTrigger>();
     #[cfg(feature = "etcd")]
     registry.register::<etcd::EtcdTrigger>();
+    #[cfg(feature = "kafka")]
+    {
+        registry.register::<kafka::KafkaTrigger>();
+        registry.register::<kafka::ApacheKafkaTrigger>();
+    }
+    #[cfg(feature = "elasticsearch")]
+    registry.register::<elasticsearch::ElasticsearchTrigger>();
+    #[cfg(feature = "loki")]
+    registry.register::<loki::LokiTrigger>();
+    #[cfg(feature = "external")]
+    {
+        registry.register::<external::ExternalTrigger>();
+        registry.register::<external::ExternalPushTrigger>();
+    }
+    #[cfg(feature = "mongodb")]
+    registry.register::<mongodb::MongodbTrigger>();
     #[cfg(feature = "mysql")]
     registry.register::<mysql::MysqlTrigger>();
     #[cfg(feature = "nats-jetstream")]

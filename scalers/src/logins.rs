@@ -1,4 +1,4 @@
-//! Access tokens of the stores of secrets: each is asked for once, used until shortly before its end, and shared by every
+//! Access tokens of stores of secrets and of scalers: each is asked for once, used until shortly before its end, and shared by every
 //! block that logs in the same way.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::{Method, Url};
-use scaler_api::{Error, ErrorKind, Secret, secret_store::StoredSecrets};
+use scaler_api::{Error, ErrorKind, Secret};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -62,7 +62,7 @@ impl<K: Clone + PartialEq> Logins<K> {
     ///
     /// # Errors
     /// Of the reader.
-    pub(crate) async fn read(&self, key: &K, reader: &impl Reader) -> Result<StoredSecrets, Error> {
+    pub(crate) async fn read<R: Reader>(&self, key: &K, reader: &R) -> Result<R::Found, Error> {
         let slot = self.slot(key);
         let (token, is_new) = token(&slot, reader).await?;
         match reader.read(&token).await {
@@ -80,14 +80,17 @@ impl<K: Clone + PartialEq> Logins<K> {
     }
 }
 
-/// What logs in, and reads the secrets of one block.
+/// What logs in, and reads.
 #[async_trait]
 pub(crate) trait Reader: Sync {
+    /// What is read.
+    type Found: Send;
+
     /// What the authorization server answers.
     async fn log_in(&self) -> Result<Answer, Error>;
 
     /// Reads with a token.
-    async fn read(&self, token: &Secret) -> Result<StoredSecrets, Error>;
+    async fn read(&self, token: &Secret) -> Result<Self::Found, Error>;
 }
 
 /// A token, and whether it was asked for just now. Whoever asks while one is being issued waits for that one.
@@ -133,6 +136,12 @@ pub(crate) async fn post(caller: &Caller, url: Url, form: Vec<(&str, &str)>) -> 
 }
 
 /// Whether a part of a path names one thing there.
+#[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "gcp-secret-manager"
+))]
 pub(crate) fn is_segment(text: &str, also: &str) -> bool {
     !matches!(text, "" | "." | "..")
         && text

@@ -1,35 +1,28 @@
 //! The target of an external metric, from a trigger's metadata and its `metricType`.
 
-use scaler_api::{MetricSpec, MetricTarget, MetricType, Problems, Quantity, normalize_name};
+use scaler_api::{MetricSpec, MetricType, Problems, Quantity};
 
 /// The metric called `name` (normalised here) with `target`.
+#[allow(dead_code, reason = "the feature `external` alone has names of its own")]
 pub(crate) fn external(name: &str, metric_type: MetricType, target: Quantity) -> MetricSpec {
-    let target = match metric_type {
-        MetricType::Value => MetricTarget::Value(target),
-        // `Utilization` was refused by `check_metric_type`.
-        MetricType::AverageValue | MetricType::Utilization => MetricTarget::AverageValue(target),
-    };
-    MetricSpec::External {
-        name: normalize_name(name),
-        target,
-    }
+    MetricSpec::external(name, metric_type, target)
 }
 
 /// Refuses `metricType: Utilization`, which makes sense for CPU and memory only.
 pub(crate) fn check_metric_type(metric_type: MetricType, problems: &mut Problems) {
-    if metric_type == MetricType::Utilization {
-        problems.error(
-            "metricType",
-            metric_type.as_str(),
-            "'Utilization' metric type is unsupported for external metrics, allowed values are 'Value' or 'AverageValue'",
-        );
-    }
+    metric_type.check_external(problems);
 }
 
 /// Refuses an integer target below 1, which no HPA takes.
 #[cfg(any(
+    feature = "aws-dynamodb",
+    feature = "aws-dynamodb-streams",
+    feature = "aws-kinesis-stream",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
     feature = "cron",
     feature = "etcd",
+    feature = "kafka",
     feature = "nats-jetstream",
     feature = "redis",
     feature = "sqs"
@@ -46,9 +39,14 @@ pub(crate) fn check_positive(field: &'static str, value: i64, problems: &mut Pro
 
 /// A target with a fraction, at the three decimals that the HPA's API carries.
 #[cfg(any(
+    feature = "aws-cloudwatch",
+    feature = "elasticsearch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgresql",
     feature = "prometheus",
@@ -60,9 +58,14 @@ pub(crate) fn fraction(target: f64) -> Quantity {
 
 /// Refuses a target that is not a positive number.
 #[cfg(any(
+    feature = "aws-cloudwatch",
+    feature = "elasticsearch",
     feature = "etcd",
+    feature = "gcp-pubsub",
     feature = "kubernetes-workload",
+    feature = "loki",
     feature = "metrics-api",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgresql",
     feature = "prometheus",

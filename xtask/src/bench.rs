@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use anyhow::Context as _;
 
-use crate::{cargo, run as execute};
+use crate::{bench_scalers, cargo, run as execute};
 
 /// The benchmarks that measure the binary `autoscaler`, which must be there then.
 const OF_THE_BINARY: [&str; 2] = ["latency", "scaled-objects"];
@@ -13,6 +13,9 @@ const AUTOSCALER: &str = "--autoscaler";
 
 /// Builds `bench`, and what it measures, and runs it with these arguments.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    if arguments.first().is_some_and(|first| first == "scalers") {
+        return bench_scalers::run(&arguments[1..]);
+    }
     let package = ["--package", "examples", "--features", "bench"];
     let benchmark = arguments.first().map(String::as_str).unwrap_or_default();
     let of_the_binary = OF_THE_BINARY.contains(&benchmark);

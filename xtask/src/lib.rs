@@ -1,9 +1,13 @@
 //! The workspace's own commands.
 
 mod bench;
+mod bench_scalers;
 mod ci;
+mod compile_cost;
 mod control_plane;
+mod coverage;
 mod ec2_catalog;
+mod new_scaler;
 pub mod services;
 mod tests;
 mod tools;
@@ -32,7 +36,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure a part in a release build: `bench adapter`, `bench latency`, `bench schedule`.
+    /// Measure a part in a release build: `bench adapter`, `bench latency`, `bench schedule`, `bench scalers`.
     Bench {
         /// Passed on: the benchmark and its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -40,11 +44,17 @@ enum Task {
     },
     /// Run what a change must pass: formatting, clippy, rustdoc, dependencies, tests.
     Ci,
+    /// KEDA's keys against ours, by trigger type, with every gap and its reason.
+    Coverage,
+    /// Whether each feature of `scalers` builds by itself, what its default pulls, and what default and `full` cost to build.
+    CompileCost(compile_cost::Options),
     /// Write a table of the repository anew from where its facts come from: `ec2-catalog`.
     Codegen {
         #[command(subcommand)]
         table: Table,
     },
+    /// Make a scaler to begin with, in `scalers` or as a package of its own, which passes the conformance suite.
+    NewScaler(new_scaler::Options),
     /// A real Kubernetes control plane on loopback: `up`, `down`, `status`, `build`.
     ControlPlane {
         /// Passed on to the program `control-plane`.
@@ -74,6 +84,9 @@ pub fn main() -> ExitCode {
         Task::Codegen {
             table: Table::Ec2Catalog(options),
         } => ec2_catalog::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::NewScaler(options) => new_scaler::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Coverage => coverage::run().map(|()| ExitCode::SUCCESS),
+        Task::CompileCost(options) => compile_cost::run(&options).map(|()| ExitCode::SUCCESS),
         Task::ControlPlane { arguments } => control_plane::run(&arguments),
         Task::Services { command } => services::run(command).map(|()| ExitCode::SUCCESS),
     };

@@ -151,6 +151,14 @@ pub enum BuildError {
     /// About an authentication.
     #[error("cannot read what the triggers' authentication refers to: {0}")]
     Authentication(#[from] ResolveError),
+    /// A source that alone knows its metrics has never told them.
+    #[error("spec.triggers[{index}]: its metrics are not known: {error}")]
+    Metrics {
+        /// The place of the trigger.
+        index: usize,
+        /// What the source said.
+        error: Error,
+    },
 }
 
 impl From<Outage> for BuildError {
@@ -271,12 +279,16 @@ impl Builder {
             };
             let Some(out) = resolution.outage else {
                 let planned = self.plan(index, trigger, &input, None, &mut built.findings);
-                built.triggers.extend(planned);
+                built.triggers.extend(planned.await?);
                 continue;
             };
             // Its metrics have to be known: without them, the HPA would scale down by those of the others.
             let mut findings = Findings::default();
-            match self.plan(index, trigger, &input, Some(&out.error()), &mut findings) {
+            let error = out.error();
+            match self
+                .plan(index, trigger, &input, Some(&error), &mut findings)
+                .await?
+            {
                 Some(planned) => built.triggers.push(planned),
                 None => return Err(out.into()),
             }
@@ -324,24 +336,34 @@ impl Builder {
         }))
     }
 
-    fn plan(
+    async fn plan(
         &self,
         index: usize,
         trigger: &ScaleTrigger,
         input: &TriggerInput,
         outage: Option<&Error>,
         findings: &mut Findings,
-    ) -> Option<PlannedTrigger> {
+    ) -> Result<Option<PlannedTrigger>, BuildError> {
         let registry = self.sources.registry();
         // An unknown type is among the findings of the object's own rules.
-        registry.fields(&trigger.trigger_type)?;
-        let parsed = rules::parse_trigger(index, trigger, registry, input, findings)?;
-        let metrics: Vec<_> = parsed
-            .trigger
-            .metrics()
-            .into_iter()
-            .map(|spec| named(index, spec))
-            .collect();
+        if registry.fields(&trigger.trigger_type).is_none() {
+            return Ok(None);
+        }
+        let Some(parsed) = rules::parse_trigger(index, trigger, registry, input, findings) else {
+            return Ok(None);
+        };
+        let metrics = match outage {
+            // With what is withheld, nobody is asked.
+            Some(_) => parsed.trigger.metrics(),
+            None => {
+                let metrics = self.sources.metrics(&*parsed.trigger).await;
+                metrics.map_err(|error| BuildError::Metrics { index, error })?
+            }
+        };
+        if outage.is_some() && metrics.is_empty() {
+            return Ok(None);
+        }
+        let metrics: Vec<_> = metrics.into_iter().map(|spec| named(index, spec)).collect();
         let is_external = metrics.iter().any(|metric| metric.spec.external_name().is_some());
         let source = is_external.then(|| {
             let (key, trigger_type) = (parsed.trigger.source_key(), &trigger.trigger_type);
@@ -350,14 +372,14 @@ impl Builder {
                 None => self.sources.get(&key, trigger_type, input),
             }
         });
-        Some(PlannedTrigger {
+        Ok(Some(PlannedTrigger {
             index,
             name: trigger.name.clone(),
             trigger_type: trigger.trigger_type.clone(),
             use_cached_metrics: trigger.use_cached_metrics(),
             metrics,
             source,
-        })
+        }))
     }
 }
 

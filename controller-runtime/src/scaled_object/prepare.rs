@@ -51,7 +51,9 @@ impl From<BuildError> for Refusal {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Target(error) => error.into(),
-            error @ BuildError::Authentication(_) => Self::Unanswered(error.to_string()),
+            error @ (BuildError::Authentication(_) | BuildError::Metrics { .. }) => {
+                Self::Unanswered(error.to_string())
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ use std::{
 
 use jiff::Timestamp;
 use scaler_api::{
-    Context, Error, ErrorKind, Registry, Sample, Scaler, SourceKey, TriggerInput, observe::Observer,
+    Context, DynTrigger, Error, ErrorKind, MetricSpec, Registry, Sample, Scaler, SourceKey, TriggerInput,
+    observe::Observer,
 };
 use tokio::time::Instant;
 
@@ -66,6 +67,11 @@ impl Sources {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.shared.registry
+    }
+
+    /// The metrics of a trigger; only where they are its source's to say is that asked, within the deadline of a sample.
+    pub(super) async fn metrics(&self, trigger: &dyn DynTrigger) -> Result<Vec<MetricSpec>, Error> {
+        self.shared.in_time(trigger.discover(&self.shared.context)).await
     }
 
     /// The source with this key, which is made of `trigger_type` and `input` where there is none yet. It lives as long
@@ -317,7 +323,13 @@ impl Source {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let timeout = self.shared.context.timeout;
+        self.shared.in_time(work).await
+    }
+}
+
+impl Shared {
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let timeout = self.context.timeout;
         tokio::time::timeout(timeout, work)
             .await
             .unwrap_or_else(|_elapsed| {
@@ -453,5 +465,69 @@ mod tests {
             2,
             "a queue that does not exist is not the connection's fault"
         );
+    }
+
+    /// A trigger whose source alone knows the metrics, and may be silent.
+    #[derive(Debug, serde::Deserialize)]
+    struct Discovering {
+        silent: bool,
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Scaler for Nobody {
+        async fn sample(&self) -> Result<Sample, Error> {
+            Err(Error::unavailable("nobody is there"))
+        }
+    }
+
+    impl scaler_api::Trigger for Discovering {
+        const TYPE: &'static str = "discovering";
+        type Scaler = Nobody;
+
+        fn fields() -> &'static [scaler_api::Field] {
+            const FIELDS: &[scaler_api::Field] =
+                &[scaler_api::Field::new("silent", "Silent.").default("false")];
+            FIELDS
+        }
+
+        fn example() -> &'static str {
+            "silent: \"true\"\n"
+        }
+
+        fn metrics(&self) -> Vec<MetricSpec> {
+            Vec::new()
+        }
+
+        async fn discover(&self, _: &Context) -> Result<Vec<MetricSpec>, Error> {
+            if self.silent {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![MetricSpec::External {
+                name: "told".into(),
+                target: scaler_api::MetricTarget::Value(scaler_api::Quantity::from_units(1)),
+            }])
+        }
+
+        fn source_key(&self) -> SourceKey {
+            SourceKey::new(Self::TYPE)
+        }
+
+        async fn connect(self, _: &Context) -> Result<Self::Scaler, Error> {
+            Ok(Nobody)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_alone_knows_its_metrics_is_asked_within_the_deadline() {
+        let sources = sources(&Script::new());
+        let told = sources.metrics(&Discovering { silent: false }).await.unwrap();
+        assert_eq!(told[0].external_name(), Some("told"));
+        let start = Instant::now();
+        let error = sources.metrics(&Discovering { silent: true }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
     }
 }

@@ -24,13 +24,6 @@ use super::{
     process::{Lives, Process},
 };
 
-/// The trigger types of this build.
-fn registry() -> Registry {
-    let mut registry = Registry::new();
-    scalers::register_all(&mut registry);
-    registry
-}
-
 /// What the API server asks the pod half about.
 #[derive(Clone)]
 pub(super) struct Answers {
@@ -44,7 +37,7 @@ pub(super) struct Answers {
 
 /// Starts the pod half; gives what it has the answers from.
 pub(super) fn start_pods(process: &Process, lives: &mut Lives) -> Answers {
-    let registry = Arc::new(registry());
+    let registry = Arc::clone(&process.registry);
     let pods = pods(process, Arc::clone(&registry));
     let answers = Answers {
         metrics: pods.external_metrics(),
@@ -74,6 +67,10 @@ fn pods(process: &Process, registry: Arc<Registry>) -> PodAutoscaler {
     let context = scaler_api::Context::new()
         .with_clock(Arc::clone(&process.runtime.clock))
         .with_timeout(*http_timeout);
+    #[cfg(feature = "metrics-api")]
+    let context = context.with(scalers::metrics_api::SharedServiceEndpoints(Arc::new(
+        crate::service_endpoints::ApiServiceEndpoints::new(process.client()),
+    )));
     #[cfg(feature = "kubernetes-workload")]
     let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
         crate::pod_counter::ApiPodCounter::new(process.client()),

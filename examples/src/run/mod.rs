@@ -14,9 +14,10 @@ mod process;
 mod registration;
 mod serving;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use scaler_api::Registry;
 
 pub use self::args::RunArgs;
 use self::config::{Configuration, Given};
@@ -25,11 +26,11 @@ use crate::input::InputProblems;
 /// Where Kubernetes puts the namespace of a pod with a service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Does what the command line says.
+/// Does what the command line says; `registry` has the trigger types that there are.
 ///
 /// # Errors
 /// [`InputProblems`] if the configuration is wrong; whatever ended the process otherwise.
-pub fn run(args: RunArgs) -> anyhow::Result<()> {
+pub fn run(args: RunArgs, registry: Arc<Registry>) -> anyhow::Result<()> {
     let print = args.print_config;
     let configuration = configure(args)?;
     if print {
@@ -41,7 +42,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the process's runtime cannot be built")?;
-    let result = runtime.block_on(process::run(configuration));
+    let result = runtime.block_on(process::run(configuration, registry));
     // What still waits for an answer of somebody else is not waited for.
     runtime.shutdown_background();
     result

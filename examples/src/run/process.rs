@@ -15,7 +15,7 @@ use controller_runtime::{
 };
 use kube::Client;
 use metrics_adapter::server::ServingCertificate;
-use scaler_api::{SharedClock, SystemClock};
+use scaler_api::{Registry, SharedClock, SystemClock};
 
 use super::{
     certificates::OwnCertificate,
@@ -44,6 +44,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) settings: Settings,
+    /// The trigger types that there are.
+    pub(super) registry: Arc<Registry>,
     pub(super) runtime: Runtime,
     pub(super) health: Health,
     pub(super) metrics: Metrics,
@@ -92,7 +94,7 @@ impl Lives {
 ///
 /// # Errors
 /// Whatever prevents the start, or a part that ended before it was told to.
-pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
+pub(super) async fn run(configuration: Configuration, registry: Arc<Registry>) -> anyhow::Result<()> {
     let Configuration { settings, notes, .. } = configuration;
     for note in &notes {
         tracing::warn!("{note}");
@@ -129,6 +131,7 @@ pub(super) async fn run(configuration: Configuration) -> anyhow::Result<()> {
     });
     let process = Process {
         settings,
+        registry,
         runtime,
         health: Health::new(),
         metrics,

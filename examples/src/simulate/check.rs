@@ -193,7 +193,7 @@ mod tests {
     fn problems(yaml: &str) -> Vec<String> {
         let mut story = Bundled::named("tutorial").unwrap().story().unwrap();
         story.manifests.extend(input::parse("mine.yaml", yaml).unwrap());
-        super::story(&story, &super::super::registry())
+        super::story(&story, &crate::trigger_types::registry())
             .err()
             .map(|problems| problems.0.iter().map(ToString::to_string).collect())
             .unwrap_or_default()
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn bundled_stories_have_no_problems() {
         for bundled in crate::bundled::ALL {
-            super::story(&bundled.story().unwrap(), &super::super::registry()).unwrap();
+            super::story(&bundled.story().unwrap(), &crate::trigger_types::registry()).unwrap();
         }
     }
 

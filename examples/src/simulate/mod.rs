@@ -56,6 +56,8 @@ pub struct Options {
     pub serve: Option<SocketAddr>,
     /// What a person sees.
     pub view: View,
+    /// The trigger types that there are.
+    pub registry: Arc<Registry>,
 }
 
 /// A task of the simulation; it ends only if something is wrong.
@@ -70,20 +72,13 @@ pub fn run(
     options: Options,
     finished: impl FnOnce(&Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<Record> {
-    check::story(&story, &registry())?;
+    check::story(&story, &options.registry)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .context("the simulation's runtime cannot be built")?;
     runtime.block_on(simulate(story, options, finished))
-}
-
-/// The trigger types that this binary knows.
-fn registry() -> Registry {
-    let mut registry = Registry::new();
-    scalers::register_all(&mut registry);
-    registry
 }
 
 async fn simulate(
@@ -97,6 +92,7 @@ async fn simulate(
         speed,
         serve,
         view,
+        registry,
     } = options;
     let start = story.scenario.start;
     let clock: SharedClock = Arc::new(TokioClock::starting_at(start));
@@ -125,7 +121,7 @@ async fn simulate(
             Ok(())
         }
     });
-    halves(&mut tasks, &cluster, &queues, &clock, cloud, &explainer);
+    halves(&mut tasks, &cluster, &queues, &clock, cloud, &explainer, registry);
     for queue in story.scenario.queues.clone() {
         tasks.last(queues.clone().play(queue));
     }
@@ -252,6 +248,7 @@ fn halves(
     clock: &SharedClock,
     cloud: Option<Cloud>,
     explainer: &Explainer,
+    registry: Arc<Registry>,
 ) {
     let runtime = cluster.runtime();
     let aws = scalers::aws::AwsEnvironment::in_memory(queues.endpoint.clone(), Arc::clone(clock));
@@ -259,13 +256,19 @@ fn halves(
     // No socket is opened in virtual time: sources that speak HTTP are out of reach, which is an outage and no value.
     #[cfg(any(feature = "metrics-api", feature = "prometheus"))]
     let context = context.with(scalers::http::HttpEnvironment::closed());
+    #[cfg(feature = "external")]
+    let context = context.with(scalers::external::ExternalEnvironment::closed());
+    #[cfg(feature = "metrics-api")]
+    let context = context.with(scalers::metrics_api::SharedServiceEndpoints(Arc::new(
+        crate::service_endpoints::ApiServiceEndpoints::new(runtime.client.clone()),
+    )));
     #[cfg(feature = "kubernetes-workload")]
     let context = context.with(scalers::kubernetes_workload::SharedPodCounter(Arc::new(
         crate::pod_counter::ApiPodCounter::new(runtime.client.clone()),
     )));
     let pods = PodAutoscaler::new(
         runtime.named("keda-operator"),
-        Arc::new(registry()),
+        registry,
         context,
         pod_autoscaler::Config::default(),
     );

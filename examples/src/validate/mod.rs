@@ -58,11 +58,11 @@ enum Format {
 pub struct Invalid;
 
 impl Arguments {
-    /// Prints every problem.
+    /// Prints every problem; `registry` has the trigger types that there are.
     ///
     /// # Errors
     /// [`Invalid`] where there is an error, or a warning where those count.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub fn run(&self, registry: &Registry) -> anyhow::Result<()> {
         let mut problems = InputProblems::default();
         let mut manifests = Vec::new();
         for path in &self.paths {
@@ -70,9 +70,7 @@ impl Arguments {
                 manifests.extend(input::read(&name, &text, &mut problems));
             }
         }
-        let mut registry = Registry::new();
-        scalers::register_all(&mut registry);
-        let report = validate(manifests, problems, &registry)?;
+        let report = validate(manifests, problems, registry)?;
         match self.output {
             Format::Text => {
                 print!("{report}");

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, future::join_all};
 
-use super::{Harness, Verdict, connect, ensure, parse};
+use super::{Harness, Verdict, connect, ensure, metadata::discover, parse};
 use crate::{ErrorKind, Sample, Scaler, Trigger};
 
 /// How many scalers are made and dropped.
@@ -47,7 +47,7 @@ async fn sample_of<H: Harness>(harness: &H, scaler: &dyn Scaler, value: f64) -> 
 }
 
 pub(super) async fn samples_follow_the_source<H: Harness>(harness: &H) -> Verdict {
-    let metrics = parse::<H>(&harness.input())?.metrics();
+    let metrics = discover(harness, &parse::<H>(&harness.input())?).await?;
     let names: Vec<&str> = metrics
         .iter()
         .filter_map(|metric| metric.external_name())

@@ -12,6 +12,8 @@ use serde::{
 };
 
 use super::{
+    Kind,
+    duration::DURATION,
     go,
     resolve::{Resolved, Value},
 };
@@ -232,6 +234,14 @@ impl<'a> Scalar<'a> {
             .filter(|element| !element.text.is_empty())
     }
 
+    /// Notes as what the struct reads the value.
+    fn read_as(self, kind: Kind) -> Self {
+        if !self.is_element && self.value.kind.get().is_none() {
+            self.value.kind.set(Some(kind));
+        }
+        self
+    }
+
     fn expected(self, what: impl fmt::Display) -> ValueError {
         self.name_element(ValueError::expected(what))
     }
@@ -286,7 +296,7 @@ impl<'de> IntoDeserializer<'de, ValueError> for Scalar<'_> {
 macro_rules! deserialize_integers {
     ($($method:ident => $visit:ident: $type:ty),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-            visitor.$visit(self.integer(<$type>::MIN, <$type>::MAX)?)
+            visitor.$visit(self.read_as(Kind::Integer).integer(<$type>::MIN, <$type>::MAX)?)
         }
     )*};
 }
@@ -312,6 +322,7 @@ impl<'de> Deserializer<'de> for Scalar<'_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.read_as(Kind::Boolean);
         visitor.visit_bool(go::parse_bool(self.word()?).ok_or_else(|| self.expected("true or false"))?)
     }
 
@@ -320,7 +331,7 @@ impl<'de> Deserializer<'de> for Scalar<'_> {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_f64(self.float()?)
+        visitor.visit_f64(self.read_as(Kind::Number).float()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -333,14 +344,17 @@ impl<'de> Deserializer<'de> for Scalar<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        if name == DURATION {
+            self.read_as(Kind::Duration);
+        }
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_seq(SeqDeserializer::new(self.elements()))
+        visitor.visit_seq(SeqDeserializer::new(self.read_as(Kind::List).elements()))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ValueError> {
@@ -357,6 +371,7 @@ impl<'de> Deserializer<'de> for Scalar<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.read_as(Kind::Map);
         if self.value.placeholder {
             return visitor.visit_map(MapDeserializer::new(std::iter::empty::<(Self, Self)>()));
         }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::go;
 
+/// By this name a deserializer sees that a duration is asked for.
+pub(super) const DURATION: &str = "GoDuration";
+
 /// A duration as metadata spells it: a Go duration (`30s`, `1h15m`) or a bare number of milliseconds.
 ///
 /// ```
@@ -45,13 +48,13 @@ impl From<Duration> for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DurationVisitor)
+        deserializer.deserialize_newtype_struct(DURATION, DurationVisitor)
     }
 }
 
 struct DurationVisitor;
 
-impl de::Visitor<'_> for DurationVisitor {
+impl<'de> de::Visitor<'de> for DurationVisitor {
     type Value = GoDuration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +66,10 @@ impl de::Visitor<'_> for DurationVisitor {
         duration
             .map(GoDuration)
             .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<GoDuration, D::Error> {
+        deserializer.deserialize_any(self)
     }
 
     fn visit_u64<E: de::Error>(self, milliseconds: u64) -> Result<GoDuration, E> {

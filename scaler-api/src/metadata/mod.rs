@@ -6,13 +6,51 @@ pub mod go;
 mod nearest;
 mod resolve;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
-use self::resolve::Resolved;
+use self::{deserializer::ValueError, resolve::Resolved};
 pub use self::{duration::GoDuration, nearest::nearest};
 use crate::{Trigger, TriggerInput};
+
+/// What the text of a key stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Itself.
+    #[default]
+    Text,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// One of Go's words for true and false.
+    Boolean,
+    /// A Go duration, or milliseconds.
+    Duration,
+    /// Texts with commas between.
+    List,
+    /// Pairs `key=value` with commas between.
+    Map,
+}
+
+impl Kind {
+    /// The word for it in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::List => "list",
+            Self::Map => "map",
+        }
+    }
+}
 
 /// Everything that is wrong, or odd, with one trigger's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,7 +145,7 @@ impl std::error::Error for Problems {}
 /// Three passes. *Resolve*: each [field](crate::Field) gets its value from the first of its sources that has one.
 /// *Deserialize*: text becomes what the struct's field is: numbers, Go's words for booleans, [durations](GoDuration),
 /// lists `a,b`, maps `k=v,k=v`, enums by word, [`Secret`](crate::Secret)s; a struct in the struct reads the same keys.
-/// *Check*: [`Trigger::settings`], then [`Trigger::check`].
+/// *Check*: [`Trigger::settings`] and [`Trigger::input`], then [`Trigger::check`].
 ///
 /// A value that cannot be read is reported and replaced, so that the rest is looked at too. Rules across fields are
 /// checked if every replaced value has a default to stand in for it.
@@ -118,10 +156,14 @@ impl std::error::Error for Problems {}
 pub fn parse<T: Trigger>(input: &TriggerInput) -> Result<(T, Problems), Problems> {
     let mut problems = Problems::new();
     let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    if !T::takes_any_key() {
+        resolve::warn_about_unknown_keys(T::fields(), input, &mut problems);
+    }
     let Some(mut trigger) = deserialize::<T>(&mut resolved, &mut problems) else {
         return Err(problems);
     };
     trigger.settings(&input.settings);
+    trigger.input(input);
     if resolved.is_meaningful() {
         trigger.check(&mut problems);
     }
@@ -150,11 +192,28 @@ fn deserialize<T: DeserializeOwned>(resolved: &mut Resolved, problems: &mut Prob
     }
 }
 
+/// As what a struct reads its keys, where that is anything else than text.
+pub(crate) fn kinds<T: Trigger>() -> BTreeMap<&'static str, Kind> {
+    let mut resolved = Resolved::probe(T::fields());
+    let mut kinds = BTreeMap::new();
+    loop {
+        let result = T::deserialize(resolved.deserializer());
+        kinds.extend(resolved.kinds());
+        match result {
+            Err(ValueError { key: Some(key), .. }) if resolved.replace(key) => {}
+            _ => return kinds,
+        }
+    }
+}
+
 /// The keys that a struct asks for, those of structs inside included.
 #[cfg(feature = "conformance")]
 pub(crate) fn serde_keys<T: Trigger>(input: &TriggerInput) -> std::collections::BTreeSet<&'static str> {
     let mut problems = Problems::new();
     let mut resolved = Resolved::new(T::fields(), input, &mut problems);
+    if !T::takes_any_key() {
+        resolve::warn_about_unknown_keys(T::fields(), input, &mut problems);
+    }
     let _trigger: Option<T> = deserialize(&mut resolved, &mut problems);
     resolved.asked_keys()
 }

@@ -1,11 +1,11 @@
 //! First pass: which text each field has, and what is odd or missing.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{Problems, deserializer::ValueError, nearest};
+use super::{Kind, Problems, deserializer::ValueError, nearest};
 use crate::{Field, Source, TriggerInput};
 
 /// What stands in for a value that cannot be read, so that the rest is looked at.
@@ -33,6 +33,8 @@ pub(super) struct Value {
     pub(super) allowed: &'static [&'static str],
     /// Whether it stands in for a value that could not be read.
     pub(super) placeholder: bool,
+    /// As what the struct has read it.
+    pub(super) kind: Cell<Option<Kind>>,
 }
 
 impl std::fmt::Debug for Value {
@@ -67,8 +69,30 @@ impl Resolved {
             }
             warn_about_synonyms(field, input, problems);
         }
-        warn_about_unknown_keys(fields, input, problems);
         resolved
+    }
+
+    /// A value for every field, to see as what each is read.
+    pub(super) fn probe(fields: &'static [Field]) -> Self {
+        let input = TriggerInput::default();
+        let mut resolved = Self::new(fields, &input, &mut Problems::new());
+        for field in fields {
+            let value = Value {
+                text: "1".to_owned(),
+                hidden: false,
+                allowed: &[],
+                placeholder: false,
+                kind: Cell::default(),
+            };
+            resolved.values.insert(field.name, value);
+        }
+        resolved
+    }
+
+    /// As what each field was read so far.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&'static str, Kind)> + '_ {
+        let values = self.values.iter();
+        values.filter_map(|(key, value)| Some((*key, value.kind.get()?)))
     }
 
     /// Whether a key is a field or another spelling of one.
@@ -149,6 +173,7 @@ impl Resolved {
                     hidden: false,
                     allowed: &[],
                     placeholder: true,
+                    kind: Cell::default(),
                 }
             }
         };
@@ -192,6 +217,7 @@ fn find(field: &Field, input: &TriggerInput) -> Option<Value> {
             hidden,
             allowed: field.allowed,
             placeholder: false,
+            kind: Cell::default(),
         })
     })
 }
@@ -204,6 +230,7 @@ fn default(field: &Field) -> Option<Value> {
         hidden: field.secret,
         allowed: &[],
         placeholder: false,
+        kind: Cell::default(),
     })
 }
 
@@ -250,7 +277,7 @@ fn warn_about_synonyms(field: &Field, input: &TriggerInput, problems: &mut Probl
     }
 }
 
-fn warn_about_unknown_keys(fields: &[Field], input: &TriggerInput, problems: &mut Problems) {
+pub(super) fn warn_about_unknown_keys(fields: &[Field], input: &TriggerInput, problems: &mut Problems) {
     for key in input.metadata.keys() {
         let from_environment = |key: &str| key.strip_suffix("FromEnv").map(str::to_owned);
         let reads = |source: Source, key: &str| {

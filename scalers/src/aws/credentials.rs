@@ -1,6 +1,9 @@
 //! Credentials of a role: by web identity where the process has a token, else by assuming it.
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{
     SdkConfig,
@@ -8,17 +11,72 @@ use aws_config::{
     sts::AssumeRoleProvider,
     web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
 };
-use aws_credential_types::provider::{self, ProvideCredentials, error::CredentialsError, future};
+use aws_credential_types::{
+    Credentials,
+    provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
+};
 use aws_smithy_async::{
     future::timeout::Timeout,
     rt::sleep::{AsyncSleep, SharedAsyncSleep},
+    time::SharedTimeSource,
 };
+use tokio::sync::Mutex;
 
 /// The session name that KEDA uses, so that trust policies and trails that name it keep working.
 const SESSION_NAME: &str = "KEDA";
 
 /// How long web identity may take before the role is assumed instead.
 const WEB_IDENTITY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long before their end credentials are no longer used; the SDK's own cache waits until ten seconds before it.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// How long credentials are used that say nothing of their end, as in the SDK's own cache.
+const UNSAID: Duration = Duration::from_secs(15 * 60);
+
+/// Credentials that are asked for once and used until shortly before their end, whoever of a configuration's users asks.
+#[derive(Debug)]
+pub(super) struct Kept {
+    provider: SharedCredentialsProvider,
+    time: SharedTimeSource,
+    known: Mutex<Option<(Credentials, SystemTime)>>,
+}
+
+impl Kept {
+    pub(super) fn new(provider: SharedCredentialsProvider, time: SharedTimeSource) -> Self {
+        Self {
+            provider,
+            time,
+            known: Mutex::default(),
+        }
+    }
+
+    async fn credentials(&self) -> provider::Result {
+        let mut known = self.known.lock().await;
+        let now = self.time.now();
+        if let Some((credentials, until)) = &*known
+            && *until > now
+        {
+            return Ok(credentials.clone());
+        }
+        let credentials = self.provider.provide_credentials().await?;
+        let until = match credentials.expiry() {
+            Some(end) => end - EARLY,
+            None => now + UNSAID,
+        };
+        *known = Some((credentials.clone(), until));
+        Ok(credentials)
+    }
+}
+
+impl ProvideCredentials for Kept {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.credentials())
+    }
+}
 
 /// Gives the credentials of one role.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
 //! How SDK clients are configured: one HTTP client, one configuration per identity and region, time that can be virtual.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
@@ -23,7 +22,10 @@ use aws_smithy_runtime_api::client::{
 };
 use scaler_api::{Context, SharedClock};
 
-use super::{AwsIdentity, credentials::RoleProvider};
+use super::{
+    AwsIdentity,
+    credentials::{Kept, RoleProvider},
+};
 
 /// How this process reaches AWS; put one into a [`Context`] to change it.
 ///
@@ -49,12 +51,15 @@ pub struct AwsEnvironment {
 #[derive(Default)]
 struct Cache {
     http_client: OnceLock<SharedHttpClient>,
-    /// By region and role; the default chain is the empty role. Fixed keys need no loading and are not kept.
-    configs: Mutex<BTreeMap<ConfigKey, SdkConfig>>,
+    /// By region and identity.
+    configs: Mutex<Vec<(ConfigKey, SdkConfig)>>,
 }
 
-/// Region, role, external id, and whether web identity is tried.
-type ConfigKey = (String, Option<(String, Option<String>, bool)>);
+/// Region and identity.
+type ConfigKey = (String, AwsIdentity);
+
+/// Configurations that are kept; with more identities at a time, credentials are asked for more often.
+const KEPT: usize = 256;
 
 impl AwsEnvironment {
     /// The real one: HTTPS, the default chain, the system's time.
@@ -123,12 +128,19 @@ impl AwsEnvironment {
 
     /// The configuration for clients of `identity` in `region`, the same one for equal arguments.
     pub async fn config(&self, identity: &AwsIdentity, region: &str) -> SdkConfig {
-        let role = match identity {
-            AwsIdentity::Keys {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            } => {
+        let key = (region.to_owned(), identity.clone());
+        if let Some(config) = self.cached(&key) {
+            return config;
+        }
+        let config = match (identity, &self.credentials) {
+            (
+                AwsIdentity::Keys {
+                    access_key_id,
+                    secret_access_key,
+                    session_token,
+                },
+                _,
+            ) => {
                 let keys = Credentials::new(
                     access_key_id.expose(),
                     secret_access_key.expose(),
@@ -136,26 +148,21 @@ impl AwsEnvironment {
                     None,
                     "trigger",
                 );
-                return self.fixed(region, SharedCredentialsProvider::new(keys));
+                self.fixed(region, SharedCredentialsProvider::new(keys))
             }
-            AwsIdentity::Role {
-                arn,
-                external_id,
-                web_identity,
-            } => Some((arn.clone(), external_id.clone(), *web_identity)),
-            AwsIdentity::DefaultChain => None,
+            (_, Some(provider)) => self.fixed(region, provider.clone()),
+            (_, None) => self.load(identity, region).await,
         };
-        let key = (region.to_owned(), role);
-        if let Some(config) = self.cached(&key) {
-            return config;
-        }
-        let config = match &self.credentials {
-            Some(provider) => self.fixed(region, provider.clone()),
-            None => self.load(identity, region).await,
-        };
-        // Two first users may both have loaded it; the first one in is kept, so that all share its credentials.
         let mut configs = self.cache.configs.lock().unwrap_or_else(PoisonError::into_inner);
-        configs.entry(key).or_insert(config).clone()
+        // Two first users may both have loaded it; the first one in is kept, so that all share its credentials.
+        if let Some((_, known)) = configs.iter().find(|(known, _)| *known == key) {
+            return known.clone();
+        }
+        if configs.len() == KEPT {
+            configs.remove(0);
+        }
+        configs.push((key, config.clone()));
+        config
     }
 
     fn cached(&self, key: &ConfigKey) -> Option<SdkConfig> {
@@ -163,8 +170,9 @@ impl AwsEnvironment {
             .configs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, config)| config.clone())
     }
 
     /// A configuration that reads neither environment variables nor files.
@@ -193,18 +201,22 @@ impl AwsEnvironment {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
             .await;
-        let AwsIdentity::Role {
-            arn,
-            external_id,
-            web_identity,
-        } = identity
-        else {
-            return config;
+        let provider = match identity {
+            AwsIdentity::Role {
+                arn,
+                external_id,
+                web_identity,
+            } => {
+                let role = RoleProvider::new(&config, arn, external_id.as_deref(), *web_identity).await;
+                Some(SharedCredentialsProvider::new(role))
+            }
+            _ => config.credentials_provider(),
         };
-        let provider = RoleProvider::new(&config, arn, external_id.as_deref(), *web_identity).await;
-        config
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(provider))
+        let Some(provider) = provider else { return config };
+        let kept = Kept::new(provider, self.time_source());
+        let builder = config.into_builder();
+        builder
+            .credentials_provider(SharedCredentialsProvider::new(kept))
             .build()
     }
 
@@ -245,9 +257,9 @@ fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 /// The deadline of one call, connecting included.
-pub(crate) fn deadline(timeout: Duration) -> TimeoutConfig {
+pub(crate) fn deadline(timeout: std::time::Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .operation_timeout(timeout)
         .connect_timeout(timeout)
@@ -266,6 +278,8 @@ impl TimeSource for ClockTimeSource {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use scaler_api::{Secret, SystemClock};
 
     use super::*;
@@ -312,10 +326,67 @@ mod tests {
     #[tokio::test]
     async fn a_configuration_is_kept_per_identity_and_region() {
         let environment = environment();
-        for region in ["eu-west-1", "us-east-2", "eu-west-1"] {
-            let config = environment.config(&AwsIdentity::DefaultChain, region).await;
-            assert_eq!(config.region().unwrap().as_ref(), region);
+        let keys = |key: &str| AwsIdentity::Keys {
+            access_key_id: Secret::new(key),
+            secret_access_key: Secret::new("s"),
+            session_token: None,
+        };
+        let role = |external_id: Option<&str>| AwsIdentity::Role {
+            arn: "arn:r".into(),
+            external_id: external_id.map(str::to_owned),
+            web_identity: false,
+        };
+        let identities = [
+            AwsIdentity::DefaultChain,
+            keys("AKIAONE"),
+            keys("AKIATWO"),
+            role(None),
+            role(Some("x")),
+        ];
+        for _ in 0..3 {
+            for region in ["eu-west-1", "us-east-2"] {
+                for identity in &identities {
+                    let config = environment.config(identity, region).await;
+                    assert_eq!(config.region().unwrap().as_ref(), region);
+                }
+            }
         }
-        assert_eq!(environment.cache.configs.lock().unwrap().len(), 2);
+        assert_eq!(environment.cache.configs.lock().unwrap().len(), 10);
+    }
+
+    /// Counts how often it is asked.
+    #[derive(Debug, Default)]
+    struct Counting(std::sync::atomic::AtomicU32);
+
+    impl ProvideCredentials for Counting {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let count = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let end = SystemTime::UNIX_EPOCH + Duration::from_secs(3600) * (count + 1);
+            let keys = Credentials::new(format!("AKIA{count}"), "s", None, Some(end), "test");
+            aws_credential_types::provider::future::ProvideCredentials::ready(Ok(keys))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_asked_for_again_shortly_before_their_end() {
+        let clock = scaler_api::TokioClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let time = SharedTimeSource::new(ClockTimeSource(Arc::new(clock)));
+        let kept = Kept::new(SharedCredentialsProvider::new(Counting::default()), time);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(
+                kept.provide_credentials()
+                    .await
+                    .unwrap()
+                    .access_key_id()
+                    .to_owned(),
+            );
+            tokio::time::sleep(Duration::from_secs(1790)).await;
+        }
+        // After 0, 1790, 3580 and 5370 seconds: the first keys end after 3600.
+        assert_eq!(seen, ["AKIA0", "AKIA0", "AKIA1", "AKIA1"]);
     }
 }

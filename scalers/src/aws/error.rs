@@ -2,17 +2,17 @@
 
 use std::error::Error as StdError;
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 use aws_credential_types::provider::error::CredentialsError;
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 use scaler_api::Error;
 use scaler_api::ErrorKind;
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 /// Translates the error of one call; `message` says what was being done.
 ///
 /// The source that is kept is the service's code and message, or the chain of causes. A request id is not: it would make
@@ -24,7 +24,7 @@ where
     Error::new(kind(error), message).with_source(cause(error))
 }
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 fn kind<E>(error: &SdkError<E, HttpResponse>) -> ErrorKind
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -37,10 +37,17 @@ where
             context.err().code().unwrap_or_default(),
             context.raw().status().as_u16(),
         ),
-        SdkError::ResponseError(_) => ErrorKind::Unavailable,
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
-            kind_of_credentials(error).unwrap_or(ErrorKind::Invalid)
-        }
+        // An answer that is not the service's: a proxy's, or a body that is cut off.
+        SdkError::ResponseError(context) => match kind_of_code("", context.raw().status().as_u16()) {
+            ErrorKind::Invalid => ErrorKind::Unavailable,
+            kind => kind,
+        },
+        SdkError::ConstructionFailure(_) => kind_of_credentials(error).unwrap_or(ErrorKind::Invalid),
+        // A connection that ends before its answer is neither a timeout nor input and output to the SDK.
+        SdkError::DispatchFailure(failure) => kind_of_credentials(error).unwrap_or(match failure.is_user() {
+            true => ErrorKind::Invalid,
+            false => ErrorKind::Unavailable,
+        }),
         _ => ErrorKind::Internal,
     }
 }
@@ -91,7 +98,7 @@ pub(crate) fn kind_of_code(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 /// The kind of a failure to get credentials, if `error` is one.
 fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     let credentials = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
@@ -101,7 +108,7 @@ fn kind_of_credentials(error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     })
 }
 
-#[cfg(feature = "sqs")]
+#[cfg(feature = "aws-clients")]
 fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: StdError + ProvideErrorMetadata + 'static,

@@ -71,11 +71,6 @@ impl Cloud {
         })
     }
 
-    /// Where to log in if nothing says it.
-    pub(super) fn default_authority() -> &'static str {
-        KNOWN[0].1
-    }
-
     /// What a token is asked for.
     pub(super) fn scope(&self) -> String {
         format!("{}/.default", self.resource.trim_end_matches('/'))

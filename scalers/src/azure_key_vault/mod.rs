@@ -1,27 +1,27 @@
 #![doc = include_str!("docs.md")]
 
 mod cloud;
-mod login;
 
-use std::{collections::BTreeMap, env, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
 use async_trait::async_trait;
 use reqwest::{Method, Url};
 use scaler_api::{
     Context, Error, ErrorKind, Secret,
     secret_store::{
-        SecretBlock, SecretRequest, SecretStore, StoredSecrets,
+        CLIENT_SECRET, SecretBlock, SecretRequest, SecretStore, StoredSecrets,
         blocks::{AzureKeyVault, AzureKeyVaultSecret},
     },
 };
 use serde_json::Value;
 
+pub use crate::azure::WorkloadIdentity;
 use crate::{
+    azure::{Identity, Login, Purpose, WORKLOAD},
     http::{self, Answer, Caller, Tls},
     logins::{Logins, Reader, is_segment},
 };
 use cloud::Cloud;
-use login::Login;
 
 /// The version of the vaults' API.
 const API_VERSION: &str = "7.4";
@@ -31,33 +31,6 @@ const API_VERSION: &str = "7.4";
 pub struct AzureKeyVaultStore {
     workload: WorkloadIdentity,
     logins: Logins<Login>,
-}
-
-/// What the process has of an identity of Microsoft Entra; a block may name another one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkloadIdentity {
-    /// The application.
-    pub client_id: Option<String>,
-    /// Its tenant.
-    pub tenant_id: Option<String>,
-    /// Where to log in: a URL without the tenant.
-    pub authority_host: Option<String>,
-    /// The file with the token of the process's ServiceAccount.
-    pub token_file: Option<PathBuf>,
-}
-
-impl WorkloadIdentity {
-    /// `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_AUTHORITY_HOST` and `AZURE_FEDERATED_TOKEN_FILE`.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        Self {
-            client_id: given("AZURE_CLIENT_ID"),
-            tenant_id: given("AZURE_TENANT_ID"),
-            authority_host: given("AZURE_AUTHORITY_HOST"),
-            token_file: given("AZURE_FEDERATED_TOKEN_FILE").map(PathBuf::from),
-        }
-    }
 }
 
 impl AzureKeyVaultStore {
@@ -97,7 +70,7 @@ impl SecretStore for AzureKeyVaultStore {
             uri: cloud.vault(&block.vault_uri)?,
         };
         check(block)?;
-        let login = Login::of(block, request, &cloud, &self.workload)?;
+        let login = login(block, request, &cloud, &self.workload)?;
         let reader = VaultReader {
             vault,
             login: &login,
@@ -105,6 +78,45 @@ impl SecretStore for AzureKeyVaultStore {
         };
         self.logins.read(&login, &reader).await
     }
+}
+
+/// How a block logs in.
+fn login(
+    block: &AzureKeyVault,
+    request: &SecretRequest,
+    cloud: &Cloud,
+    workload: &WorkloadIdentity,
+) -> Result<Login, Error> {
+    let scope = cloud.scope();
+    let purpose = Purpose {
+        block: "azureKeyVault",
+        authority: cloud.authority.as_deref(),
+        scope: &scope,
+    };
+    if let Some(identity) = request.block.pod_identity() {
+        if identity.provider != WORKLOAD {
+            return Err(Error::invalid(format!(
+                "azureKeyVault.podIdentity.provider is {:?}, expected azure-workload",
+                identity.provider
+            )));
+        }
+        let identity = Identity {
+            client_id: identity.identity_id.clone(),
+            tenant_id: identity.identity_tenant_id.clone(),
+            authority_host: identity.identity_authority_host.clone(),
+        };
+        return Login::of_workload(purpose, &identity, workload);
+    }
+    let Some(credentials) = &block.credentials else {
+        return Err(Error::invalid(
+            "azureKeyVault names neither credentials nor a podIdentity of provider azure-workload",
+        ));
+    };
+    let secret = request.credentials.get(CLIENT_SECRET);
+    let secret =
+        secret.ok_or_else(|| Error::new(ErrorKind::Internal, "the credentials were not resolved"))?;
+    let application = (credentials.tenant_id.as_str(), credentials.client_id.as_str());
+    Login::of_application(purpose, application, secret.clone())
 }
 
 /// Names that would lead elsewhere than to a secret.
@@ -136,6 +148,8 @@ struct VaultReader<'a> {
 
 #[async_trait]
 impl Reader for VaultReader<'_> {
+    type Found = StoredSecrets;
+
     async fn log_in(&self) -> Result<Answer, Error> {
         self.login.enter(&self.vault.caller).await
     }

@@ -86,6 +86,10 @@ impl Trigger for CronTrigger {
          desiredReplicas: \"10\"\n"
     }
 
+    fn summary() -> &'static str {
+        "a number of replicas inside a window of time that repeats"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

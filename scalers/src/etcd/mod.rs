@@ -127,6 +127,10 @@ impl Trigger for EtcdTrigger {
          activationValue: \"10\"\n"
     }
 
+    fn summary() -> &'static str {
+        "a number that stands under a key of etcd"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

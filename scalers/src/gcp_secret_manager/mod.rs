@@ -1,7 +1,5 @@
 #![doc = include_str!("docs.md")]
 
-mod key;
-
 use std::{collections::BTreeMap, env, fmt};
 
 use async_trait::async_trait;
@@ -17,16 +15,13 @@ use scaler_api::{
 use serde_json::Value;
 
 use crate::{
+    gcp::{self, Login, ServiceAccountKey},
     http::{self, Answer, Caller, Tls},
-    logins::{self, Logins, Reader, is_segment},
+    logins::{Logins, Reader, is_segment},
 };
-use key::ServiceAccountKey;
 
 const ENDPOINT: &str = "https://secretmanager.googleapis.com/";
-const METADATA: &str = "http://metadata.google.internal/";
 const LATEST: &str = "latest";
-/// RFC 7523.
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Google Cloud Secret Manager.
 #[derive(Clone, Default)]
@@ -34,15 +29,6 @@ pub struct GcpSecretManagerStore {
     endpoint: Option<String>,
     metadata: Option<String>,
     logins: Logins<Login>,
-}
-
-/// How a block logs in.
-#[derive(Clone, PartialEq)]
-enum Login {
-    /// With the key of a service account.
-    Key(Secret),
-    /// As the service account of the machine.
-    Metadata,
 }
 
 impl GcpSecretManagerStore {
@@ -101,13 +87,13 @@ impl SecretStore for GcpSecretManagerStore {
         };
         let login = login(block, request)?;
         let key = match &login {
-            Login::Key(text) => Some(ServiceAccountKey::read(text)?),
+            Login::Key(text) => Some(ServiceAccountKey::read("clientSecret of gcpSecretManager", text)?),
             Login::Metadata => None,
         };
         let call = Call {
             caller: Caller::new(context, &Tls::default(), None)?,
             endpoint: base(self.endpoint.as_deref().unwrap_or(ENDPOINT))?,
-            metadata: base(self.metadata.as_deref().unwrap_or(METADATA))?,
+            metadata: base(self.metadata.as_deref().unwrap_or(gcp::METADATA))?,
             key,
             context,
         };
@@ -217,14 +203,12 @@ struct VersionReader<'a> {
 
 #[async_trait]
 impl Reader for VersionReader<'_> {
+    type Found = StoredSecrets;
+
     async fn log_in(&self) -> Result<Answer, Error> {
         let call = &self.call;
-        let Some(key) = &call.key else {
-            return call.ask_metadata("instance/service-accounts/default/token").await;
-        };
-        let assertion = key.assertion(call.context.clock.now().as_second())?;
-        let form = vec![("grant_type", GRANT), ("assertion", assertion.expose())];
-        logins::post(&call.caller, key.token_url()?, form).await
+        let now = call.context.clock.now().as_second();
+        gcp::log_in(&call.caller, call.key.as_ref(), &call.metadata, now).await
     }
 
     async fn read(&self, token: &Secret) -> Result<StoredSecrets, Error> {
@@ -233,20 +217,6 @@ impl Reader for VersionReader<'_> {
 }
 
 impl Call<'_> {
-    async fn ask_metadata(&self, path: &str) -> Result<Answer, Error> {
-        let url = extended(
-            &self.metadata,
-            ["computeMetadata", "v1"].into_iter().chain(path.split('/')),
-        )?;
-        let request = self
-            .caller
-            .request(Method::GET, url)?
-            .header("metadata-flavor", "Google");
-        http::send(request)
-            .await
-            .map_err(|error| error.with_context("server", "metadata"))
-    }
-
     /// The names of versions, in the order of the parameters that take them.
     async fn names<'b>(
         &self,
@@ -272,16 +242,7 @@ impl Call<'_> {
                 )
             });
         }
-        let answer = self.ask_metadata("project/project-id").await?;
-        let text = String::from_utf8(answer.body.clone()).unwrap_or_default();
-        match (answer.status.is_success(), text.trim()) {
-            (true, "") => Err(Error::unavailable("the metadata server answered no project")),
-            (true, project) => Ok(project.to_owned()),
-            (false, _) => {
-                let status = answer.status.as_u16();
-                Err(answer.error(format!("the metadata server answered {status} for the project")))
-            }
-        }
+        gcp::project(&self.caller, &self.metadata).await
     }
 
     async fn read_all(&self, names: &[(&str, VersionName)], token: &Secret) -> Result<StoredSecrets, Error> {

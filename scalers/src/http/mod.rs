@@ -10,11 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use std::{error::Error as StdError, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header};
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
+use scaler_api::Field;
 #[cfg(any(feature = "http-scalers", feature = "etcd", feature = "rabbitmq"))]
 use scaler_api::Problems;
 use scaler_api::{Context, Error, ErrorKind, metadata::GoDuration};
 #[cfg(feature = "http-scalers")]
-use scaler_api::{Field, SourceKey, observe::Observer};
+use scaler_api::{SourceKey, observe::Observer};
 
 #[cfg(feature = "http-scalers")]
 pub(crate) use self::authentication::{Authentication, fields};
@@ -26,7 +28,7 @@ use crate::oauth2::TokenSource;
 /// Bytes of an answer that are read; an answer of one number needs far fewer.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
-#[cfg(feature = "http-scalers")]
+#[cfg(any(feature = "http-scalers", feature = "elasticsearch"))]
 /// `unsafeSsl`.
 pub(crate) const UNSAFE_SSL: Field =
     Field::new("unsafeSsl", "Whether any certificate of the server is accepted.").default("false");
@@ -61,6 +63,8 @@ pub(crate) struct Source {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
+    #[cfg(feature = "azure-queue")]
+    pub(crate) headers: header::HeaderMap,
     retry_after: Option<Duration>,
 }
 
@@ -93,6 +97,8 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     let mut response = request.send().await.map_err(error)?;
     let status = response.status();
     let retry_after = retry_after(&response);
+    #[cfg(feature = "azure-queue")]
+    let headers = response.headers().clone();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(error)? {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -105,6 +111,8 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     Ok(Answer {
         status,
         body,
+        #[cfg(feature = "azure-queue")]
+        headers,
         retry_after,
     })
 }
@@ -163,10 +171,14 @@ impl Source {
 
 /// A header's value that the HTTP library does not log.
 #[cfg(any(
+    feature = "azure-key-vault",
+    feature = "azure-queue",
+    feature = "azure-servicebus",
+    feature = "elasticsearch",
     feature = "etcd",
-    feature = "vault",
+    feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
-    feature = "azure-key-vault"
+    feature = "vault"
 ))]
 pub(crate) fn sensitive(value: &scaler_api::Secret) -> Result<header::HeaderValue, Error> {
     let mut header = header::HeaderValue::from_str(value.expose())
@@ -271,6 +283,10 @@ pub(crate) fn add_to(
 }
 
 #[cfg(test)]
+#[cfg_attr(
+    not(feature = "http-scalers"),
+    allow(dead_code, reason = "other scalers are tested live")
+)]
 pub(crate) mod test_server;
 #[cfg(test)]
 #[cfg(feature = "http-scalers")]

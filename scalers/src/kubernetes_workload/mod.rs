@@ -83,6 +83,10 @@ impl Trigger for WorkloadTrigger {
         "podSelector: app=backend\nvalue: \"0.5\"\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of pods that match a selector"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

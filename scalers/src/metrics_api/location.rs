@@ -1,9 +1,10 @@
 //! Finding one number in an answer.
 
-use std::panic;
-
 use scaler_api::Quantity;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::json_path::{self, Found};
 
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -16,22 +17,16 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn is_supported(self) -> bool {
-        matches!(self, Self::Json | Self::Prometheus)
-    }
-
     /// Checks what can be said of a location without an answer.
     pub(super) fn check(self, location: &str) -> Result<(), String> {
         match self {
-            Self::Json => Ok(()),
+            Self::Json | Self::Xml | Self::Yaml => Ok(()),
             Self::Prometheus => match series(location) {
                 Some((_, "")) => Ok(()),
                 _ => Err(format!(
                     "valueLocation {location:?} is not a metric's name, perhaps with labels"
                 )),
             },
-            Self::Xml => Err("format xml is not supported yet, expected json or prometheus".to_owned()),
-            Self::Yaml => Err("format yaml is not supported yet, expected json or prometheus".to_owned()),
         }
     }
 
@@ -40,44 +35,104 @@ impl Format {
         match self {
             Self::Json => in_json(answer, location),
             Self::Prometheus => in_prometheus_text(answer, location),
-            Self::Xml | Self::Yaml => self.check(location).map(|()| 0.0),
+            Self::Xml => in_xml(answer, location),
+            Self::Yaml => in_yaml(answer, location),
         }
     }
 }
 
+/// What every format takes for a number.
+const EXPECTED: &str = "must point to value of type number or a string representing a Quantity";
+
 fn in_json(answer: &str, location: &str) -> Result<f64, String> {
-    // The path language assumes valid JSON, and bounds no nesting; this does both.
-    serde_json::from_str::<IgnoredAny>(answer).map_err(|error| format!("the answer is not JSON: {error}"))?;
-    // A path is anybody's text, and its interpreter was not written for enemies.
-    let value = panic::catch_unwind(|| {
-        let value = gjson::get(answer, location);
-        (value.kind(), value.f64(), value.str().to_owned())
-    });
-    let (kind, number, text) =
-        value.map_err(|_| format!("valueLocation {location:?} cannot be followed in this answer"))?;
-    match kind {
-        gjson::Kind::Number => Ok(number),
-        gjson::Kind::String => text.parse::<Quantity>().map(|quantity| quantity.as_f64()).map_err(|_| {
-            format!(
-                "valueLocation {location:?} must point to value of type number or a string representing a Quantity, \
-                 got the string {text:?}"
-            )
-        }),
+    match json_path::find(answer, location)? {
+        Found::Number(number) => Ok(number),
+        Found::Text(text) => quantity(&text, location),
         other => Err(format!(
-            "valueLocation {location:?} must point to value of type number or a string representing a Quantity, got {}",
-            name(other)
+            "valueLocation {location:?} {EXPECTED}, got {}",
+            other.name()
         )),
     }
 }
 
-fn name(kind: gjson::Kind) -> &'static str {
-    match kind {
-        gjson::Kind::Null => "nothing",
-        gjson::Kind::True | gjson::Kind::False => "a boolean",
-        gjson::Kind::Array => "a list",
-        gjson::Kind::Object => "an object",
-        gjson::Kind::Number => "a number",
-        gjson::Kind::String => "a string",
+fn quantity(text: &str, location: &str) -> Result<f64, String> {
+    let quantity = text.trim().parse::<Quantity>();
+    quantity
+        .map(|quantity| quantity.as_f64())
+        .map_err(|_| format!("valueLocation {location:?} {EXPECTED}, got the string {text:?}"))
+}
+
+fn in_yaml(answer: &str, location: &str) -> Result<f64, String> {
+    let document: Value =
+        serde_saphyr::from_str(answer).map_err(|error| format!("the answer is not YAML: {error}"))?;
+    let mut value = &document;
+    for key in location.split('.') {
+        let next = match value {
+            Value::Object(map) => map.get(key),
+            Value::Array(list) => key.parse::<usize>().ok().and_then(|index| list.get(index)),
+            _ => None,
+        };
+        value =
+            next.ok_or_else(|| format!("key {key:?} of valueLocation {location:?} is not in the answer"))?;
+    }
+    match value {
+        Value::Number(number) => number
+            .as_f64()
+            .filter(|number| number.is_finite())
+            .ok_or_else(|| format!("valueLocation {location:?} {EXPECTED}, got {number}")),
+        Value::String(text) => quantity(text, location),
+        other => {
+            let kind = match other {
+                Value::Null => "nothing",
+                Value::Bool(_) => "a boolean",
+                Value::Array(_) => "a list",
+                _ => "an object",
+            };
+            Err(format!("valueLocation {location:?} {EXPECTED}, got {kind}"))
+        }
+    }
+}
+
+/// Follows names of elements from the root's on; a number picks one of several of a name, counted from 0, and `@name` is an
+/// attribute.
+fn in_xml(answer: &str, location: &str) -> Result<f64, String> {
+    let document =
+        roxmltree::Document::parse(answer).map_err(|error| format!("the answer is not XML: {error}"))?;
+    let missing = |key: &str| format!("key {key:?} of valueLocation {location:?} is not in the answer");
+    // All elements of the last name.
+    let mut found = vec![document.root()];
+    let mut keys = location.split('.');
+    while let Some(key) = keys.next() {
+        if let Some(name) = key.strip_prefix('@') {
+            let attribute = found.first().and_then(|element| element.attribute(name));
+            let text = attribute.ok_or_else(|| missing(key))?;
+            return match keys.next() {
+                None => quantity(text, location),
+                Some(key) => Err(missing(key)),
+            };
+        }
+        found = match key.parse::<usize>() {
+            Ok(index) => found.get(index).copied().into_iter().collect(),
+            Err(_) => {
+                let elements = found.first().into_iter().flat_map(roxmltree::Node::children);
+                elements
+                    .filter(|child| child.is_element() && child.tag_name().name() == key)
+                    .collect()
+            }
+        };
+        if found.is_empty() {
+            return Err(missing(key));
+        }
+    }
+    match &found[..] {
+        [element] if !element.children().any(|child| child.is_element()) => {
+            quantity(element.text().unwrap_or_default(), location)
+        }
+        [_] => Err(format!("valueLocation {location:?} {EXPECTED}, got an element")),
+        more => Err(format!(
+            "valueLocation {location:?} {EXPECTED}, got {} elements",
+            more.len()
+        )),
     }
 }
 
@@ -253,6 +308,64 @@ mod tests {
         );
         for location in ["", "9lives", "a{b}", "a{b=\"c\"", "a b", "a{b=c}"] {
             assert!(Format::Prometheus.check(location).is_err(), "{location:?}");
+        }
+    }
+
+    #[test]
+    fn yaml_is_followed_by_keys_and_places() {
+        let yaml = "orders:\n  pending: 7\n  queue: 2k\n  load: 1.25\n  ok: true\n  none:\nshops:\n- n: 1\n- n: 43\n7: 8\n";
+        for (location, expected) in [
+            ("orders.pending", 7.0),
+            ("orders.queue", 2000.0),
+            ("orders.load", 1.25),
+            ("shops.1.n", 43.0),
+            ("7", 8.0),
+        ] {
+            assert_eq!(Format::Yaml.find(yaml, location), Ok(expected), "{location}");
+        }
+        for (location, expected) in [
+            ("orders", "got an object"),
+            ("shops", "got a list"),
+            ("orders.ok", "got a boolean"),
+            ("orders.none", "got nothing"),
+            ("orders.pending.more", "key \"more\""),
+            ("shops.2.n", "key \"2\""),
+            ("", "key \"\""),
+        ] {
+            let error = Format::Yaml.find(yaml, location).unwrap_err();
+            assert!(error.contains(expected), "{location}: {error}");
+        }
+        let error = Format::Yaml.find("a: [", "a").unwrap_err();
+        assert!(error.contains("not YAML"), "{error}");
+    }
+
+    #[test]
+    fn xml_is_followed_by_names_places_and_attributes() {
+        let xml = "<?xml version=\"1.0\"?>\n<stats><orders state=\"open\" n=\"5\"> 7 </orders>\
+            <shop>1</shop><shop>2k</shop><deep><n>500m</n></deep><none/></stats>";
+        for (location, expected) in [
+            ("stats.orders", 7.0),
+            ("stats.orders.@n", 5.0),
+            ("stats.shop.1", 2000.0),
+            ("stats.deep.n", 0.5),
+        ] {
+            assert_eq!(Format::Xml.find(xml, location), Ok(expected), "{location}");
+        }
+        for (location, expected) in [
+            ("orders", "key \"orders\""),
+            ("stats", "got an element"),
+            ("stats.shop", "got 2 elements"),
+            ("stats.shop.2", "key \"2\""),
+            ("stats.orders.@n.more", "key \"more\""),
+            ("stats.orders.@state", "got the string \"open\""),
+            ("stats.none", "got the string \"\""),
+        ] {
+            let error = Format::Xml.find(xml, location).unwrap_err();
+            assert!(error.contains(expected), "{location}: {error}");
+        }
+        for bad in ["{}", "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>", "<a>"] {
+            let error = Format::Xml.find(bad, "a").unwrap_err();
+            assert!(error.contains("not XML"), "{bad}: {error}");
         }
     }
 }

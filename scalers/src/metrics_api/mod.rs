@@ -1,18 +1,21 @@
 #![doc = include_str!("docs.md")]
 
+mod endpoints;
 mod location;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 use reqwest::{StatusCode, Url};
 use scaler_api::{
-    Context, Error, Field, MetricSpec, Problems, Sample, Scaler, SourceKey, Trigger, TriggerSettings,
-    metadata::GoDuration, normalize_name,
+    Context, Error, ErrorKind, Field, MetricSpec, Problems, Sample, Scaler, SourceKey, Trigger,
+    TriggerSettings, metadata::GoDuration, normalize_name,
 };
 use serde::Deserialize;
 
-use self::location::Format;
+pub use self::endpoints::{Endpoint, ServiceEndpoints, SharedServiceEndpoints};
+use self::{endpoints::Aggregation, location::Format};
 use crate::{
     http::{self, Authentication, fields},
     target,
@@ -28,12 +31,16 @@ pub struct MetricsApiTrigger {
     target_value: Option<f64>,
     activation_target_value: f64,
     aggregate_from_kube_service_endpoints: bool,
+    aggregation_type: Aggregation,
     unsafe_ssl: bool,
     timeout: Option<GoDuration>,
     authentication: Authentication,
     #[serde(skip)]
     settings: TriggerSettings,
 }
+
+/// Endpoints that are asked at once.
+const AT_ONCE: usize = 5;
 
 const FIELDS: &[Field] = &[
     Field::new("url", "URL of the endpoint.").required(),
@@ -52,9 +59,15 @@ const FIELDS: &[Field] = &[
     Field::new("activationTargetValue", "The trigger is active above this value.").default("0"),
     Field::new(
         "aggregateFromKubeServiceEndpoints",
-        "Whether every endpoint of the service in the URL is asked. Not supported yet.",
+        "Whether every endpoint of the Service in the URL's host is asked.",
     )
     .default("false"),
+    Field::new(
+        "aggregationType",
+        "What is made of the numbers of several endpoints.",
+    )
+    .default("average")
+    .allowed(&["average", "sum", "max", "min"]),
     http::UNSAFE_SSL,
     http::TIMEOUT,
     fields::MODES,
@@ -96,6 +109,10 @@ impl Trigger for MetricsApiTrigger {
          targetValue: \"8\"\n"
     }
 
+    fn summary() -> &'static str {
+        "a number in the answer of an HTTP endpoint"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }
@@ -103,12 +120,7 @@ impl Trigger for MetricsApiTrigger {
     fn check(&self, problems: &mut Problems) {
         http::check_url("url", &self.url, problems);
         if let Err(message) = self.format.check(&self.value_location) {
-            let field = if self.format.is_supported() {
-                "valueLocation"
-            } else {
-                "format"
-            };
-            problems.error(field, "", message);
+            problems.error("valueLocation", "", message);
         }
         match self.target_value {
             Some(value) => target::check_positive_fraction("targetValue", value, problems),
@@ -119,9 +131,11 @@ impl Trigger for MetricsApiTrigger {
                 "missing required parameter \"targetValue\" in [triggerMetadata]",
             ),
         }
-        if self.aggregate_from_kube_service_endpoints {
-            let message = "aggregateFromKubeServiceEndpoints is not supported yet";
-            problems.error("aggregateFromKubeServiceEndpoints", "true", message);
+        if self.aggregate_from_kube_service_endpoints
+            && let Ok(url) = http::url("url", &self.url)
+            && let Err(message) = endpoints::service(&url)
+        {
+            problems.error("url", &self.url, message);
         }
         target::check_metric_type(self.settings.metric_type, problems);
         self.authentication.check(problems);
@@ -141,6 +155,8 @@ impl Trigger for MetricsApiTrigger {
             .with("url", &self.url)
             .with("location", &self.value_location)
             .with("format", format_args!("{:?}", self.format))
+            .with("aggregate", self.aggregate_from_kube_service_endpoints)
+            .with("aggregation", format_args!("{:?}", self.aggregation_type))
             .with("activation", self.activation_target_value);
         http::add_to(key, &self.authentication, self.unsafe_ssl, self.timeout)
     }
@@ -152,7 +168,18 @@ impl Trigger for MetricsApiTrigger {
             self.unsafe_ssl,
             self.timeout,
         )?;
+        let endpoints = match self.aggregate_from_kube_service_endpoints {
+            false => None,
+            true => Some(context.get::<SharedServiceEndpoints>().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    "aggregateFromKubeServiceEndpoints needs a ServiceEndpoints, and this program gives none",
+                )
+            })?),
+        };
         Ok(MetricsApiScaler {
+            endpoints: endpoints.map(|shared| Arc::clone(&shared.0)),
+            aggregation: self.aggregation_type,
             url: http::url("url", &self.url).map_err(Error::invalid)?,
             source,
             metric_name: self.metric_name(),
@@ -167,6 +194,9 @@ impl Trigger for MetricsApiTrigger {
 #[derive(Clone, Debug)]
 pub struct MetricsApiScaler {
     source: http::Source,
+    /// Where the endpoints of Services are found, if each of them is asked.
+    endpoints: Option<Arc<dyn ServiceEndpoints>>,
+    aggregation: Aggregation,
     url: Url,
     metric_name: String,
     location: String,
@@ -176,13 +206,39 @@ pub struct MetricsApiScaler {
 
 impl MetricsApiScaler {
     async fn value(&self) -> Result<f64, Error> {
-        let answer = self.source.get(self.url.clone(), &BTreeMap::new()).await?;
+        match &self.endpoints {
+            None => self.value_at(self.url.clone()).await,
+            Some(endpoints) => self.aggregate(&**endpoints).await,
+        }
+    }
+
+    /// One number of all endpoints that give one.
+    async fn aggregate(&self, endpoints: &dyn ServiceEndpoints) -> Result<f64, Error> {
+        let (service, namespace) = endpoints::service(&self.url).map_err(Error::invalid)?;
+        let found = endpoints.endpoints(namespace, service).await?;
+        let urls: Vec<Url> = found
+            .iter()
+            .filter_map(|endpoint| endpoints::at(&self.url, endpoint))
+            .collect();
+        let answers: Vec<_> = stream::iter(urls)
+            .map(|url| self.value_at(url))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let numbers: Vec<f64> = answers.iter().flatten().copied().collect();
+        let failure = answers.into_iter().find_map(Result::err);
+        self.aggregation.of(&numbers).ok_or_else(|| {
+            failure
+                .unwrap_or_else(|| Error::not_found("the Service has no ready endpoints"))
+                .with_context("service", format!("{namespace}/{service}"))
+        })
+    }
+
+    async fn value_at(&self, url: Url) -> Result<f64, Error> {
+        let path = url.path().to_owned();
+        let answer = self.source.get(url, &BTreeMap::new()).await?;
         if answer.status != StatusCode::OK {
-            return Err(answer.error(format!(
-                "{}: api returned {}",
-                self.url.path(),
-                answer.status.as_u16()
-            )));
+            return Err(answer.error(format!("{}: api returned {}", path, answer.status.as_u16())));
         }
         let text = String::from_utf8(answer.body).map_err(|_| Error::invalid("the answer is not UTF-8"))?;
         self.format.find(&text, &self.location).map_err(Error::invalid)

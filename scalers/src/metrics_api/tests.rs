@@ -55,7 +55,7 @@ fn all_problems_are_reported_at_once() {
     let mut input = input(
         "shop/stats",
         &[
-            ("format", "xml"),
+            ("format", "toml"),
             ("aggregateFromKubeServiceEndpoints", "true"),
             ("authMode", "basic"),
         ],
@@ -66,10 +66,22 @@ fn all_problems_are_reported_at_once() {
         .to_string();
     for expected in [
         "url \"shop/stats\" is not a URL",
-        "format xml is not supported yet",
+        "one of json, prometheus, xml, yaml",
         "missing required parameter \"targetValue\"",
-        "aggregateFromKubeServiceEndpoints is not supported yet",
         "authModes basic needs username",
+    ] {
+        assert!(problems.contains(expected), "{expected:?} is not in {problems}");
+    }
+    let aggregate = [
+        ("aggregateFromKubeServiceEndpoints", "true"),
+        ("aggregationType", "median"),
+    ];
+    let problems = metadata::parse::<MetricsApiTrigger>(&self::input("http://localhost/", &aggregate))
+        .unwrap_err()
+        .to_string();
+    for expected in [
+        "the host \"localhost\" is no Service of a cluster",
+        "one of average, sum, max, min",
     ] {
         assert!(problems.contains(expected), "{expected:?} is not in {problems}");
     }
@@ -176,4 +188,69 @@ async fn a_scaler_survives_an_outage_and_a_cancelled_sample() {
     assert_eq!(scaler.sample().await.unwrap_err().kind(), ErrorKind::Unavailable);
     server.reply(orders("3"));
     assert!(scaler.sample().await.unwrap().active);
+}
+
+/// The endpoints of one Service.
+#[derive(Debug)]
+struct Slices(std::sync::Mutex<Vec<(&'static str, u16)>>);
+
+#[async_trait]
+impl ServiceEndpoints for Slices {
+    async fn endpoints(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> Result<std::collections::BTreeSet<Endpoint>, Error> {
+        assert_eq!((namespace, service), ("shop", "stats"));
+        let endpoint = |(address, port): &(&str, u16)| Endpoint {
+            address: (*address).to_owned(),
+            ports: vec![*port],
+        };
+        Ok(self.0.lock().unwrap().iter().map(endpoint).collect())
+    }
+}
+
+#[tokio::test]
+async fn section_9_every_endpoint_of_a_service_is_asked() {
+    let server = TestServer::start(orders("3")).await;
+    let port = Url::parse(&server.url("/")).unwrap().port().unwrap();
+    let slices = Arc::new(Slices(std::sync::Mutex::default()));
+    let context = Context::new()
+        .with(HttpEnvironment::new())
+        .with(SharedServiceEndpoints(slices.clone()));
+    let url = format!("http://stats.shop.svc:{port}/stats?a=b");
+    let sample = async |aggregation: &str| {
+        let pairs = [
+            ("aggregateFromKubeServiceEndpoints", "true"),
+            ("aggregationType", aggregation),
+            ("timeout", "500"),
+        ];
+        let scaler = parse(&input(&url, &pairs)).connect(&context).await?;
+        let sample: Result<Sample, Error> = scaler.sample().await;
+        sample.map(|sample| sample.values[0].value)
+    };
+    let error = sample("sum").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // The server listens at the first of them; the others do not count.
+    let six = [
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.0.0.3",
+        "127.0.0.4",
+        "127.0.0.5",
+        "127.0.0.6",
+    ];
+    *slices.0.lock().unwrap() = vec![(six[0], port)];
+    assert_eq!(sample("sum").await.unwrap(), 3.0);
+    assert!(server.last_request().starts_with("GET /stats?a=b HTTP/1.1"));
+    *slices.0.lock().unwrap() = six.iter().map(|address| (*address, port)).collect();
+    assert_eq!(sample("sum").await.unwrap(), 3.0, "only the first is there");
+    assert_eq!(sample("average").await.unwrap(), 3.0);
+    server.reply(Reply::Body(503, String::new()));
+    let error = sample("max").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("service=shop/stats"), "{error}");
+    let without = parse(&input(&url, &[("aggregateFromKubeServiceEndpoints", "true")]));
+    let error = without.connect(&Context::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
 }

@@ -29,7 +29,7 @@ const FIELDS: &[Field] = &[
     .secret(),
     Field::new("host", "The server's host, where there is no `connectionString`.").from(M_A),
     Field::new("port", "The server's port.").from(M_A),
-    Field::new("username", "The user.").from(M_A_E),
+    Field::new("username", "User of the server.").from(M_A_E),
     Field::new("dbName", "The database.").from(M_A),
     Field::new("password", "Password of the user.").from(A_E).secret(),
     Field::new(
@@ -96,6 +96,10 @@ impl Trigger for MysqlTrigger {
          passwordFromEnv: MYSQL_PASSWORD\n\
          query: SELECT count(*) FROM orders WHERE state = 'new'\n\
          queryValue: \"4\"\n"
+    }
+
+    fn summary() -> &'static str {
+        "the number that a query of MySQL or MariaDB gives"
     }
 
     fn settings(&mut self, settings: &TriggerSettings) {

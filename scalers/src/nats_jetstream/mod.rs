@@ -100,6 +100,10 @@ impl Trigger for NatsJetStreamTrigger {
          lagThreshold: \"10\"\n"
     }
 
+    fn summary() -> &'static str {
+        "how far a consumer of a NATS JetStream stream is behind"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

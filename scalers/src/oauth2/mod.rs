@@ -49,6 +49,7 @@ struct Issued {
 }
 
 /// Reads parameters that stand as in a query.
+#[cfg(any(feature = "http-scalers", feature = "rabbitmq"))]
 pub(crate) fn parameters(text: &str) -> Vec<(String, String)> {
     let Ok(url) = Url::parse(&format!("http://unused/?{}", text.trim_start_matches('?'))) else {
         return Vec::new();

@@ -34,7 +34,7 @@ const FIELDS: &[Field] = &[
     .secret(),
     Field::new("host", "The server's host, where there is no `connection`.").from(A_M),
     Field::new("port", "The server's port.").from(A_M),
-    Field::new("userName", "The user.").from(A_M),
+    Field::new("userName", "User of the server.").from(A_M),
     Field::new("dbName", "The database.").from(A_M),
     Field::new(
         "sslmode",
@@ -119,6 +119,10 @@ impl Trigger for PostgresqlTrigger {
          passwordFromEnv: PGPASSWORD\n\
          query: SELECT count(*) FROM orders WHERE state = 'new'\n\
          targetQueryValue: \"4\"\n"
+    }
+
+    fn summary() -> &'static str {
+        "the number that a query of PostgreSQL gives"
     }
 
     fn settings(&mut self, settings: &TriggerSettings) {

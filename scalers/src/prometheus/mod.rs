@@ -1,7 +1,5 @@
 #![doc = include_str!("docs.md")]
 
-mod answer;
-
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -18,7 +16,7 @@ use serde::Deserialize;
 
 use crate::{
     http::{self, Authentication, fields},
-    target,
+    target, vector,
 };
 
 /// The metadata of `prometheus`.
@@ -129,6 +127,10 @@ impl Trigger for PrometheusTrigger {
          threshold: \"100.5\"\n"
     }
 
+    fn summary() -> &'static str {
+        "the result of a PromQL query"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }
@@ -204,7 +206,13 @@ impl PrometheusScaler {
             return Err(answer.error(format!("prometheus query api returned error. status: {status}")));
         }
         let is_zero = self.trigger.ignore_null_values;
-        answer::value(&answer.body, is_zero, || self.observer.empty_answer(is_zero)).map_err(Error::invalid)
+        let rules = vector::Rules {
+            what: "prometheus metrics 'prometheus' target",
+            // It is reported as 0, as every negative value is.
+            null: -1.0,
+            ignore_null: is_zero,
+        };
+        vector::value(&answer.body, rules, || self.observer.empty_answer(is_zero)).map_err(Error::invalid)
     }
 }
 

@@ -216,6 +216,10 @@ impl Trigger for RabbitmqTrigger {
          value: \"20\"\n"
     }
 
+    fn summary() -> &'static str {
+        "what a queue of RabbitMQ holds, or how fast it fills and empties"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -69,6 +69,10 @@ impl<V: Variant> Trigger for ListTrigger<V> {
         V::LIST_EXAMPLE
     }
 
+    fn summary() -> &'static str {
+        V::LIST_SUMMARY
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

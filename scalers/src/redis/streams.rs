@@ -104,6 +104,10 @@ impl<V: Variant> Trigger for StreamTrigger<V> {
         V::STREAM_EXAMPLE
     }
 
+    fn summary() -> &'static str {
+        V::STREAM_SUMMARY
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }

@@ -29,6 +29,10 @@ pub trait Variant: fmt::Debug + Clone + Send + Sync + 'static {
     const LIST_EXAMPLE: &'static str;
     /// An example of a trigger on streams.
     const STREAM_EXAMPLE: &'static str;
+    /// What a trigger on lists measures, in one line.
+    const LIST_SUMMARY: &'static str;
+    /// What a trigger on streams measures, in one line.
+    const STREAM_SUMMARY: &'static str;
     /// The keys that only this variant has.
     type Keys: Keys;
 }
@@ -65,7 +69,7 @@ macro_rules! fields {
 }
 
 macro_rules! variant {
-    ($(#[$doc:meta])* $name:ident, $lists:literal, $streams:literal, $keys:ty, $example:literal,
+    ($(#[$doc:meta])* $name:ident, $lists:literal, $streams:literal, $keys:ty, $where:literal, $example:literal,
         [$($address:expr),*], [$($variant:expr),*]) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
@@ -83,6 +87,8 @@ macro_rules! variant {
             const LIST_EXAMPLE: &'static str = concat!($example, "listName: orders\nlistLength: \"5\"\n");
             const STREAM_EXAMPLE: &'static str =
                 concat!($example, "stream: orders\nconsumerGroup: packers\nlagCount: \"5\"\n");
+            const LIST_SUMMARY: &'static str = concat!("how much a list, set, sorted set or hash of ", $where, " holds");
+            const STREAM_SUMMARY: &'static str = concat!("how many entries of a stream of ", $where, " wait");
             type Keys = $keys;
         }
     };
@@ -90,19 +96,19 @@ macro_rules! variant {
 
 variant!(
     /// One server.
-    Single, "redis", "redis-streams", SingleKeys,
+    Single, "redis", "redis-streams", SingleKeys, "Redis",
     "address: redis.shop.svc:6379\nusernameFromEnv: REDIS_USERNAME\npasswordFromEnv: REDIS_PASSWORD\n",
     [ADDRESS, HOST, PORT], [DATABASE]
 );
 variant!(
     /// A cluster, which spreads its keys over several servers.
-    Cluster, "redis-cluster", "redis-cluster-streams", ClusterKeys,
+    Cluster, "redis-cluster", "redis-cluster-streams", ClusterKeys, "a Redis cluster",
     "addresses: redis-0.redis.shop.svc:6379,redis-1.redis.shop.svc:6379\npasswordFromEnv: REDIS_PASSWORD\n",
     [ADDRESSES, HOSTS, PORTS], []
 );
 variant!(
     /// A primary with replicas, of which sentinels decide.
-    Sentinel, "redis-sentinel", "redis-sentinel-streams", SentinelKeys,
+    Sentinel, "redis-sentinel", "redis-sentinel-streams", SentinelKeys, "a Redis behind sentinels",
     "addresses: sentinel-0.redis.shop.svc:26379\nsentinelMaster: primary\npasswordFromEnv: REDIS_PASSWORD\n",
     [ADDRESSES, HOSTS, PORTS], [SENTINEL_MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD, DATABASE]
 );

@@ -15,6 +15,8 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
     const NAME: &'static str;
     /// An example of metadata.
     const EXAMPLE: &'static str;
+    /// What is measured, in one line.
+    const SUMMARY: &'static str;
 }
 
 /// Time on processors.
@@ -24,6 +26,7 @@ pub enum Cpu {}
 impl Resource for Cpu {
     const NAME: &'static str = "cpu";
     const EXAMPLE: &'static str = "value: 500m\n";
+    const SUMMARY: &'static str = "the processor time that the pods use, read by the HPA itself";
 }
 
 /// Memory.
@@ -33,6 +36,7 @@ pub enum Memory {}
 impl Resource for Memory {
     const NAME: &'static str = "memory";
     const EXAMPLE: &'static str = "value: 1Gi\n";
+    const SUMMARY: &'static str = "the memory that the pods use, read by the HPA itself";
 }
 
 /// The metadata of `cpu`.
@@ -94,6 +98,10 @@ impl<R: Resource> Trigger for ResourceTrigger<R> {
 
     fn example() -> &'static str {
         R::EXAMPLE
+    }
+
+    fn summary() -> &'static str {
+        R::SUMMARY
     }
 
     fn settings(&mut self, settings: &TriggerSettings) {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 pub use self::scaler::SqsScaler;
 use crate::{
-    aws::{AwsIdentity, CredentialKeys, fields},
+    aws::{Connection, fields},
     target,
 };
 
@@ -23,11 +23,9 @@ pub struct SqsTrigger {
     queue_url: String,
     queue_length: i64,
     activation_queue_length: i64,
-    aws_region: String,
-    aws_endpoint: Option<String>,
     scale_on_in_flight: bool,
     scale_on_delayed: bool,
-    credentials: CredentialKeys,
+    connection: Connection,
     #[serde(skip)]
     settings: TriggerSettings,
 }
@@ -69,10 +67,6 @@ impl SqsTrigger {
         queue_name(&self.queue_url)
     }
 
-    fn identity(&self) -> Result<AwsIdentity, Problems> {
-        AwsIdentity::decide(self.settings.pod_identity.as_ref(), &self.credentials)
-    }
-
     fn metric_name(&self) -> String {
         let queue = self.queue_name().unwrap_or(&self.queue_url);
         scaler_api::normalize_name(&format!("aws-sqs-{queue}"))
@@ -94,6 +88,10 @@ impl Trigger for SqsTrigger {
          identityOwner: operator\n"
     }
 
+    fn summary() -> &'static str {
+        "the number of messages in an Amazon SQS queue"
+    }
+
     fn settings(&mut self, settings: &TriggerSettings) {
         self.settings = settings.clone();
     }
@@ -104,19 +102,7 @@ impl Trigger for SqsTrigger {
         }
         target::check_positive("queueLength", self.queue_length, problems);
         target::check_metric_type(self.settings.metric_type, problems);
-        self.credentials.check(problems);
-        if let Some(endpoint) = &self.aws_endpoint
-            && let Err(error) = url::Url::parse(endpoint)
-        {
-            problems.error(
-                "awsEndpoint",
-                endpoint,
-                format!("awsEndpoint {endpoint:?} is not a URL: {error}"),
-            );
-        }
-        if let Err(missing) = self.identity() {
-            problems.extend(missing);
-        }
+        self.connection.check(&self.settings, problems);
     }
 
     fn metrics(&self) -> Vec<MetricSpec> {
@@ -132,23 +118,15 @@ impl Trigger for SqsTrigger {
         // The threshold of activation is a part of what a sample says, unlike the target.
         let key = SourceKey::new(Self::TYPE)
             .with("queue", &self.queue_url)
-            .with("region", &self.aws_region)
-            .with("endpoint", self.aws_endpoint.as_deref().unwrap_or_default())
             .with("inFlight", self.scale_on_in_flight)
             .with("delayed", self.scale_on_delayed)
             .with("activation", self.activation_queue_length);
-        match self.identity() {
-            Ok(identity) => identity.add_to(key),
-            Err(_) => key.with("identity", "none"),
-        }
+        self.connection.add_to(key, &self.settings)
     }
 
     async fn connect(self, context: &Context) -> Result<SqsScaler, Error> {
-        let identity = self.identity().map_err(|problems| {
-            Error::new(scaler_api::ErrorKind::Unauthorized, "no AWS credentials")
-                .with_source(problems.to_string())
-        })?;
-        Ok(SqsScaler::new(&self, &identity, context).await)
+        let client = self.connection.client(&self.settings, context).await?;
+        Ok(SqsScaler::new(&self, client))
     }
 }
 

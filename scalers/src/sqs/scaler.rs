@@ -3,11 +3,11 @@
 use std::{collections::HashMap, fmt};
 
 use async_trait::async_trait;
-use aws_sdk_sqs::{Client, config, types::QueueAttributeName};
-use scaler_api::{Context, Error, Sample, Scaler};
+use aws_sdk_sqs::{Client, types::QueueAttributeName};
+use scaler_api::{Error, Sample, Scaler};
 
 use super::SqsTrigger;
-use crate::aws::{AwsEnvironment, AwsIdentity, deadline, service_error};
+use crate::aws::{self, service_config, service_error};
 
 /// Reads the approximate counts of one queue.
 pub struct SqsScaler {
@@ -19,15 +19,9 @@ pub struct SqsScaler {
 }
 
 impl SqsScaler {
-    pub(super) async fn new(trigger: &SqsTrigger, identity: &AwsIdentity, context: &Context) -> Self {
-        let environment = AwsEnvironment::of(context);
-        let shared = environment.config(identity, &trigger.aws_region).await;
-        let mut config = config::Builder::from(&shared).timeout_config(deadline(context.timeout));
-        if let Some(endpoint) = &trigger.aws_endpoint {
-            config = config.endpoint_url(endpoint);
-        }
+    pub(super) fn new(trigger: &SqsTrigger, client: aws::Client) -> Self {
         Self {
-            client: Client::from_conf(config.build()),
+            client: Client::from_conf(service_config!(aws_sdk_sqs, client)),
             queue_url: trigger.queue_url.clone(),
             metric_name: trigger.metric_name(),
             attributes: counted_attributes(trigger.scale_on_in_flight, trigger.scale_on_delayed),

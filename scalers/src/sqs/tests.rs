@@ -122,7 +122,7 @@ fn the_url_may_come_from_the_environment_and_the_region_from_the_authentication(
         .insert("awsRegion".into(), scaler_api::Secret::new("eu-west-3"));
     let trigger = parse(&input);
     assert_eq!(
-        (trigger.queue_url.as_str(), trigger.aws_region.as_str()),
+        (trigger.queue_url.as_str(), trigger.connection.aws_region.as_str()),
         (URL, "eu-west-3")
     );
 }

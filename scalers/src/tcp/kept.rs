@@ -41,7 +41,7 @@ impl Failure {
     }
 
     /// The connection is lost.
-    #[cfg(any(test, feature = "rabbitmq", feature = "redis"))]
+    #[cfg(any(test, feature = "kafka", feature = "rabbitmq", feature = "redis"))]
     pub(crate) fn lost(error: Error) -> Self {
         Self { error, is_lost: true }
     }

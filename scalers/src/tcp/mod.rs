@@ -1,33 +1,84 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 mod kept;
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "external",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) mod tls;
 
 use std::time::Duration;
 
 use scaler_api::{Error, ErrorKind};
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use tokio::io::{AsyncRead, AsyncWrite};
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use tokio::net::TcpStream;
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) use self::kept::{Failure, Kept, Peer};
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "external",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) use self::tls::Tls;
 
 /// A connection, encrypted or not.
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects to `host:port`.
 ///
 /// # Errors
 /// If nobody listens.
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "external",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
@@ -41,19 +92,40 @@ pub(crate) async fn dial(address: &str) -> Result<TcpStream, Error> {
 ///
 /// # Errors
 /// If nobody listens, or the server's certificate is not trusted.
-#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> Result<Box<dyn Stream>, Error> {
+    let connector = tls.map(Tls::connector).transpose()?;
+    connect_with(address, connector.as_ref()).await
+}
+
+/// The same, with a connector that was made before.
+#[cfg(any(
+    feature = "external",
+    feature = "kafka",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+pub(crate) async fn connect_with(
+    address: &str,
+    connector: Option<&tokio_rustls::TlsConnector>,
+) -> Result<Box<dyn Stream>, Error> {
     let stream = dial(address).await?;
-    let Some(tls) = tls else {
+    let Some(connector) = connector else {
         return Ok(Box::new(stream));
     };
-    let (connector, name) = (tls.connector()?, tls::server_name(host(address))?);
+    let name = tls::server_name(host(address))?;
     let connecting = connector.connect(name, stream);
     let stream = connecting.await.map_err(|error| failed(address, error))?;
     Ok(Box::new(stream))
 }
 
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "external",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 fn failed(address: &str, error: std::io::Error) -> Error {
     Error::unavailable("cannot connect")
         .with_context("address", address)
@@ -61,7 +133,13 @@ fn failed(address: &str, error: std::io::Error) -> Error {
 }
 
 /// The host of `host:port`.
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "external",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 pub(crate) fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')

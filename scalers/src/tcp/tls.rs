@@ -9,8 +9,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use scaler_api::{Error, ErrorKind, Secret};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "kafka", feature = "redis"))]
 use scaler_api::{Problems, SourceKey};
+#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
 use tokio_rustls::TlsConnector;
 
 /// The keys of the block.
@@ -50,13 +51,13 @@ pub(crate) struct Tls {
     pub(crate) ca: Option<Secret>,
     pub(crate) cert: Option<Secret>,
     pub(crate) key: Option<Secret>,
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) key_password: Option<Secret>,
 }
 
 impl Tls {
     /// Reports what cannot be read, and what is there without its counterpart.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) fn check(&self, problems: &mut Problems) {
         for (field, given, other) in [
             ("cert", self.cert.is_none() && self.key.is_some(), "key"),
@@ -79,7 +80,7 @@ impl Tls {
     }
 
     /// Adds it to a source key; credentials as digests.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) fn add_to(&self, key: SourceKey) -> SourceKey {
         let secrets = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         secrets
@@ -90,7 +91,9 @@ impl Tls {
             })
     }
 
-    fn identity(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
+    pub(crate) fn identity(
+        &self,
+    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, Error> {
         let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
             return Ok(None);
         };
@@ -139,6 +142,7 @@ impl Tls {
         })
     }
 
+    #[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
     pub(crate) fn connector(&self) -> Result<TlsConnector, Error> {
         Ok(TlsConnector::from(Arc::new(self.config()?)))
     }
@@ -150,7 +154,7 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
         .map_err(|_| Error::invalid(format!("{host:?} is no name of a host")))
 }
 
-fn certificates(field: &str, pem: &Secret) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn certificates(field: &str, pem: &Secret) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),

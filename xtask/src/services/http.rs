@@ -1,4 +1,4 @@
-//! Servers that are asked over HTTP: Prometheus, ElasticMQ, moto and Vault.
+//! Servers that are asked over HTTP: external scalers, Prometheus, ElasticMQ, moto, Azurite and Vault.
 
 use super::{
     Options, Program, Server,
@@ -20,6 +20,8 @@ pub(super) const MOTO: Program = Program::new(
     MOTO_VERSION,
     Source::Python("moto[server,secretsmanager]==5.2.5"),
 );
+/// Later ones need a newer node than Debian's and the images of CI have.
+pub(super) const AZURITE: Program = Program::new("azurite", "3.35.0", Source::Npm("azurite@3.35.0"));
 /// Vault's own program carries every plugin and storage there is. This one is its core with what the tests use (KV, PKI,
 /// login by Kubernetes), everything in memory, which builds in a fraction of the time. The version is one under the MPL.
 pub(super) const VAULT: Program = Program::new(
@@ -31,16 +33,49 @@ pub(super) const VAULT: Program = Program::new(
     ),
 );
 
-/// Prometheus, which scrapes itself every second.
+/// KEDA's own code of the protocol, in a scaler and in a caller of one; it builds in a few seconds.
+pub(super) const EXTERNAL_SCALER: Program = Program::new(
+    "external-scaler",
+    "2.20.1",
+    Source::Go(
+        include_str!("external_scaler/go.mod.txt"),
+        include_str!("external_scaler/main.go.txt"),
+    ),
+);
+
+/// An external scaler of one metric, which is steered over HTTP at `control`.
+pub(super) fn external_scaler(options: &Options) -> anyhow::Result<Server> {
+    let program = EXTERNAL_SCALER.folder()?.join("external-scaler");
+    let mut server = Server::new("external-scaler", options)?;
+    let (port, control) = (free_port()?, free_port()?);
+    let mut process = Process::new(&program, Ready::Http(control, "/"))
+        .arguments(["-address".to_owned(), format!("127.0.0.1:{port}")])
+        .arguments(["-control".to_owned(), format!("127.0.0.1:{control}")]);
+    if options.tls.is_some() {
+        process = process
+            .arguments(["-certificate".to_owned(), server.path("certificate.pem")])
+            .arguments(["-key".to_owned(), server.path("key.pem")]);
+    }
+    server.add(&process.arguments(["serve"]))?;
+    server.set("address", format!("127.0.0.1:{port}"));
+    server.set("control", format!("http://127.0.0.1:{control}/"));
+    server.set("program", program.display().to_string());
+    Ok(server)
+}
+
+/// Prometheus, which scrapes itself every second, and what stands in its file `targets` more often.
 pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {
     let root = PROMETHEUS.folder()?;
     let mut server = Server::new("prometheus", options)?;
     let port = free_port()?;
+    let targets = server.write("targets.json", "[]")?;
     let configuration = server.write(
         "prometheus.yml",
         &format!(
             "global: {{scrape_interval: 1s}}\n\
-             scrape_configs:\n- job_name: itself\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+             scrape_configs:\n- job_name: itself\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
+             - job_name: others\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n\
+             \x20 file_sd_configs: [{{files: ['{targets}'], refresh_interval: 1s}}]\n"
         ),
     )?;
     let process = Process::new(root.join("usr/bin/prometheus"), Ready::Http(port, "/-/ready"))
@@ -50,6 +85,7 @@ pub(super) fn prometheus(options: &Options) -> anyhow::Result<Server> {
         .libraries(&root);
     server.add(&process)?;
     server.set("url", format!("http://127.0.0.1:{port}"));
+    server.set("targets", targets);
     Ok(server)
 }
 
@@ -90,6 +126,29 @@ pub(super) fn moto(options: &Options) -> anyhow::Result<Server> {
     ];
     server.add(&Process::new(program, Ready::Http(port, "/moto-api/")).arguments(arguments))?;
     server.set("url", format!("http://127.0.0.1:{port}"));
+    Ok(server)
+}
+
+/// The queues of Azurite, Microsoft's own server that answers as a storage account does.
+pub(super) fn azurite(options: &Options) -> anyhow::Result<Server> {
+    // The account and the key that everybody knows.
+    const ACCOUNT: &str = "devstoreaccount1";
+    const KEY: &str =
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+    let program = AZURITE
+        .folder()?
+        .join("node_modules/azurite/dist/src/queue/main.js");
+    let mut server = Server::new("azurite", options)?;
+    let port = free_port()?;
+    let process = Process::new("node", Ready::Port(port))
+        .arguments([program])
+        .arguments(["--queueHost", "127.0.0.1", "--queuePort", &port.to_string()])
+        .arguments(["--location", &server.path("data")])
+        .arguments(["--silent", "--disableTelemetry"]);
+    server.add(&process)?;
+    server.set("address", format!("127.0.0.1:{port}"));
+    server.set("account", ACCOUNT);
+    server.set("key", KEY);
     Ok(server)
 }
 

@@ -27,8 +27,10 @@ pub(super) enum Source {
     Debian(&'static [&'static str]),
     /// A requirement that pip installs into an environment of its own.
     Python(&'static str),
-    /// An artifact, `group:artifact`, with what it needs.
+    /// Artifacts with what they need: `group:artifact group:artifact:version`; those without a version have the program's.
     Maven(&'static str),
+    /// A package of npm, `name@version`, that node runs.
+    Npm(&'static str),
     /// A program of one Go file; the text of `go.mod` and of the file.
     Go(&'static str, &'static str),
     /// What the control plane of the tests is built with.
@@ -99,6 +101,7 @@ impl Program {
             Source::Debian(packages) | Source::System(_, packages) => debian(&folder, packages)?,
             Source::Python(requirement) => python(&folder, requirement)?,
             Source::Maven(artifact) => maven(&folder, artifact, self.version)?,
+            Source::Npm(package) => npm(&folder, package)?,
             Source::Go(module, program) => go(&folder, self.name, module, program)?,
             Source::ControlPlane => crate::control_plane::ensure().map_err(anyhow::Error::msg)?,
         }
@@ -176,8 +179,22 @@ fn python(folder: &Path, requirement: &str) -> anyhow::Result<()> {
     Ok(fs::write(folder.join("complete"), requirement)?)
 }
 
-fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
-    let (group, artifact) = artifact.split_once(':').context("an artifact has a group")?;
+fn maven(folder: &Path, artifacts: &str, version: &str) -> anyhow::Result<()> {
+    let mut dependencies = String::new();
+    for artifact in artifacts.split_whitespace() {
+        let mut parts = artifact.split(':');
+        let (group, name) = (parts.next(), parts.next().context("an artifact has a group")?);
+        let version = parts.next().unwrap_or(version);
+        dependencies += &format!(
+            "    <dependency>
+      <groupId>{}</groupId>
+      <artifactId>{name}</artifactId>
+      <version>{version}</version>
+    </dependency>
+",
+            group.unwrap_or_default()
+        );
+    }
     let project = format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">
   <modelVersion>4.0.0</modelVersion>
@@ -185,12 +202,7 @@ fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
   <artifactId>server</artifactId>
   <version>1</version>
   <dependencies>
-    <dependency>
-      <groupId>{group}</groupId>
-      <artifactId>{artifact}</artifactId>
-      <version>{version}</version>
-    </dependency>
-  </dependencies>
+{dependencies}  </dependencies>
 </project>
 "
     );
@@ -200,6 +212,18 @@ fn maven(folder: &Path, artifact: &str, version: &str) -> anyhow::Result<()> {
             .current_dir(folder)
             .args(["--quiet", "--batch-mode", "dependency:copy-dependencies"])
             .args(["-DoutputDirectory=lib", "-DincludeScope=runtime"]))
+    })
+}
+
+fn npm(folder: &Path, package: &str) -> anyhow::Result<()> {
+    whole(folder, |folder| {
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--omit=dev"])
+            // No package of it needs to run anything of its own to be installed.
+            .args(["--ignore-scripts", "--prefix"])
+            .arg(folder)
+            .arg(package))?;
+        Ok(fs::write(folder.join("complete"), package)?)
     })
 }
 

@@ -7,8 +7,10 @@
 mod brokers;
 mod command;
 mod databases;
+mod documents;
 mod http;
 mod install;
+mod kafka;
 mod process;
 mod redis;
 mod server;
@@ -26,6 +28,11 @@ pub const REQUIRE: &str = "AUTOSCALER_TESTS_REQUIRE_TOOLS";
 
 /// Names the file to which live tests add what they passed, a line each: trigger type, server, case, with tabs between.
 pub const CASES: &str = "AUTOSCALER_TESTS_CASES";
+
+/// Names the file to which live tests add what they measured, where they measure in place of testing, a line each with tabs
+/// between: trigger type, server, median and 99th percentile of a sample in microseconds, bytes of a sample, equal triggers,
+/// and requests of one round of those.
+pub const MEASURES: &str = "AUTOSCALER_TESTS_MEASURES";
 
 /// A kind of server.
 #[derive(Debug)]
@@ -66,6 +73,12 @@ pub const SERVICES: &[Service] = &[
         start: brokers::rabbitmq,
     },
     Service {
+        name: "kafka",
+        purpose: "a real Apache Kafka",
+        program: &kafka::KAFKA,
+        start: kafka::kafka,
+    },
+    Service {
         name: "nats",
         purpose: "a real NATS with JetStream",
         program: &brokers::NATS,
@@ -90,6 +103,30 @@ pub const SERVICES: &[Service] = &[
         start: databases::etcd,
     },
     Service {
+        name: "ferretdb",
+        purpose: "a server of MongoDB's protocol",
+        program: &documents::FERRETDB,
+        start: documents::ferretdb,
+    },
+    Service {
+        name: "elasticsearch",
+        purpose: "a real Elasticsearch",
+        program: &documents::ELASTICSEARCH,
+        start: documents::elasticsearch,
+    },
+    Service {
+        name: "http",
+        purpose: "a real HTTP server of files",
+        program: &documents::HTTP,
+        start: documents::http,
+    },
+    Service {
+        name: "external-scaler",
+        purpose: "an external scaler with KEDA's own code",
+        program: &http::EXTERNAL_SCALER,
+        start: http::external_scaler,
+    },
+    Service {
         name: "prometheus",
         purpose: "a real Prometheus",
         program: &http::PROMETHEUS,
@@ -106,6 +143,12 @@ pub const SERVICES: &[Service] = &[
         purpose: "a server as AWS",
         program: &http::MOTO,
         start: http::moto,
+    },
+    Service {
+        name: "azurite",
+        purpose: "a server as Azure's storage queues",
+        program: &http::AZURITE,
+        start: http::azurite,
     },
     Service {
         name: "vault",

@@ -1,4 +1,4 @@
-//! What an answer of Prometheus' query API says.
+//! What an answer of Prometheus' query API says, which Loki's is too.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,24 +21,30 @@ struct Element {
     value: Vec<Value>,
 }
 
-/// What a JSON null in the place of a number counts as; it is reported as 0, as every negative value is.
-const NULL: f64 = -1.0;
+/// How answers are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// What may be lost where there is no value.
+    pub(crate) what: &'static str,
+    /// What a JSON null in the place of a number counts as.
+    pub(crate) null: f64,
+    /// Whether no value is 0, in place of an error.
+    pub(crate) ignore_null: bool,
+}
 
 /// The number in an answer; `on_empty` is called where there is none.
 ///
 /// # Errors
 /// If there is none, or more than one, or none that makes sense.
-pub(super) fn value(body: &[u8], ignore_null: bool, on_empty: impl Fn()) -> Result<f64, String> {
+pub(crate) fn value(body: &[u8], rules: Rules, on_empty: impl Fn()) -> Result<f64, String> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|error| format!("the answer is not a vector of Prometheus' query API: {error}"))?;
-    let lost = |what: &str| {
+    let lost = |missing: &str| {
         on_empty();
-        if ignore_null {
+        if rules.ignore_null {
             return Ok(0.0);
         }
-        Err(format!(
-            "prometheus metrics 'prometheus' target may be lost, the {what} is empty"
-        ))
+        Err(format!("{} may be lost, the {missing} is empty", rules.what))
     };
     let element = match &answer.data.result[..] {
         [] => return lost("result"),
@@ -56,7 +62,7 @@ pub(super) fn value(body: &[u8], ignore_null: bool, on_empty: impl Fn()) -> Resu
         [_, sample, ..] => sample,
     };
     let number = match sample {
-        Value::Null => NULL,
+        Value::Null => rules.null,
         Value::String(text) => text
             .parse()
             .map_err(|_| format!("the query returned {text:?}, which is not a number"))?,
@@ -68,7 +74,7 @@ pub(super) fn value(body: &[u8], ignore_null: bool, on_empty: impl Fn()) -> Resu
     };
     match number.is_finite() {
         true => Ok(number),
-        false if ignore_null => Ok(0.0),
+        false if rules.ignore_null => Ok(0.0),
         false => Err(format!("the query returned {number}")),
     }
 }
@@ -76,6 +82,14 @@ pub(super) fn value(body: &[u8], ignore_null: bool, on_empty: impl Fn()) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rules(ignore_null: bool) -> Rules {
+        Rules {
+            what: "the metric",
+            null: -1.0,
+            ignore_null,
+        }
+    }
 
     fn vector(elements: &str) -> String {
         format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{elements}]}}}}"#)
@@ -113,7 +127,7 @@ mod tests {
         ];
         for (name, body, ignoring, strict) in cases {
             for (ignore_null, expected) in [(true, ignoring), (false, strict)] {
-                let read = value(body.as_bytes(), ignore_null, || ());
+                let read = value(body.as_bytes(), rules(ignore_null), || ());
                 match (read, expected) {
                     (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{name}"),
                     (Err(read), Err(expected)) => assert!(read.contains(expected), "{name}: {read}"),
@@ -132,7 +146,7 @@ mod tests {
             ("<html>".to_owned(), "not a vector"),
             ("{}".to_owned(), "not a vector"),
         ] {
-            let error = value(body.as_bytes(), true, || ()).unwrap_err();
+            let error = value(body.as_bytes(), rules(true), || ()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -21,12 +21,12 @@ const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 const LIFETIME_SECONDS: i64 = 3600;
 
 /// The key of a service account.
-pub(super) struct ServiceAccountKey {
+pub(crate) struct ServiceAccountKey {
     email: String,
     id: Option<String>,
     private_key: Secret,
     token_uri: String,
-    pub(super) project: Option<String>,
+    pub(crate) project: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,10 +51,10 @@ impl fmt::Debug for ServiceAccountKey {
 // What the parsers say is dropped on purpose: it could quote the key.
 
 impl ServiceAccountKey {
-    /// Reads the JSON that Google gives out.
-    pub(super) fn read(text: &Secret) -> Result<Self, Error> {
+    /// Reads the JSON that Google gives out; `field` says where it stands.
+    pub(crate) fn read(field: &str, text: &Secret) -> Result<Self, Error> {
         let bad = |what: &str| {
-            let message = format!("clientSecret of gcpSecretManager {what}");
+            let message = format!("{field} {what}");
             Error::new(ErrorKind::Unauthorized, message)
         };
         let file: File = serde_json::from_str(text.expose())
@@ -76,12 +76,12 @@ impl ServiceAccountKey {
     }
 
     /// Where tokens are issued.
-    pub(super) fn token_url(&self) -> Result<Url, Error> {
+    pub(crate) fn token_url(&self) -> Result<Url, Error> {
         http::url("token_uri", &self.token_uri).map_err(Error::invalid)
     }
 
     /// A JWT, signed RS256, that asks for a token at `now`, in seconds of Unix time.
-    pub(super) fn assertion(&self, now: i64) -> Result<Secret, Error> {
+    pub(crate) fn assertion(&self, now: i64) -> Result<Secret, Error> {
         let mut header = json!({"alg": "RS256", "typ": "JWT"});
         if let Some(id) = &self.id {
             header["kid"] = id.as_str().into();
@@ -102,15 +102,15 @@ impl ServiceAccountKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let bad = |what: &'static str| Error::new(ErrorKind::Unauthorized, what);
         let key = PrivateKeyDer::from_pem_slice(self.private_key.expose().as_bytes())
-            .map_err(|_| bad("private_key of gcpSecretManager is not a private key in PEM"))?;
+            .map_err(|_| bad("private_key of the service account is not a private key in PEM"))?;
         let key = any_supported_type(&key)
-            .map_err(|_| bad("private_key of gcpSecretManager is not a key of RSA"))?;
+            .map_err(|_| bad("private_key of the service account is not a key of RSA"))?;
         let signer = key
             .choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256])
-            .ok_or_else(|| bad("private_key of gcpSecretManager is not a key of RSA"))?;
+            .ok_or_else(|| bad("private_key of the service account is not a key of RSA"))?;
         signer
             .sign(message)
-            .map_err(|_| bad("private_key of gcpSecretManager cannot sign"))
+            .map_err(|_| bad("private_key of the service account cannot sign"))
     }
 }
 
@@ -137,7 +137,8 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let signed = ServiceAccountKey::read(&Secret::new(text)).and_then(|key| key.assertion(0));
+            let signed =
+                ServiceAccountKey::read("clientSecret", &Secret::new(text)).and_then(|key| key.assertion(0));
             let error = signed.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthorized);
             assert!(error.to_string().contains(expected), "{error}");
