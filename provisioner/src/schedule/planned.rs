@@ -6,7 +6,7 @@ use super::{
     claims::{Added, Claim},
     classes::Step,
     cost::LOOKS,
-    solve::Solver,
+    solve::{Solver, Target},
     topology::Site,
     trial::{Refused, Trial},
     wishes::Wishes,
@@ -152,7 +152,7 @@ impl Solver<'_> {
     }
 
     /// What a planned node would become with a pod.
-    fn trial_on(
+    pub(super) fn trial_on(
         &mut self,
         index: usize,
         class: usize,
@@ -175,7 +175,13 @@ impl Solver<'_> {
         tried.ok()
     }
 
-    fn place_new(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
+    pub(super) fn place_new(
+        &mut self,
+        pod: usize,
+        class: usize,
+        step: usize,
+        wishes: &[(usize, Wishes)],
+    ) -> bool {
         let of_step = self.classes.all[class].steps[step].clone();
         self.opening(class, &of_step, wishes).is_some_and(|opening| {
             self.open(opening, pod, class, step);
@@ -253,6 +259,7 @@ impl Solver<'_> {
         claim.state = added.state;
         claim.options = added.options;
         self.claims.add_pod(index, pod);
+        self.last = Some(Target::Claim(index));
         let templates = &self.prepared.templates;
         for (number, key) in self.topology.keys.iter().enumerate() {
             let claim = &self.claims.all[index];

@@ -19,6 +19,7 @@ mod preferences;
 mod price;
 mod provisioning;
 mod reserved;
+mod sessions;
 mod spreads;
 mod topology;
 mod volumes;
