@@ -1,6 +1,12 @@
 //! The solver on the inputs that Karpenter was measured on (`SCHEDULING_INPUTS`, or others made the same way), and
 //! what-if questions about a large cluster. `cargo xtask bench schedule` prints the same beside Karpenter's figures.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "this is a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "this is a benchmark"
+)]
 
 mod inputs;
 
