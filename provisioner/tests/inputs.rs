@@ -201,3 +201,181 @@ fn the_good_documents_are_a_world() {
         (1, 1, 1)
     );
 }
+
+/// What is said of the good document of a role with one text in the place of another.
+fn said(role: Role, from: &str, to: &str) -> Vec<String> {
+    let text = good(role).replacen(from, to, 1);
+    assert_ne!(text, good(role), "{from} stands in the document");
+    problems(role, &text)
+}
+
+fn problems(role: Role, text: &str) -> Vec<String> {
+    let (found, mut problems) = documents("f", text.as_bytes());
+    let mut inputs = Collector::default();
+    inputs.add(role, found);
+    problems.extend(inputs.build().err().unwrap_or_default());
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn amounts_that_cannot_be_meant_are_named_with_field_value_and_what_was_expected() {
+    let requests = "spec.containers[0].resources.requests";
+    let cases = [
+        // Negative.
+        (
+            Role::Pods,
+            r#""cpu":"100m""#,
+            r#""cpu":"-1""#,
+            format!("{requests}.cpu: is -1,"),
+        ),
+        (
+            Role::NodePools,
+            r#""cpu":"100""#,
+            r#""cpu":"-100""#,
+            "spec.limits.cpu: is \"-100\",".to_owned(),
+        ),
+        (
+            Role::NodePools,
+            r#""nodes":5"#,
+            r#""nodes":-5"#,
+            "spec.limits.nodes: is \"-5\",".to_owned(),
+        ),
+        (
+            Role::InstanceTypes,
+            r#""cpu":"8""#,
+            r#""cpu":"-8""#,
+            "capacity.cpu: is -8,".to_owned(),
+        ),
+        (
+            Role::InstanceTypes,
+            r#""price":0.5"#,
+            r#""price":-0.5"#,
+            "price: is -0.5,".to_owned(),
+        ),
+        (
+            Role::Nodes,
+            r#""cpu":"3""#,
+            r#""cpu":"-3""#,
+            "status.allocatable.cpu: is -3,".to_owned(),
+        ),
+        (
+            Role::DaemonSets,
+            r#""cpu":"10m""#,
+            r#""cpu":"-10m""#,
+            format!("{requests}.cpu: is -10m,"),
+        ),
+        // Huge.
+        (
+            Role::Pods,
+            r#""memory":"64Mi""#,
+            r#""memory":"9e30""#,
+            format!("{requests}.memory: is 9e30,"),
+        ),
+        (
+            Role::InstanceTypes,
+            r#""memory":"16Gi""#,
+            r#""memory":"16000Ei""#,
+            "capacity.memory: is 16000Ei,".to_owned(),
+        ),
+        (
+            Role::Nodes,
+            r#""memory":"1Gi""#,
+            r#""memory":"9e30""#,
+            "status.allocatable.memory: is 9e30,".to_owned(),
+        ),
+        // Without a unit.
+        (
+            Role::Pods,
+            r#""memory":"64Mi""#,
+            r#""memory":"64""#,
+            format!("{requests}.memory: is 64,"),
+        ),
+        (
+            Role::InstanceTypes,
+            r#""memory":"16Gi""#,
+            r#""memory":"16""#,
+            "capacity.memory: is 16,".to_owned(),
+        ),
+        (
+            Role::Nodes,
+            r#""memory":"1Gi""#,
+            r#""memory":"1""#,
+            "status.allocatable.memory: is 1,".to_owned(),
+        ),
+        // Contradictory.
+        (
+            Role::Pods,
+            r#""cpu":"200m""#,
+            r#""cpu":"50m""#,
+            format!("{requests}.cpu: is 100m,"),
+        ),
+        (
+            Role::InstanceTypes,
+            r#""cpu":"7900m""#,
+            r#""cpu":"9""#,
+            "allocatable.cpu: is 9,".to_owned(),
+        ),
+        (
+            Role::Nodes,
+            r#""cpu":"3""#,
+            r#""cpu":"5""#,
+            "status.allocatable.cpu: is 5,".to_owned(),
+        ),
+        // Zero.
+        (
+            Role::InstanceTypes,
+            r#""cpu":"8""#,
+            r#""cpu":"0""#,
+            "cpu: is ".to_owned(),
+        ),
+        // Not an amount.
+        (
+            Role::Pods,
+            r#""cpu":"100m""#,
+            r#""cpu":"1.0.0""#,
+            format!("{requests}.cpu: is \"1.0.0\","),
+        ),
+        (
+            Role::NodePools,
+            r#""cpu":"100""#,
+            r#""cpu":"many""#,
+            "spec.limits.cpu: is \"many\",".to_owned(),
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (role, from, to, expected) in cases {
+        let said = said(role, from, to);
+        let is_named = |problem: &String| problem.contains(&expected) && problem.contains("expected ");
+        if !said.iter().any(is_named) {
+            wrong.push(format!("{role:?} with {to}: {said:?}, not {expected}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn names_that_stand_twice_are_named_with_both_places() {
+    for role in ROLES {
+        let twice = format!("{}\n---\n{}", good(role), good(role));
+        let said = problems(role, &twice);
+        assert!(
+            said.iter()
+                .any(|problem| problem.starts_with("f:2: ") && problem.contains("which f:1 has")),
+            "{role:?}: {said:#?}"
+        );
+    }
+}
+
+#[test]
+fn files_with_nothing_in_them_are_named() {
+    for role in ROLES {
+        for text in ["", " \n", "# nothing\n", "---\n", "---\n---\n"] {
+            let said = problems(role, text);
+            assert!(
+                said.iter()
+                    .any(|problem| problem.contains("is empty, expected at least one object")),
+                "{role:?} from {text:?}: {said:#?}"
+            );
+        }
+    }
+}
