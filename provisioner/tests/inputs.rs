@@ -217,137 +217,44 @@ fn problems(role: Role, text: &str) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
+/// Role, what stands in its document, what stands there instead, and what is said of it.
+const ODD_AMOUNTS: &str = r#"
+    Pods          | "cpu":"100m"    | "cpu":"-1"         | spec.containers[0].resources.requests.cpu: is -1,
+    Pods          | "memory":"64Mi" | "memory":"9e30"    | spec.containers[0].resources.requests.memory: is 9e30,
+    Pods          | "memory":"64Mi" | "memory":"64"      | spec.containers[0].resources.requests.memory: is 64,
+    Pods          | "cpu":"200m"    | "cpu":"50m"        | spec.containers[0].resources.requests.cpu: is 100m,
+    Pods          | "cpu":"100m"    | "cpu":"1.0.0"      | spec.containers[0].resources.requests.cpu: is "1.0.0",
+    NodePools     | "cpu":"100"     | "cpu":"-100"       | spec.limits.cpu: is "-100",
+    NodePools     | "nodes":5       | "nodes":-5         | spec.limits.nodes: is "-5",
+    NodePools     | "cpu":"100"     | "cpu":"many"       | spec.limits.cpu: is "many",
+    InstanceTypes | "cpu":"8"       | "cpu":"-8"         | capacity.cpu: is -8,
+    InstanceTypes | "cpu":"8"       | "cpu":"0"          | cpu: is
+    InstanceTypes | "memory":"16Gi" | "memory":"16000Ei" | capacity.memory: is 16000Ei,
+    InstanceTypes | "memory":"16Gi" | "memory":"16"      | capacity.memory: is 16,
+    InstanceTypes | "cpu":"7900m"   | "cpu":"9"          | allocatable.cpu: is 9,
+    InstanceTypes | "price":0.5     | "price":-0.5       | price: is -0.5,
+    Nodes         | "cpu":"3"       | "cpu":"-3"         | status.allocatable.cpu: is -3,
+    Nodes         | "cpu":"3"       | "cpu":"5"          | status.allocatable.cpu: is 5,
+    Nodes         | "memory":"1Gi"  | "memory":"9e30"    | status.allocatable.memory: is 9e30,
+    Nodes         | "memory":"1Gi"  | "memory":"1"       | status.allocatable.memory: is 1,
+    DaemonSets    | "cpu":"10m"     | "cpu":"-10m"       | spec.containers[0].resources.requests.cpu: is -10m,
+"#;
+
 #[test]
 fn amounts_that_cannot_be_meant_are_named_with_field_value_and_what_was_expected() {
-    let requests = "spec.containers[0].resources.requests";
-    let cases = [
-        // Negative.
-        (
-            Role::Pods,
-            r#""cpu":"100m""#,
-            r#""cpu":"-1""#,
-            format!("{requests}.cpu: is -1,"),
-        ),
-        (
-            Role::NodePools,
-            r#""cpu":"100""#,
-            r#""cpu":"-100""#,
-            "spec.limits.cpu: is \"-100\",".to_owned(),
-        ),
-        (
-            Role::NodePools,
-            r#""nodes":5"#,
-            r#""nodes":-5"#,
-            "spec.limits.nodes: is \"-5\",".to_owned(),
-        ),
-        (
-            Role::InstanceTypes,
-            r#""cpu":"8""#,
-            r#""cpu":"-8""#,
-            "capacity.cpu: is -8,".to_owned(),
-        ),
-        (
-            Role::InstanceTypes,
-            r#""price":0.5"#,
-            r#""price":-0.5"#,
-            "price: is -0.5,".to_owned(),
-        ),
-        (
-            Role::Nodes,
-            r#""cpu":"3""#,
-            r#""cpu":"-3""#,
-            "status.allocatable.cpu: is -3,".to_owned(),
-        ),
-        (
-            Role::DaemonSets,
-            r#""cpu":"10m""#,
-            r#""cpu":"-10m""#,
-            format!("{requests}.cpu: is -10m,"),
-        ),
-        // Huge.
-        (
-            Role::Pods,
-            r#""memory":"64Mi""#,
-            r#""memory":"9e30""#,
-            format!("{requests}.memory: is 9e30,"),
-        ),
-        (
-            Role::InstanceTypes,
-            r#""memory":"16Gi""#,
-            r#""memory":"16000Ei""#,
-            "capacity.memory: is 16000Ei,".to_owned(),
-        ),
-        (
-            Role::Nodes,
-            r#""memory":"1Gi""#,
-            r#""memory":"9e30""#,
-            "status.allocatable.memory: is 9e30,".to_owned(),
-        ),
-        // Without a unit.
-        (
-            Role::Pods,
-            r#""memory":"64Mi""#,
-            r#""memory":"64""#,
-            format!("{requests}.memory: is 64,"),
-        ),
-        (
-            Role::InstanceTypes,
-            r#""memory":"16Gi""#,
-            r#""memory":"16""#,
-            "capacity.memory: is 16,".to_owned(),
-        ),
-        (
-            Role::Nodes,
-            r#""memory":"1Gi""#,
-            r#""memory":"1""#,
-            "status.allocatable.memory: is 1,".to_owned(),
-        ),
-        // Contradictory.
-        (
-            Role::Pods,
-            r#""cpu":"200m""#,
-            r#""cpu":"50m""#,
-            format!("{requests}.cpu: is 100m,"),
-        ),
-        (
-            Role::InstanceTypes,
-            r#""cpu":"7900m""#,
-            r#""cpu":"9""#,
-            "allocatable.cpu: is 9,".to_owned(),
-        ),
-        (
-            Role::Nodes,
-            r#""cpu":"3""#,
-            r#""cpu":"5""#,
-            "status.allocatable.cpu: is 5,".to_owned(),
-        ),
-        // Zero.
-        (
-            Role::InstanceTypes,
-            r#""cpu":"8""#,
-            r#""cpu":"0""#,
-            "cpu: is ".to_owned(),
-        ),
-        // Not an amount.
-        (
-            Role::Pods,
-            r#""cpu":"100m""#,
-            r#""cpu":"1.0.0""#,
-            format!("{requests}.cpu: is \"1.0.0\","),
-        ),
-        (
-            Role::NodePools,
-            r#""cpu":"100""#,
-            r#""cpu":"many""#,
-            "spec.limits.cpu: is \"many\",".to_owned(),
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (role, from, to, expected) in cases {
+    for line in ODD_AMOUNTS.trim().lines() {
+        let [role, from, to, expected] = *line.split('|').map(str::trim).collect::<Vec<_>>() else {
+            panic!("{line}");
+        };
+        let role = ROLES
+            .into_iter()
+            .find(|known| format!("{known:?}") == role)
+            .unwrap();
         let said = said(role, from, to);
-        let is_named = |problem: &String| problem.contains(&expected) && problem.contains("expected ");
+        let is_named = |problem: &String| problem.contains(expected) && problem.contains("expected ");
         if !said.iter().any(is_named) {
-            wrong.push(format!("{role:?} with {to}: {said:?}, not {expected}"));
+            wrong.push(format!("{line}: {said:?}"));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
