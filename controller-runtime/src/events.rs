@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -21,7 +22,7 @@ use scaler_api::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
 /// Normal or Warning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventType {
     /// For information.
     Normal,
@@ -49,6 +50,30 @@ struct Note {
     message: String,
     /// What was done or tried; only events of the new kind (`events.k8s.io`) say so.
     action: Option<&'static str>,
+}
+
+impl Note {
+    /// A digest of what makes an event the same again.
+    fn fingerprint(&self) -> u64 {
+        // Its keys are fixed, so that a run can be repeated.
+        let mut hasher = DefaultHasher::new();
+        let about = &self.regarding;
+        (
+            self.component,
+            &about.kind,
+            &about.namespace,
+            &about.name,
+            &about.uid,
+        )
+            .hash(&mut hasher);
+        (self.event_type, &self.reason).hash(&mut hasher);
+        match self.action {
+            None => self.message.hash(&mut hasher),
+            // A series goes on whatever it says, as long as its object does not change.
+            Some(action) => (action, &about.resource_version).hash(&mut hasher),
+        }
+        hasher.finish()
+    }
 }
 
 /// What the writer is told.
@@ -204,13 +229,11 @@ where
     }
 }
 
-type Fingerprint = (&'static str, String, String, EventType, String, String);
-
 struct Writer {
     client: Client,
     clock: SharedClock,
-    /// Name and count of events that may be said again.
-    known: BTreeMap<Fingerprint, (String, i32)>,
+    /// Name and count of events that may be said again, by a digest of what they say: there are thousands.
+    known: BTreeMap<u64, (String, i32)>,
     sequence: u64,
 }
 
@@ -241,21 +264,7 @@ impl Writer {
             .clone()
             .unwrap_or_else(|| "default".to_owned());
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let fingerprint = (
-            note.component,
-            format!(
-                "{:?}/{}/{:?}",
-                note.regarding.kind, namespace, note.regarding.name
-            ),
-            note.regarding.uid.clone().unwrap_or_default(),
-            note.event_type,
-            note.reason.clone(),
-            // A series goes on whatever it says, as long as its object does not change.
-            note.action.map_or_else(
-                || note.message.clone(),
-                |action| format!("{action}/{:?}", note.regarding.resource_version),
-            ),
-        );
+        let fingerprint = note.fingerprint();
         let now = Time(self.clock.now());
         if let Some((name, count)) = self.known.get_mut(&fingerprint) {
             *count += 1;

@@ -1,6 +1,8 @@
 //! The names under which the autoscaler stands in a cluster: what `autoscaler manifests` prints, `autoscaler run`
 //! serves and `autoscaler uninstall` takes away.
 
+use scaler_api::keda;
+
 /// The namespace, where no other is asked for.
 pub const NAMESPACE: &str = "autoscaler";
 
@@ -51,3 +53,49 @@ pub const HEALTH_PORT: u16 = 8081;
 
 /// Name of the container's port for `/healthz` and `/readyz`.
 pub const HEALTH_PORT_NAME: &str = "health";
+
+/// A kind that the admission webhook checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedKind {
+    /// Its group.
+    pub group: &'static str,
+    /// Its plural name.
+    pub plural: &'static str,
+    /// Its name in KEDA's path.
+    pub singular: &'static str,
+}
+
+/// Every kind that the admission webhook checks.
+pub const CHECKED_KINDS: [CheckedKind; 6] = [
+    CheckedKind::new(keda::GROUP, "scaledobjects", "scaledobject"),
+    CheckedKind::new(keda::GROUP, "scaledjobs", "scaledjob"),
+    CheckedKind::new(keda::GROUP, "triggerauthentications", "triggerauthentication"),
+    CheckedKind::new(
+        keda::GROUP,
+        "clustertriggerauthentications",
+        "clustertriggerauthentication",
+    ),
+    CheckedKind::new(keda::EVENTING_GROUP, "cloudeventsources", "cloudeventsource"),
+    CheckedKind::new(
+        keda::EVENTING_GROUP,
+        "clustercloudeventsources",
+        "clustercloudeventsource",
+    ),
+];
+
+impl CheckedKind {
+    const fn new(group: &'static str, plural: &'static str, singular: &'static str) -> Self {
+        Self {
+            group,
+            plural,
+            singular,
+        }
+    }
+
+    /// The path at which it is checked.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let group = self.group.replace('.', "-");
+        format!("/validate-{group}-{}-{}", keda::VERSION, self.singular)
+    }
+}

@@ -6,6 +6,7 @@ use kube::{
     api::{DeleteParams, PostParams},
     core::{ApiResource, DynamicObject, TypeMeta},
 };
+use scaler_api::keda::ScaledObject;
 use serde_json::json;
 
 use super::{
@@ -27,6 +28,7 @@ impl Core {
     pub(super) async fn ensure_autoscaler(
         &self,
         key: &ObjectKey,
+        object: &ScaledObject,
         plan: &Plan,
         turn: &mut Turn,
     ) -> Result<bool, Refusal> {
@@ -35,8 +37,8 @@ impl Core {
             kind: &plan.target.resource.kind,
             name: &plan.target.key.name,
         };
-        let desired = hpa::desired(&plan.object, target, &plan.metrics(), &self.config.keda_version)
-            .map_err(|error| {
+        let desired =
+            hpa::desired(object, target, &plan.metrics(), &self.config.keda_version).map_err(|error| {
                 Refusal::Wrong(format!(
                     "Failed to ensure HPA is correctly created for ScaledObject: {error}"
                 ))

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     controller::Core,
     decision::{self, Bounds, Cooldown, Decision, Observation, Switches, TriggerState, TriggerView},
-    fallback,
+    fallback::{self, Fallback},
     hpa::NamedMetric,
     modifiers::Composite,
     plan::{Plan, PlannedTrigger},
@@ -25,11 +25,12 @@ use crate::{events::EventType, pod_autoscaler::metrics::Kind, store::ObjectKey};
 
 impl Core {
     /// Checks the triggers of a running object.
-    pub(super) async fn check(&self, key: &ObjectKey, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn) {
+    pub(super) async fn check(&self, object: &ScaledObject, plan: &Plan, entry: &Entry, turn: &mut Turn) {
+        let key = &ObjectKey::of(object);
         if let Some(due) = turn.next_check {
             self.runtime.pods.began(Kind::ScaledObject, key, due.elapsed());
         }
-        let interval = schedule(plan, turn);
+        let interval = schedule(object, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let samples = plan.triggers.iter().map(|trigger| async move {
             match &trigger.source {
@@ -44,7 +45,7 @@ impl Core {
             .replicas(&plan.target)
             .await
             .map_err(|error| error.to_string());
-        let standings = self.standings(key, plan, entry, turn, &samples);
+        let standings = self.standings(object, plan, entry, turn, &samples);
         let current = replicas.as_ref().copied().unwrap_or(0);
         let views: Vec<_> = plan
             .triggers
@@ -54,11 +55,11 @@ impl Core {
             .collect();
         let composite = composite(plan, &standings, current);
         let target = plan.target.to_string();
-        let mut seen = self.observe(plan, turn, &target, replicas, &views, composite.as_ref());
+        let mut seen = self.observe(object, turn, &target, replicas, &views, composite.as_ref());
         let mut decision = decision::decide(&seen);
         let mut stepped = true;
         if decision.step.replicas().is_some() {
-            (decision, stepped) = self.step(key, plan, &mut seen, decision).await;
+            (decision, stepped) = self.step(object, plan, &mut seen, decision).await;
         }
         turn.status.triggers_activity = activity(&plan.triggers, &views);
         self.note(key, &seen, &decision, stepped, turn);
@@ -69,14 +70,14 @@ impl Core {
     /// What a decision looks at.
     pub(super) fn observe<'a>(
         &self,
-        plan: &Plan,
+        object: &ScaledObject,
         turn: &Turn,
         target: &'a str,
         replicas: Result<i32, String>,
         triggers: &'a [TriggerView],
         composite: Option<&'a TriggerView>,
     ) -> Observation<'a> {
-        let (object, spec) = (&plan.object, &plan.object.spec);
+        let spec = &object.spec;
         Observation {
             now: self.runtime.clock.now(),
             target,
@@ -92,7 +93,7 @@ impl Core {
                 scale_out_paused: object.is_scale_out_paused(),
                 force_activation: object.is_activation_forced(),
             },
-            fallback_replicas: plan.fallback.map(|fallback| fallback.replicas),
+            fallback_replicas: Fallback::of(&object.spec).map(|fallback| fallback.replicas),
             triggers,
             composite,
         }
@@ -101,12 +102,13 @@ impl Core {
     /// How every trigger with a source stands; those that have just begun to fail are announced.
     fn standings(
         &self,
-        key: &ObjectKey,
+        object: &ScaledObject,
         plan: &Plan,
         entry: &Entry,
         turn: &mut Turn,
         samples: &[Option<Arc<Taken>>],
     ) -> Vec<Option<Standing>> {
+        let key = &ObjectKey::of(object);
         let standings = plan.triggers.iter().zip(samples).map(|(trigger, taken)| {
             let taken = taken.as_ref()?;
             self.runtime.pods.sampled(Kind::ScaledObject, key, trigger, taken);
@@ -114,14 +116,21 @@ impl Core {
                 live.keep_polled(trigger, taken);
                 live.account(plan, trigger, taken).0
             });
-            self.announce_failure(plan, trigger, &standing, turn);
+            self.announce_failure(object, plan, trigger, &standing, turn);
             Some(standing)
         });
         standings.collect()
     }
 
-    fn announce_failure(&self, plan: &Plan, trigger: &PlannedTrigger, standing: &Standing, turn: &mut Turn) {
-        let key = ObjectKey::of(&*plan.object);
+    fn announce_failure(
+        &self,
+        object: &ScaledObject,
+        plan: &Plan,
+        trigger: &PlannedTrigger,
+        standing: &Standing,
+        turn: &mut Turn,
+    ) {
+        let key = ObjectKey::of(object);
         match standing {
             Standing::Sampled(_) => {
                 if turn.failing.remove(&trigger.index) {
@@ -144,7 +153,7 @@ impl Core {
                 };
                 self.runtime
                     .recorder
-                    .publish(&*plan.object, EventType::Warning, reason, &message);
+                    .publish(object, EventType::Warning, reason, &message);
                 self.record(
                     &key,
                     "working",
@@ -162,12 +171,12 @@ impl Core {
     /// Takes a step on what the API server says, not on what was last watched.
     pub(super) async fn step(
         &self,
-        key: &ObjectKey,
+        object: &ScaledObject,
         plan: &Plan,
         seen: &mut Observation<'_>,
         mut decision: Decision,
     ) -> (Decision, bool) {
-        let targets = &self.builder.targets;
+        let (key, targets) = (&ObjectKey::of(object), &self.builder.targets);
         let scale = match targets.scale(&plan.target).await {
             Ok(scale) => scale,
             Err(error) => {
@@ -188,19 +197,16 @@ impl Core {
                 plan.target,
                 scale.replicas()
             );
-            self.runtime.recorder.publish(
-                &*plan.object,
-                EventType::Warning,
-                decision.failure_reason,
-                &message,
-            );
+            self.runtime
+                .recorder
+                .publish(object, EventType::Warning, decision.failure_reason, &message);
             tracing::warn!(object = %key, %message, "was not scaled");
             return (decision, false);
         }
         if let Some(event) = &decision.event {
             self.runtime
                 .recorder
-                .publish(&*plan.object, event.event_type, event.reason, &event.message);
+                .publish(object, event.event_type, event.reason, &event.message);
         }
         self.record(key, scale.replicas(), to, &decision.reason);
         (decision, true)
@@ -305,10 +311,8 @@ impl Core {
 }
 
 /// Sets when the triggers are checked next, from start to start, without drift; returns the interval.
-pub(super) fn schedule(plan: &Plan, turn: &mut Turn) -> Duration {
-    let seconds = u64::try_from(plan.object.spec.polling_interval())
-        .unwrap_or(1)
-        .max(1);
+pub(super) fn schedule(object: &ScaledObject, turn: &mut Turn) -> Duration {
+    let seconds = u64::try_from(object.spec.polling_interval()).unwrap_or(1).max(1);
     let interval = Duration::from_secs(seconds);
     turn.next_check = Some(following(turn.next_check, interval));
     interval

@@ -433,11 +433,11 @@ impl Core {
             let _permit = self.asking.acquire().await;
             Box::pin(self.reconcile(key, &object, &entry, &mut turn)).await;
         }
-        Box::pin(self.heed(key, &entry, &mut turn)).await;
+        Box::pin(self.heed(&object, &entry, &mut turn)).await;
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            Box::pin(self.check(key, &plan, &entry, &mut turn)).await;
+            Box::pin(self.check(&object, &plan, &entry, &mut turn)).await;
         }
         self.pushes
             .follow(key, entry.live(|live| live.plan.clone()).as_deref());

@@ -30,8 +30,6 @@ const WITHHELD: &str = "withheld";
 /// A ScaledObject that can run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The object that it was made of.
-    pub object: Arc<ScaledObject>,
     /// What is scaled.
     pub target: Target,
     /// The triggers, in order.

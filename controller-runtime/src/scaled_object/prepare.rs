@@ -93,7 +93,6 @@ impl Core {
         problems.extend(problems_of(&findings, &built));
         let plan = match only_target.filter(|_| problems.is_empty()) {
             Some(target) => Ok(Arc::new(Plan {
-                object: Arc::clone(object),
                 target: target.clone(),
                 triggers: built.triggers,
                 fallback: Fallback::of(&object.spec),

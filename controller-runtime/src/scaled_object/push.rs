@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use scaler_api::{Error, SourceKey, keda::TriggerActivity};
+use scaler_api::{
+    Error, SourceKey,
+    keda::{ScaledObject, TriggerActivity},
+};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
@@ -211,8 +214,8 @@ impl Index {
 
 impl Core {
     /// Does at once what sources asked for since the last turn.
-    pub(super) async fn heed(&self, key: &ObjectKey, entry: &Entry, turn: &mut Turn) {
-        let heard = self.pushes.take(key);
+    pub(super) async fn heed(&self, object: &ScaledObject, entry: &Entry, turn: &mut Turn) {
+        let heard = self.pushes.take(&ObjectKey::of(object));
         if heard.is_empty() {
             return;
         }
@@ -235,14 +238,14 @@ impl Core {
             turn.next_check = Some(Instant::now());
             return;
         }
-        self.activate(key, &plan, &triggers, turn).await;
+        self.activate(object, &plan, &triggers, turn).await;
     }
 
     /// Decides as if these triggers, which alone were heard of, had been found active by a check.
     async fn activate(
         &self,
-        key: &ObjectKey,
-        plan: &Arc<Plan>,
+        object: &ScaledObject,
+        plan: &Plan,
         triggers: &[&PlannedTrigger],
         turn: &mut Turn,
     ) {
@@ -257,11 +260,11 @@ impl Core {
         let target = plan.target.to_string();
         let replicas = self.builder.targets.replicas(&plan.target).await;
         let replicas = replicas.map_err(|error| error.to_string());
-        let mut seen = self.observe(plan, turn, &target, replicas, &views, None);
+        let mut seen = self.observe(object, turn, &target, replicas, &views, None);
         let mut decision = decision::decide(&seen);
         let mut stepped = true;
         if decision.step.replicas().is_some() {
-            (decision, stepped) = self.step(key, plan, &mut seen, decision).await;
+            (decision, stepped) = self.step(object, plan, &mut seen, decision).await;
         }
         // How the other triggers are was not looked at.
         if let Some(known) = turn.status.condition("Ready")
@@ -273,6 +276,6 @@ impl Core {
         for metric in triggers.iter().flat_map(|trigger| trigger.external()) {
             activity.insert(metric.name.clone(), TriggerActivity { is_active: true });
         }
-        self.note(key, &seen, &decision, stepped, turn);
+        self.note(&ObjectKey::of(object), &seen, &decision, stepped, turn);
     }
 }

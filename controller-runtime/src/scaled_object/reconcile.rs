@@ -93,8 +93,8 @@ impl Core {
         turn.status.authentications_types = Some(authentications).filter(|names| !names.is_empty());
         let plan = prepared.plan?;
         self.inform(&object, turn, &prepared.findings, &prepared.built);
-        let made = self.ensure_autoscaler(key, &plan, turn).await?;
-        self.start(&plan, entry, turn, is_new || made);
+        let made = self.ensure_autoscaler(key, &object, &plan, turn).await?;
+        self.start(key, &object, &plan, entry, turn, is_new || made);
         Ok(())
     }
 
@@ -150,7 +150,15 @@ impl Core {
     }
 
     /// Runs by `plan` from now on; the first check is at once if the loop is (re)started.
-    fn start(&self, plan: &Arc<Plan>, entry: &Entry, turn: &mut Turn, restart: bool) {
+    fn start(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        plan: &Arc<Plan>,
+        entry: &Entry,
+        turn: &mut Turn,
+        restart: bool,
+    ) {
         let recorder = &self.runtime.recorder;
         let was_ready = turn.published.is_ready();
         let is_running = entry.live(|live| live.plan.is_some());
@@ -161,9 +169,7 @@ impl Core {
             .as_ref()
             .map(|modifiers| modifiers.metric().name.clone());
         entry.live(|live| live.run(Arc::clone(plan)));
-        self.runtime
-            .pods
-            .run(Kind::ScaledObject, &ObjectKey::of(&*plan.object), &plan.triggers);
+        self.runtime.pods.run(Kind::ScaledObject, key, &plan.triggers);
         if restart || !is_running {
             turn.next_check = Some(Instant::now());
             if turn.started {
@@ -173,10 +179,10 @@ impl Core {
         if !was_ready || (restart && turn.started) {
             for trigger in &plan.triggers {
                 let message = format!("Scaler {} is built.", trigger.trigger_type);
-                recorder.publish(&*plan.object, EventType::Normal, "KEDAScalersStarted", message);
+                recorder.publish(object, EventType::Normal, "KEDAScalersStarted", message);
             }
             recorder.publish(
-                &*plan.object,
+                object,
                 EventType::Normal,
                 "KEDAScalersStarted",
                 "Started scalers watch",
@@ -184,10 +190,10 @@ impl Core {
         }
         if !was_ready {
             let message = "ScaledObject is ready for scaling";
-            recorder.publish(&*plan.object, EventType::Normal, "ScaledObjectReady", message);
+            recorder.publish(object, EventType::Normal, "ScaledObjectReady", message);
             let metrics: Vec<_> = plan.metrics().into_iter().map(|metric| metric.name).collect();
             let reason = format!("{} is scaled by {}", plan.target, metrics.join(", "));
-            self.record(&ObjectKey::of(&*plan.object), "", "ready", reason);
+            self.record(key, "", "ready", reason);
         }
         turn.started = true;
         turn.announced.clear();

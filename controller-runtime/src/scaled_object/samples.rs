@@ -106,7 +106,7 @@ impl Sources {
         let source = Arc::new(Source {
             key: key.clone(),
             trigger_type: trigger_type.to_owned(),
-            input: input.clone(),
+            input: KeptInput::of(input),
             outage,
             shared: Arc::clone(&self.shared),
             observer: Observer::new(),
@@ -135,7 +135,7 @@ impl Sources {
 pub struct Source {
     key: SourceKey,
     trigger_type: String,
-    input: TriggerInput,
+    input: KeptInput,
     /// Why it cannot be connected.
     outage: Option<Error>,
     shared: Arc<Shared>,
@@ -148,6 +148,31 @@ pub struct Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Source").field(&self.key.as_str()).finish()
+    }
+}
+
+/// What a source is made of, until it is connected anew: the metadata, which is nearly all of it, as one text.
+struct KeptInput {
+    metadata: Box<str>,
+    rest: TriggerInput,
+}
+
+impl KeptInput {
+    fn of(input: &TriggerInput) -> Self {
+        Self {
+            metadata: serde_json::json!(input.metadata).to_string().into(),
+            rest: TriggerInput {
+                metadata: BTreeMap::new(),
+                ..input.clone()
+            },
+        }
+    }
+
+    fn read(&self) -> TriggerInput {
+        TriggerInput {
+            metadata: serde_json::from_str(&self.metadata).unwrap_or_default(),
+            ..self.rest.clone()
+        }
     }
 }
 
@@ -273,7 +298,7 @@ impl Source {
         let parsed = self
             .shared
             .registry
-            .parse(&self.trigger_type, &self.input)
+            .parse(&self.trigger_type, &self.input.read())
             .map_err(|problems| Error::invalid(problems.to_string()))?;
         let context = self.shared.context.clone().with(self.observer.clone());
         match self.in_time(parsed.trigger.connect(&context)).await {

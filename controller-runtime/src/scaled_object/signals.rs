@@ -71,8 +71,8 @@ impl Signals {
 
     pub(super) fn autoscaler(&self, change: &Change<KeptAutoscaler>) {
         let owner = |hpa: &KeptAutoscaler| {
-            let owners = hpa.owner_references().iter();
-            let mut owners = owners.filter(|owner| owner.controller == Some(true));
+            let owners = hpa.tags().owner_references.unwrap_or_default();
+            let mut owners = owners.iter().filter(|owner| owner.controller == Some(true));
             let owner = owners.find(|owner| owner.kind == ScaledObject::kind(&()))?;
             Some(ObjectKey::new(hpa.namespace().unwrap_or_default(), &owner.name))
         };
@@ -106,11 +106,7 @@ impl Signals {
                 let Some(key) = owner(previous).or_else(|| owner(object)) else {
                     return;
                 };
-                let drifted = previous.spec != object.spec
-                    || previous.labels() != object.labels()
-                    || previous.annotations() != object.annotations()
-                    || previous.owner_references() != object.owner_references();
-                if drifted {
+                if previous.spec != object.spec || previous.tags != object.tags {
                     self.reconcile(key);
                 } else if condition(previous) != condition(object) {
                     self.queue.add(key);

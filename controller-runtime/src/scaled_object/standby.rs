@@ -41,7 +41,7 @@ impl Core {
         if is_due(turn.next_check)
             && let Some(plan) = entry.live(|live| live.plan.clone())
         {
-            Box::pin(self.poll(key, &plan, &entry, &mut turn)).await;
+            Box::pin(self.poll(&object, &plan, &entry, &mut turn)).await;
         }
         next_action(&turn, true)
     }
@@ -83,8 +83,9 @@ impl Core {
     }
 
     /// Samples for those who read cached metrics.
-    async fn poll(&self, key: &ObjectKey, plan: &Plan, entry: &Entry, turn: &mut Turn) {
-        let interval = schedule(plan, turn);
+    async fn poll(&self, object: &ScaledObject, plan: &Plan, entry: &Entry, turn: &mut Turn) {
+        let key = &ObjectKey::of(object);
+        let interval = schedule(object, turn);
         let max_age = self.config.sample_max_age.min(interval / 2);
         let polled = plan.triggers.iter().filter(|trigger| trigger.use_cached_metrics);
         let samples = polled.filter_map(|trigger| {

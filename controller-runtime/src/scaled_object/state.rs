@@ -24,10 +24,7 @@ use super::{
 use crate::{
     explain::kept::Kept,
     store::ObjectKey,
-    trigger_auth::{
-        Dependency,
-        dependents::{Dependents, unlink},
-    },
+    trigger_auth::{Dependency, dependents::Dependents},
 };
 
 /// All objects. Clones share them.
@@ -41,8 +38,8 @@ struct Index {
     entries: BTreeMap<ObjectKey, Arc<Entry>>,
     /// The workload that each object scales.
     targets: BTreeMap<ObjectKey, ObjectKey>,
-    /// Which objects scale a workload of this name.
-    by_target: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// The same as pairs, workload first.
+    by_target: BTreeSet<(ObjectKey, ObjectKey)>,
     /// What each object was built from.
     dependents: Dependents,
 }
@@ -67,9 +64,9 @@ pub(crate) struct Live {
     /// Which metrics fail.
     pub(crate) ledger: HealthLedger,
     /// The last sample that was counted, by trigger.
-    counted: BTreeMap<usize, u64>,
+    counted: Vec<u64>,
     /// The last poll's sample, by trigger.
-    polled: BTreeMap<usize, Arc<Taken>>,
+    polled: Vec<Option<Arc<Taken>>>,
     /// Whether something that it is made of has changed.
     dirty: bool,
     /// Whether it was built from the target's containers.
@@ -251,7 +248,7 @@ impl Entries {
         self.with(|index| {
             index.entries.remove(key);
             if let Some(target) = index.targets.remove(key) {
-                unlink(&mut index.by_target, &target, key);
+                index.by_target.remove(&(target, key.clone()));
             }
             index.dependents.set(key, BTreeSet::new());
         });
@@ -262,9 +259,9 @@ impl Entries {
         let target = ObjectKey::new(&key.namespace, &object.spec.scale_target_ref.name);
         self.with(|index| {
             if let Some(previous) = index.targets.insert(key.clone(), target.clone()) {
-                unlink(&mut index.by_target, &previous, key);
+                index.by_target.remove(&(previous, key.clone()));
             }
-            index.by_target.entry(target).or_default().insert(key.clone());
+            index.by_target.insert((target, key.clone()));
         });
     }
 
@@ -276,13 +273,10 @@ impl Entries {
     /// The objects that scale a workload.
     pub(crate) fn of_target(&self, target: &ObjectKey) -> Vec<ObjectKey> {
         self.with(|index| {
-            index
-                .by_target
-                .get(target)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect()
+            let first = (target.clone(), ObjectKey::new("", ""));
+            let pairs = index.by_target.range(first..);
+            let of_target = pairs.take_while(|(known, _)| known == target);
+            of_target.map(|(_, object)| object.clone()).collect()
         })
     }
 
@@ -336,6 +330,15 @@ impl Entry {
     }
 }
 
+/// The place of a trigger, made if there is none yet.
+fn at<T: Clone + Default>(places: &mut Vec<T>, index: usize) -> &mut T {
+    if places.len() <= index {
+        places.reserve_exact(index + 1 - places.len());
+        places.resize(index + 1, T::default());
+    }
+    &mut places[index]
+}
+
 impl Live {
     /// Whether something has changed since this was last asked.
     pub(crate) fn take_dirty(&mut self) -> bool {
@@ -344,10 +347,10 @@ impl Live {
 
     /// Runs by `plan` from now on.
     pub(crate) fn run(&mut self, plan: Arc<Plan>) {
-        let unchanged = |index: &usize| {
+        let unchanged = |index: usize| {
             let source = |plan: &Plan| {
                 plan.triggers
-                    .get(*index)
+                    .get(index)
                     .and_then(|trigger| trigger.source.clone())
             };
             let before = self.plan.as_deref().and_then(source);
@@ -356,8 +359,16 @@ impl Live {
                 _ => false,
             }
         };
-        self.counted.retain(|index, _| unchanged(index));
-        self.polled.retain(|index, _| unchanged(index));
+        for (index, counted) in self.counted.iter_mut().enumerate() {
+            if !unchanged(index) {
+                *counted = 0;
+            }
+        }
+        for (index, polled) in self.polled.iter_mut().enumerate() {
+            if !unchanged(index) {
+                *polled = None;
+            }
+        }
         self.ledger.retain(&plan.external_names());
         self.plan = Some(plan);
         self.problem.clear();
@@ -373,11 +384,11 @@ impl Live {
 
     /// Keeps the sample of a poll for those who read cached metrics.
     pub(crate) fn keep_polled(&mut self, trigger: &PlannedTrigger, taken: &Arc<Taken>) {
-        self.polled.insert(trigger.index, Arc::clone(taken));
+        *at(&mut self.polled, trigger.index) = Some(Arc::clone(taken));
     }
 
     pub(crate) fn polled(&self, trigger: &PlannedTrigger) -> Option<Arc<Taken>> {
-        self.polled.get(&trigger.index).cloned()
+        self.polled.get(trigger.index).cloned().flatten()
     }
 
     /// Counts a sample, once, and tells how the trigger stands; the second value says whether the health changed.
@@ -388,7 +399,7 @@ impl Live {
         taken: &Taken,
     ) -> (Standing, bool) {
         let result = whole(trigger, taken);
-        let counted = self.counted.entry(trigger.index).or_insert(0);
+        let counted = at(&mut self.counted, trigger.index);
         let mut changed = false;
         if taken.sequence > *counted {
             *counted = taken.sequence;

@@ -53,6 +53,8 @@ pub(crate) fn put_condition(conditions: &mut Option<Vec<Condition>>, condition: 
             changed
         }
         None => {
+            // There are few, and thousands of objects have them.
+            conditions.reserve_exact(1);
             conditions.push(condition);
             sort(conditions);
             true

@@ -55,7 +55,7 @@ impl Dependents {
 }
 
 /// Takes one of a set of objects out; empty sets go.
-pub(crate) fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectKey>>, from: &K, object: &ObjectKey) {
+fn unlink<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectKey>>, from: &K, object: &ObjectKey) {
     if let Some(objects) = map.get_mut(from) {
         objects.remove(object);
         if objects.is_empty() {

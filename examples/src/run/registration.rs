@@ -47,13 +47,6 @@ const PERIOD: Duration = Duration::from_secs(600);
 const SETTLED: Duration = Duration::from_secs(1);
 /// How soon after a refusal.
 const RETRY: Duration = Duration::from_secs(2);
-/// The kinds that are checked: plural name, and name in KEDA's path.
-const CHECKED: [(&str, &str); 4] = [
-    ("scaledobjects", "scaledobject"),
-    ("scaledjobs", "scaledjob"),
-    ("triggerauthentications", "triggerauthentication"),
-    ("clustertriggerauthentications", "clustertriggerauthentication"),
-];
 
 /// What makes a process known.
 #[derive(Clone)]
@@ -245,14 +238,14 @@ impl Registration {
 
     fn webhook(&self) -> Option<Value> {
         let base = SocketAddr::from((self.address, self.webhook_port?));
-        let checks: Vec<Value> = CHECKED
+        let checks: Vec<Value> = names::CHECKED_KINDS
             .iter()
-            .map(|(plural, singular)| {
+            .map(|kind| {
                 let mut check = json!({
-                    "name": format!("{plural}.{}", keda::GROUP),
+                    "name": format!("{}.{}", kind.plural, kind.group),
                     "admissionReviewVersions": ["v1"],
                     "clientConfig": {
-                        "url": format!("https://{base}/validate-keda-sh-{}-{singular}", keda::VERSION),
+                        "url": format!("https://{base}{}", kind.path()),
                         "caBundle": self.ca_bundle(),
                     },
                     "failurePolicy": "Ignore",
@@ -260,10 +253,10 @@ impl Registration {
                     "sideEffects": "None",
                     "timeoutSeconds": 10,
                     "rules": [{
-                        "apiGroups": [keda::GROUP],
+                        "apiGroups": [kind.group],
                         "apiVersions": [keda::VERSION],
                         "operations": ["CREATE", "UPDATE"],
-                        "resources": [plural],
+                        "resources": [kind.plural],
                     }],
                 });
                 if !self.namespaces.is_empty() {
@@ -343,6 +336,10 @@ mod tests {
         assert_eq!(
             webhook["webhooks"][0]["clientConfig"]["url"],
             "https://127.0.0.1:40124/validate-keda-sh-v1alpha1-scaledobject"
+        );
+        assert_eq!(
+            webhook["webhooks"][5]["clientConfig"]["url"],
+            "https://127.0.0.1:40124/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource"
         );
         let selector = &webhook["webhooks"][3]["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(selector["values"], json!(["shop"]));

@@ -1,6 +1,6 @@
 //! The numbers of one object.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use scaler_api::{keda::go_scaler_name, observe::Observed};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ pub(super) struct TriggerSeries {
     pub(super) active: Option<bool>,
     pub(super) errors: u64,
     /// Requests over HTTP by status.
-    pub(super) requests: BTreeMap<Option<u16>, u64>,
+    pub(super) requests: Vec<(Option<u16>, u64)>,
     pub(super) empty_as_zero: u64,
     pub(super) empty_as_error: u64,
     /// Which sample was the last one.
@@ -100,7 +100,7 @@ impl TriggerSeries {
             latency: None,
             active: None,
             errors: 0,
-            requests: BTreeMap::new(),
+            requests: Vec::new(),
             empty_as_zero: 0,
             empty_as_error: 0,
             last: None,
@@ -121,6 +121,16 @@ impl TriggerSeries {
 
     fn is_short(&self, taken: &Taken) -> bool {
         matches!(&taken.result, Ok(sample) if sample.values.len() < self.metrics.len())
+    }
+
+    fn count(&mut self, status: Option<u16>) {
+        match self.requests.binary_search_by_key(&status, |(known, _)| *known) {
+            Ok(at) => self.requests[at].1 += 1,
+            Err(at) => {
+                self.requests.reserve_exact(1);
+                self.requests.insert(at, (status, 1));
+            }
+        }
     }
 
     fn sampled(&mut self, taken: &Taken) -> Option<Observed> {
@@ -144,7 +154,7 @@ impl TriggerSeries {
         }
         let observed = taken.observer.take();
         for request in &observed.requests {
-            *self.requests.entry(request.status).or_default() += 1;
+            self.count(request.status);
         }
         self.empty_as_zero += observed.empty_as_zero;
         self.empty_as_error += observed.empty_as_error;

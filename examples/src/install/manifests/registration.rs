@@ -6,16 +6,12 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::{install::values::CertificateSource, names};
+use crate::{
+    install::values::CertificateSource,
+    names::{self, CheckedKind},
+};
 
 const CERT_MANAGER: &str = "cert-manager.io/v1";
-/// The kinds that are checked: plural name, and name in KEDA's path.
-const CHECKED: [(&str, &str); 4] = [
-    ("scaledobjects", "scaledobject"),
-    ("scaledjobs", "scaledjob"),
-    ("triggerauthentications", "triggerauthentication"),
-    ("clustertriggerauthentications", "clustertriggerauthentication"),
-];
 
 /// External metrics are asked for here.
 pub(super) fn api_service(cx: &Context<'_>) -> Option<Value> {
@@ -44,22 +40,19 @@ pub(super) fn webhook(cx: &Context<'_>) -> Option<Value> {
         names::WEBHOOK_CONFIGURATION,
     );
     annotate(cx, &mut object);
-    object["webhooks"] = CHECKED
-        .iter()
-        .map(|&(plural, singular)| check(cx, plural, singular))
-        .collect();
+    object["webhooks"] = names::CHECKED_KINDS.iter().map(|kind| check(cx, kind)).collect();
     cx.values.serves_webhook().then_some(object)
 }
 
-fn check(cx: &Context<'_>, plural: &str, singular: &str) -> Value {
-    let (group, version) = (scaler_api::keda::GROUP, scaler_api::keda::VERSION);
+fn check(cx: &Context<'_>, kind: &CheckedKind) -> Value {
+    let CheckedKind { group, plural, .. } = kind;
     let mut webhook = json!({
         "name": format!("{plural}.{group}"),
         "admissionReviewVersions": ["v1"],
         "clientConfig": { "service": {
             "name": names::NAME,
             "namespace": cx.namespace,
-            "path": format!("/validate-keda-sh-{version}-{singular}"),
+            "path": kind.path(),
             "port": names::WEBHOOK_PORT,
         } },
         "failurePolicy": cx.values.webhook.failure_policy,
@@ -68,7 +61,7 @@ fn check(cx: &Context<'_>, plural: &str, singular: &str) -> Value {
         "timeoutSeconds": cx.values.webhook.timeout_seconds,
         "rules": [{
             "apiGroups": [group],
-            "apiVersions": [version],
+            "apiVersions": [scaler_api::keda::VERSION],
             "operations": ["CREATE", "UPDATE"],
             "resources": [plural],
             "scope": "*",
