@@ -205,3 +205,88 @@ fn the_good_documents_are_a_world() {
         (1, 1, 1)
     );
 }
+
+/// What is said of the good document of a role with one text in the place of another.
+fn said(role: Role, from: &str, to: &str) -> Vec<String> {
+    let text = good(role).replacen(from, to, 1);
+    assert_ne!(text, good(role), "{from} stands in the document");
+    problems(role, &text)
+}
+
+fn problems(role: Role, text: &str) -> Vec<String> {
+    let (found, mut problems) = documents("f", text.as_bytes());
+    let mut inputs = Collector::default();
+    inputs.add(role, found);
+    problems.extend(inputs.build().err().unwrap_or_default());
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// Role, what stands in its document, what stands there instead, and what is said of it.
+const ODD_AMOUNTS: &str = r#"
+    Pods          | "cpu":"100m"    | "cpu":"-1"         | spec.containers[0].resources.requests.cpu: is -1,
+    Pods          | "memory":"64Mi" | "memory":"9e30"    | spec.containers[0].resources.requests.memory: is 9e30,
+    Pods          | "memory":"64Mi" | "memory":"64"      | spec.containers[0].resources.requests.memory: is 64,
+    Pods          | "cpu":"200m"    | "cpu":"50m"        | spec.containers[0].resources.requests.cpu: is 100m,
+    Pods          | "cpu":"100m"    | "cpu":"1.0.0"      | spec.containers[0].resources.requests.cpu: is "1.0.0",
+    NodePools     | "cpu":"100"     | "cpu":"-100"       | spec.limits.cpu: is "-100",
+    NodePools     | "nodes":5       | "nodes":-5         | spec.limits.nodes: is "-5",
+    NodePools     | "cpu":"100"     | "cpu":"many"       | spec.limits.cpu: is "many",
+    InstanceTypes | "cpu":"8"       | "cpu":"-8"         | capacity.cpu: is -8,
+    InstanceTypes | "cpu":"8"       | "cpu":"0"          | cpu: is
+    InstanceTypes | "memory":"16Gi" | "memory":"16000Ei" | capacity.memory: is 16000Ei,
+    InstanceTypes | "memory":"16Gi" | "memory":"16"      | capacity.memory: is 16,
+    InstanceTypes | "cpu":"7900m"   | "cpu":"9"          | allocatable.cpu: is 9,
+    InstanceTypes | "price":0.5     | "price":-0.5       | price: is -0.5,
+    Nodes         | "cpu":"3"       | "cpu":"-3"         | status.allocatable.cpu: is -3,
+    Nodes         | "cpu":"3"       | "cpu":"5"          | status.allocatable.cpu: is 5,
+    Nodes         | "memory":"1Gi"  | "memory":"9e30"    | status.allocatable.memory: is 9e30,
+    Nodes         | "memory":"1Gi"  | "memory":"1"       | status.allocatable.memory: is 1,
+    DaemonSets    | "cpu":"10m"     | "cpu":"-10m"       | spec.containers[0].resources.requests.cpu: is -10m,
+"#;
+
+#[test]
+fn amounts_that_cannot_be_meant_are_named_with_field_value_and_what_was_expected() {
+    let mut wrong = Vec::new();
+    for line in ODD_AMOUNTS.trim().lines() {
+        let [role, from, to, expected] = *line.split('|').map(str::trim).collect::<Vec<_>>() else {
+            panic!("{line}");
+        };
+        let role = ROLES
+            .into_iter()
+            .find(|known| format!("{known:?}") == role)
+            .unwrap();
+        let said = said(role, from, to);
+        let is_named = |problem: &String| problem.contains(expected) && problem.contains("expected ");
+        if !said.iter().any(is_named) {
+            wrong.push(format!("{line}: {said:?}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn names_that_stand_twice_are_named_with_both_places() {
+    for role in ROLES {
+        let twice = format!("{}\n---\n{}", good(role), good(role));
+        let said = problems(role, &twice);
+        assert!(
+            said.iter()
+                .any(|problem| problem.starts_with("f:2: ") && problem.contains("which f:1 has")),
+            "{role:?}: {said:#?}"
+        );
+    }
+}
+
+#[test]
+fn files_with_nothing_in_them_are_named() {
+    for role in ROLES {
+        for text in ["", " \n", "# nothing\n", "---\n", "---\n---\n"] {
+            let said = problems(role, text);
+            assert!(
+                said.iter()
+                    .any(|problem| problem.contains("is empty, expected at least one object")),
+                "{role:?} from {text:?}: {said:#?}"
+            );
+        }
+    }
+}

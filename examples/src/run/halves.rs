@@ -143,8 +143,7 @@ fn add_nodes<P: Provisioner>(process: &Process, provisioner: P, lives: &mut Live
     let nodes = NodeAutoscaler::new(process.runtime.clone(), Arc::new(provisioner), config);
     process.add_caches("node-caches", nodes.ready());
     let heartbeat = process.heartbeat("nodes");
-    lives.working.add(
-        "the node half",
-        async move { heartbeat.beside(nodes.run()).await },
-    );
+    lives.working.add("the node half", async move {
+        Box::pin(heartbeat.beside(nodes.run())).await
+    });
 }

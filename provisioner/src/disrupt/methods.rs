@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     karpenter::DisruptionReason,
-    schedule::{Budget, Overlay, PodFacts, PodKey},
+    schedule::{Budget, Overlay, Plan, PodFacts, PodKey},
 };
 
 pub(super) fn facts_by_node<'a>(cluster: &Cluster<'a>) -> BTreeMap<&'a str, &'a NodeFacts> {
@@ -79,24 +79,30 @@ pub fn drift(cluster: &Cluster<'_>) -> Outcome {
         let why = drifted(&candidate)
             .map(|(_, reason)| reason.clone())
             .unwrap_or_default();
-        let plan = {
-            let pods = pods_to_place(cluster, std::slice::from_ref(&candidate));
-            cluster.prepared.solve(
-                &pods,
-                &Overlay::without([candidate.node.as_str()]),
-                Budget::default(),
-            )
+        let pods = pods_to_place(cluster, std::slice::from_ref(&candidate));
+        let overlay = Overlay::without([candidate.node.as_str()]);
+        let stranded = |plan: &Plan| {
+            let moved = |key: &PodKey| candidate.pods.iter().any(|pod| pod.key == *key);
+            plan.unschedulable.iter().find(|(key, _)| moved(key)).cloned()
         };
-        let stranded = plan
-            .unschedulable
-            .iter()
-            .find(|(key, _)| candidate.pods.iter().any(|pod| pod.key == *key));
-        if let Some((key, reason)) = stranded {
+        let plan = cluster.prepared.solve(&pods, &overlay, Budget::default());
+        if let Some((key, reason)) = stranded(&plan) {
             let text = format!("pod {key} would not find a place: {reason}");
             refused.push(refuse_candidate(&candidate, RefusedKind::Blocked, text));
             book.give_back(&candidate.pool);
             continue;
         }
+        let plan = if plan.new.is_empty() {
+            plan
+        } else {
+            // What is bought should be what is cheapest.
+            let cheapest = cluster.prepared.solve(&pods, &overlay, Budget::auto(pods.len()));
+            if stranded(&cheapest).is_none() {
+                cheapest
+            } else {
+                plan
+            }
+        };
         let replacements: Vec<_> = plan
             .new
             .into_iter()

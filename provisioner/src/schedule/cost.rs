@@ -27,14 +27,7 @@ impl Prices {
         self.0.entry(id).or_insert_with(|| {
             let mut requirements = state.requirements.clone();
             requirements.remove(labels::HOSTNAME);
-            let price = |option: usize| {
-                let it = &template.types[option].instance_type;
-                let offerings = it.available_offerings(&requirements);
-                Some((
-                    offerings.map(|offering| offering.price).min_by(f64::total_cmp)?,
-                    option,
-                ))
-            };
+            let price = |option: usize| Some((template.price_in(option, &state.cells)?, option));
             let mut options: Vec<(f64, usize)> = state.types.iter().filter_map(price).collect();
             let name = |option: usize| &template.types[option].instance_type.name;
             options.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
@@ -167,13 +160,9 @@ fn insert_least(least: &mut Vec<(f64, usize)>, entry: (f64, usize)) {
 
 /// What a unit of each resource costs on the type that sells it cheapest, shared among the resources.
 fn unit_prices(template: &Template, resources: usize) -> Vec<f64> {
-    let price = |option: usize| {
-        let it = &template.types[option].instance_type;
-        let offerings = it.available_offerings(&template.requirements);
-        offerings.map(|offering| offering.price).min_by(f64::total_cmp)
-    };
+    let cells = template.allowed_cells(&template.requirements);
     let prices: Vec<f64> = (0..template.types.len())
-        .map(|option| price(option).unwrap_or(f64::INFINITY))
+        .map(|option| template.price_in(option, &cells).unwrap_or(f64::INFINITY))
         .collect();
     let of_resource = |resource: usize| {
         let units = template.room.iter().zip(&prices);

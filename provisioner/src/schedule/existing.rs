@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     HostPort, Prepared,
     amounts::{self, Amounts},
-    solve::Solver,
+    solve::{Solver, Target},
     topology::{Site, Topology},
     wishes::Wishes,
 };
@@ -76,7 +76,7 @@ impl Solver<'_> {
         false
     }
 
-    fn put_on(&mut self, rank: usize, pod: usize, class: usize) {
+    pub(super) fn put_on(&mut self, rank: usize, pod: usize, class: usize) {
         let prepared = self.prepared;
         let of_class = &self.classes.all[class];
         let state = self.nodes.entry(rank).or_insert_with(|| NodeState {
@@ -92,6 +92,7 @@ impl Solver<'_> {
             attached.extend(volumes.iter().cloned());
         }
         state.pods.push(pod);
+        self.last = Some(Target::Node(rank));
         self.topology
             .place(of_class.label_set, &of_class.own, Site::Node(rank), &self.states);
     }

@@ -16,6 +16,8 @@ use crate::{InstanceType, Offering, Requirements, ResourceList, karpenter::label
 
 /// What the question came to.
 pub(super) fn finish(mut solver: Solver<'_>, stuck: &[Stuck]) -> Plan {
+    // What a state costs is known from choosing among plans.
+    let mut prices = std::mem::take(&mut solver.costs.prices);
     let mut reasons: BTreeMap<usize, Reason> = BTreeMap::new();
     let unschedulable = stuck
         .iter()
@@ -38,7 +40,6 @@ pub(super) fn finish(mut solver: Solver<'_>, stuck: &[Stuck]) -> Plan {
         .placed_on_nodes()
         .map(|(rank, pods)| (solver.prepared.node_at(rank).name.clone(), keys(pods)))
         .collect();
-    let mut prices = Prices::default();
     let new: Vec<PlannedNode> = solver
         .claims
         .all

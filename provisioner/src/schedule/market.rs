@@ -1,7 +1,7 @@
 //! What a question is in numbers: its pods by class and what can be bought, as a [`Problem`]; and back from a fleet to
 //! what is to be opened for which pods.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, ops::RangeInclusive, rc::Rc};
 
 use super::{
     MinValuesPolicy,
@@ -68,9 +68,9 @@ impl Market {
         let mut market = Self::default();
         let mut prices = Vec::new();
         for (template, of_pool) in solver.prepared.templates.iter().enumerate() {
-            for (option, it) in of_pool.types.iter().enumerate() {
-                let offerings = it.instance_type.available_offerings(&of_pool.requirements);
-                if let Some(price) = offerings.map(|offering| offering.price).min_by(f64::total_cmp) {
+            let cells = of_pool.allowed_cells(&of_pool.requirements);
+            for option in 0..of_pool.types.len() {
+                if let Some(price) = of_pool.price_in(option, &cells) {
                     market.columns.push((template, option));
                     prices.push(price);
                 }
@@ -86,13 +86,14 @@ impl Market {
             .iter()
             .zip(prices)
             .map(|(&(template, option), price)| Column {
-                allocatable: units.capacity(&room(solver, template, option)),
+                allocatable: units.capacity(room(solver, template, option)),
                 price,
                 copies: None,
             })
             .collect();
+        let mut known = BTreeMap::new();
         for &(class, step) in &steps {
-            let fits = market.fitting(solver, class, step, insist);
+            let fits = market.fitting(solver, class, step, insist, &mut known);
             market.problem.classes.push(Class {
                 count: u32::try_from(by_class[&class].len()).unwrap_or(u32::MAX),
                 requests: units.requests(&solver.classes.all[class].amounts),
@@ -107,15 +108,46 @@ impl Market {
         market
     }
 
-    /// The columns that an empty node of each template leaves to a class; as long as wishes count, of the first template
-    /// alone that takes it, since pools are asked by weight.
-    fn fitting(&self, solver: &mut Solver<'_>, class: usize, step: usize, insist: Insist) -> ColumnSet {
+    /// The columns that an empty node of each template leaves to a class; `known` by shapes are those of others.
+    fn fitting(
+        &self,
+        solver: &mut Solver<'_>,
+        class: usize,
+        step: usize,
+        insist: Insist,
+        known: &mut BTreeMap<Vec<usize>, ColumnSet>,
+    ) -> ColumnSet {
+        // Giving up an alternative of what is required takes away what it alone allowed.
+        let steps = if insist == Insist::Needs {
+            0..=step
+        } else {
+            step..=step
+        };
+        let of_class = &solver.classes.all[class].steps[steps.clone()];
+        let shapes: Vec<usize> = of_class.iter().map(|step| step.shape).collect();
+        if let Some(known) = known.get(&shapes) {
+            return known.clone();
+        }
+        let found = self.fitting_steps(solver, class, steps, insist);
+        known.insert(shapes, found.clone());
+        found
+    }
+
+    /// The columns that fit at one of some steps; as long as wishes count, of the first template alone that takes the
+    /// class, since pools are asked by weight.
+    fn fitting_steps(
+        &self,
+        solver: &mut Solver<'_>,
+        class: usize,
+        steps: RangeInclusive<usize>,
+        insist: Insist,
+    ) -> ColumnSet {
         let mut fits = ColumnSet::default();
         for template in 0..solver.prepared.templates.len() {
-            // Giving up an alternative of what is required takes away what it alone allowed.
-            let first = if insist == Insist::Needs { 0 } else { step };
             let mut options = Bits::new();
-            (first..=step).for_each(|step| options.join(&of_empty(solver, template, class, step)));
+            steps
+                .clone()
+                .for_each(|step| options.join(&of_empty(solver, template, class, step)));
             if options.is_empty() {
                 continue;
             }
@@ -270,13 +302,8 @@ fn of_empty(solver: &mut Solver<'_>, template: usize, class: usize, step: usize)
 }
 
 /// What a type of a template has left for pods.
-fn room(solver: &Solver<'_>, template: usize, option: usize) -> Vec<i128> {
-    let it = &solver.prepared.templates[template].types[option];
-    solver
-        .prepared
-        .resources
-        .amounts(&it.allocatable.difference(&it.daemons))
-        .to_vec()
+fn room<'s>(solver: &'s Solver<'_>, template: usize, option: usize) -> &'s [i128] {
+    &solver.prepared.templates[template].room[option]
 }
 
 /// What may not share a host, of the groups that are about hosts.
@@ -339,7 +366,7 @@ struct Units {
 
 impl Units {
     fn new(solver: &Solver<'_>, steps: &[(usize, usize)], columns: &[(usize, usize)]) -> Self {
-        let rooms: Vec<Vec<i128>> = columns
+        let rooms: Vec<&[i128]> = columns
             .iter()
             .map(|&(template, option)| room(solver, template, option))
             .collect();

@@ -24,6 +24,9 @@
 //! the price or follow the fleets of [`price`]; the cheapest wins, unless it places fewer pods or gives up more wishes.
 //! A part of the budget goes into fleets at first; the rest only where these fail or stay far from the bound.
 //!
+//! # Bit by bit
+//! A [`Session`] answers a question in slices, so that it can be given a deadline, and takes in pods that come later.
+//!
 //! # What counts
 //! Resources with what daemons take, taints, node selectors, required and preferred node affinity, host ports, spread,
 //! pod affinity and anti-affinity of pods placed and to be placed over any label, pool weights and limits (`nodes` too),
@@ -59,6 +62,7 @@ pub mod price;
 mod reason;
 mod relax;
 mod reserved;
+mod session;
 mod settings;
 mod solve;
 mod states;
@@ -76,6 +80,7 @@ pub(crate) use pod::selects as pod_selects;
 pub use pod::{HostPort, PodFacts, PodKey, PodOwner, PodTerm, Spread, VolumeNeeds, Weighted, pinned};
 pub use prepared::Prepared;
 pub use reason::{Reason, Refusal, TopologyRefusal, TypeTests, TypesRefusal};
+pub use session::{Batch, Session};
 pub use settings::{PreferencePolicy, Workload};
 pub use world::{ClusterNode, MinValuesPolicy, Pool, World};
 

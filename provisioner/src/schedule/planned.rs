@@ -6,7 +6,7 @@ use super::{
     claims::{Added, Claim},
     classes::Step,
     cost::LOOKS,
-    solve::Solver,
+    solve::{Solver, Target},
     topology::Site,
     trial::{Refused, Trial},
     wishes::Wishes,
@@ -153,7 +153,7 @@ impl Solver<'_> {
     }
 
     /// What a planned node would become with a pod.
-    fn trial_on(
+    pub(super) fn trial_on(
         &mut self,
         index: usize,
         class: usize,
@@ -177,7 +177,13 @@ impl Solver<'_> {
         tried.ok()
     }
 
-    fn place_new(&mut self, pod: usize, class: usize, step: usize, wishes: &[(usize, Wishes)]) -> bool {
+    pub(super) fn place_new(
+        &mut self,
+        pod: usize,
+        class: usize,
+        step: usize,
+        wishes: &[(usize, Wishes)],
+    ) -> bool {
         let of_step = self.classes.all[class].steps[step].clone();
         self.opening(class, &of_step, wishes).is_some_and(|opening| {
             self.open(opening, pod, class, step);
@@ -266,6 +272,7 @@ impl Solver<'_> {
         self.ledger.exchange(&claim.reserved, &added.reserved);
         claim.reserved = added.reserved;
         self.claims.add_pod(index, pod);
+        self.last = Some(Target::Claim(index));
         let templates = &self.prepared.templates;
         for (number, key) in self.topology.keys.iter().enumerate() {
             let claim = &self.claims.all[index];

@@ -23,7 +23,7 @@ pub(super) struct Relaxation {
 }
 
 impl Relaxation {
-    /// Gives up one more thing, in Karpenter's order. `false` if nothing is left to give up.
+    /// Gives up one more thing, in Karpenter's order; after the taint the required alternatives are gone through again. `false` if nothing is left to give up.
     pub(super) fn step(&mut self, pod: &PodFacts, has_preferred_taint: bool) -> bool {
         let soft = pod.spreads.iter().filter(|spread| !spread.is_hard).count();
         if self.terms + 1 < pod.required_terms.len() {
@@ -38,6 +38,8 @@ impl Relaxation {
             self.spreads += 1;
         } else if has_preferred_taint && !self.tolerates_preferred {
             self.tolerates_preferred = true;
+            // Behind such a taint an alternative that was given up may do after all.
+            self.terms = 0;
         } else {
             return false;
         }
@@ -123,6 +125,7 @@ mod tests {
             "1 arch In [amd64], zone In [a] false",
             "1 arch In [amd64], zone In [a] false",
             "1 arch In [amd64] false",
+            "0 arch In [arm64] true",
             "1 arch In [amd64] true",
         ];
         assert_eq!(steps, expected);

@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
 };
 
 use super::{
@@ -57,6 +56,30 @@ pub(super) struct Solver<'a> {
     pub(super) most_work: u64,
     /// How many pods were tried, those that came round again counted again.
     attempts: u64,
+    /// By pod: how long the queue was when it found no place.
+    pub(super) seen: Vec<Option<usize>>,
+    /// The places that were found, in order.
+    pub(super) log: Vec<Placement>,
+    /// Where the last pod went.
+    pub(super) last: Option<Target>,
+}
+
+/// Where a pod is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The node of this rank.
+    Node(usize),
+    /// The planned node of this index.
+    Claim(usize),
+}
+
+/// A place that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub pod: usize,
+    /// How many wishes it gave up.
+    pub step: usize,
+    pub target: Target,
 }
 
 /// A pod without a place.
@@ -67,7 +90,7 @@ pub(super) struct Stuck {
 }
 
 impl<'a> Solver<'a> {
-    pub(super) fn new(prepared: &'a Prepared, pods: &'a [Arc<PodFacts>], overlay: &'a Overlay) -> Self {
+    pub(super) fn new(prepared: &'a Prepared, pods: Vec<&'a PodFacts>, overlay: &'a Overlay) -> Self {
         let removed: Bits = overlay
             .removed
             .iter()
@@ -101,8 +124,11 @@ impl<'a> Solver<'a> {
             asks: Asks::new(prepared),
             classes: Classes::default(),
             states: States::default(),
-            pods: pods.iter().map(Arc::as_ref).collect(),
             class_of: Vec::with_capacity(pods.len()),
+            seen: vec![None; pods.len()],
+            log: Vec::new(),
+            last: None,
+            pods,
             nodes: BTreeMap::new(),
             claims: Claims::default(),
             limits: prepared
@@ -126,10 +152,39 @@ impl<'a> Solver<'a> {
             prepared,
         };
         solver.give_back();
-        solver.sort_into_classes();
+        solver.sort_into_classes(0);
+        solver.note_domains(0);
         solver.open_empty();
-        solver.sort_pods();
+        solver.order = solver.sorted(0).into();
         solver
+    }
+
+    /// Takes in pods that came later, at the end of the queue. Whether they change nothing that was worked out for the
+    /// others; if they do, `self` is of no use any more.
+    pub(super) fn take_in(&mut self, pods: &[&'a PodFacts]) -> bool {
+        let extent = |topology: &Topology<'_>| {
+            let domains: usize = topology.keys.iter().map(|key| key.len()).sum();
+            (topology.groups.len(), topology.keys.len(), domains)
+        };
+        let before = extent(&self.topology);
+        let (first_pod, first_class) = (self.pods.len(), self.classes.all.len());
+        if pods
+            .iter()
+            .any(|pod| self.prepared.pods.place_of(&pod.key).is_some())
+        {
+            return false;
+        }
+        self.pods.extend_from_slice(pods);
+        self.seen.resize(self.pods.len(), None);
+        self.sort_into_classes(first_pod);
+        if extent(&self.topology) != before {
+            return false;
+        }
+        self.topology.settle(before.0);
+        self.note_domains(first_class);
+        let joined = self.sorted(first_pod);
+        self.order.extend(joined);
+        extent(&self.topology) == before
     }
 
     /// Removed nodes no longer count against their pools' limits.
@@ -145,18 +200,24 @@ impl<'a> Solver<'a> {
         }
     }
 
-    fn sort_into_classes(&mut self) {
-        for &pod in &self.pods {
+    fn sort_into_classes(&mut self, first_pod: usize) {
+        for &pod in &self.pods[first_pod..] {
             let class = self.classes.of(pod, &self.prepared.resources, &mut self.topology);
             self.class_of.push(class);
         }
-        for template in &self.prepared.templates {
-            for requirement in template.requirements.iter().filter(|r| r.min_values.is_some()) {
-                self.topology.key(requirement.key());
+    }
+
+    /// Numbers the domains that pods name, after all groups were made.
+    fn note_domains(&mut self, first_class: usize) {
+        if first_class == 0 {
+            for template in &self.prepared.templates {
+                for requirement in template.requirements.iter().filter(|r| r.min_values.is_some()) {
+                    self.topology.key(requirement.key());
+                }
             }
+            self.topology.settle(0);
         }
-        self.topology.settle(0);
-        for class in &self.classes.all {
+        for class in &self.classes.all[first_class..] {
             let facts = class.facts;
             let volumes = match &facts.volumes {
                 super::VolumeNeeds::Resolved(alternatives) => alternatives.as_slice(),
@@ -183,43 +244,55 @@ impl<'a> Solver<'a> {
         }
     }
 
-    /// CPU, then memory, greatest first; then age; then uid.
-    fn sort_pods(&mut self) {
+    /// The pods from one on: CPU, then memory, greatest first; then age; then uid.
+    fn sorted(&self, first_pod: usize) -> Vec<usize> {
         let greatness = |pod: &PodFacts, name: &str| Reverse(pod.requests.get(name).nanos());
         let mut keyed: Vec<_> = self
             .pods
             .iter()
             .enumerate()
+            .skip(first_pod)
             .map(|(index, pod)| {
                 let size = (greatness(pod, resources::CPU), greatness(pod, resources::MEMORY));
                 (size, pod.created_at, &pod.uid, &pod.key, index)
             })
             .collect();
         keyed.sort_unstable();
-        self.order = keyed.into_iter().map(|(.., index)| index).collect();
+        keyed.into_iter().map(|(.., index)| index).collect()
     }
 
     /// Places pods until all have a place, none makes progress, or the budget ends.
     pub(super) fn run(&mut self, budget: Budget) -> Vec<Stuck> {
-        let mut seen: Vec<Option<usize>> = vec![None; self.pods.len()];
+        let most = budget.attempts.unwrap_or(u64::MAX);
+        self.run_while(|attempts| attempts < most);
+        self.settle_reserved();
+        self.stuck()
+    }
+
+    /// The same until `goes_on` says that it does not, given how many pods were tried. Whether that was all there is to
+    /// do; if not, it goes on from there.
+    pub(super) fn run_while(&mut self, mut goes_on: impl FnMut(u64) -> bool) -> bool {
         while let Some(pod) = self.order.pop_front() {
             // A pod that comes round at the same length of the queue has seen no progress since.
-            let exhausted =
-                budget.attempts.is_some_and(|most| self.attempts >= most) || self.work > self.most_work;
-            if exhausted || seen[pod] == Some(self.order.len() + 1) {
+            let is_through = self.seen[pod] == Some(self.order.len() + 1);
+            if is_through || self.work > self.most_work || !goes_on(self.attempts) {
                 self.order.push_front(pod);
-                break;
+                return is_through;
             }
             self.attempts += 1;
             if !self.place(pod) {
-                seen[pod] = Some(self.order.len() + 1);
+                self.seen[pod] = Some(self.order.len() + 1);
                 self.order.push_back(pod);
             }
         }
-        self.settle_reserved();
+        true
+    }
+
+    /// The pods without a place.
+    pub(super) fn stuck(&self) -> Vec<Stuck> {
         let stuck = |&pod: &usize| Stuck {
             pod,
-            was_tried: seen[pod].is_some(),
+            was_tried: self.seen[pod].is_some(),
         };
         self.order.iter().map(stuck).collect()
     }
@@ -249,6 +322,8 @@ impl<'a> Solver<'a> {
                     || self.place_planned(pod, class, step, &wishes))
             {
                 self.given_up += step;
+                let found = self.last.take().map(|target| Placement { pod, step, target });
+                self.log.extend(found);
                 return true;
             }
             // It waits for the next plan; no wish is given up for that.
@@ -329,6 +404,12 @@ impl Solver<'_> {
         if self.prepared.templates.is_empty() {
             return Reason::NoPools;
         }
+        let preferred = self.prepared.has_preferred_taint;
+        // A pod without a place has given up what it can.
+        while self
+            .classes
+            .next_step(class, preferred, &mut self.asks, &self.topology)
+        {}
         let last = self.classes.all[class].steps.len().saturating_sub(1);
         let refusals = (0..self.prepared.templates.len()).map(|index| {
             let pool = &self.prepared.world.pools[self.prepared.templates[index].pool];

@@ -32,20 +32,28 @@ struct Outcome<'a> {
 
 /// The cheapest plan that the strategies within the budget make.
 pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overlay, budget: Budget) -> Plan {
-    let base = Solver::new(prepared, pods, overlay);
-    let Some(units) = budget.price_units.filter(|units| *units > 0) else {
+    let base = Solver::new(prepared, pods.iter().map(Arc::as_ref).collect(), overlay);
+    if budget.price_units.is_none_or(|units| units == 0) {
         let mut solver = base;
         let stuck = solver.run(budget);
         return finish(solver, &stuck);
-    };
-    let mut work = price::Budget::units(units);
-    let mut best = run(base.clone(), "first-fit-decreasing", budget);
+    }
+    let mut first = base.clone();
+    let stuck = first.run(budget);
+    improve(&base, first, stuck, budget)
+}
+
+/// The cheapest of a plan by first fit and those that the strategies within the budget make; nothing is placed in `base`.
+pub(super) fn improve<'a>(base: &Solver<'a>, first: Solver<'a>, stuck: Vec<Stuck>, budget: Budget) -> Plan {
+    let pods = base.order.len();
+    let mut work = price::Budget::units(budget.price_units.unwrap_or(0));
+    let mut best = outcome(first, stuck, "first-fit-decreasing");
     let lower_bound = lower_bound(base.clone(), &best, &mut work);
     let is_within = |best: &Outcome<'_>, gap: f64| best.price <= lower_bound * (1.0 + gap);
     let mut by_fleet = None;
     if !is_within(&best, ENOUGH) {
-        let mut share = share(&mut work, pods.len(), FLEET_WORK);
-        by_fleet = guided(&base, &best, lower_bound, budget, &mut share);
+        let mut share = share(&mut work, pods, FLEET_WORK);
+        by_fleet = guided(base, &best, lower_bound, budget, &mut share);
         work = price::Budget::units(work.left().saturating_add(share.left()));
         by_fleet = by_fleet.filter(|other| other.beats(&best));
     }
@@ -53,11 +61,11 @@ pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overl
     best = by_fleet.unwrap_or(best);
     // Where fleets get nowhere the pods are choosy about each other, which this minds.
     if !is_within(&best, if fleets_fail { ENOUGH } else { FAR }) {
-        let other = least_cost(&base, budget, &mut work);
+        let other = least_cost(base, budget, &mut work);
         best = other.filter(|other| other.beats(&best)).unwrap_or(best);
     }
     if !fleets_fail && !is_within(&best, FAR) {
-        let other = guided(&base, &best, lower_bound, budget, &mut work);
+        let other = guided(base, &best, lower_bound, budget, &mut work);
         best = other.filter(|other| other.beats(&best)).unwrap_or(best);
     }
     debug_assert!(
@@ -74,6 +82,10 @@ pub(super) fn solve(prepared: &Prepared, pods: &[Arc<PodFacts>], overlay: &Overl
 
 fn run<'a>(mut solver: Solver<'a>, strategy: &'static str, budget: Budget) -> Outcome<'a> {
     let stuck = solver.run(budget);
+    outcome(solver, stuck, strategy)
+}
+
+fn outcome<'a>(mut solver: Solver<'a>, stuck: Vec<Stuck>, strategy: &'static str) -> Outcome<'a> {
     let price = solver.price();
     Outcome {
         solver,

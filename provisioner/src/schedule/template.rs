@@ -1,7 +1,7 @@
 //! What can be bought for a pool, indexed so that "which types still do" is a matter of a few words of bits.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Template {
     /// Types by that, for each resource.
     headroom: Vec<Thresholds>,
     pub cells: Vec<Cell>,
+    /// By type: in which cells it is sold, and at which price.
+    ways: Vec<Vec<(usize, f64)>>,
     by_key: BTreeMap<String, KeyTypes>,
     /// Types on which a daemon takes ports.
     pub with_ports: Bits,
@@ -98,6 +100,7 @@ impl Template {
             .iter()
             .map(|it| resources.amounts(&it.allocatable.difference(&it.daemons)))
             .collect();
+        let (cells, ways) = cells(&types);
         let mut requirements = pool.requirements.clone();
         requirements.set(Requirement::one_of(labels::HOSTNAME, [PLACEHOLDER]));
         Self {
@@ -111,7 +114,8 @@ impl Template {
                 .map(|resource| thresholds(&room, resource))
                 .collect(),
             room,
-            cells: cells(&types),
+            cells,
+            ways,
             by_key: by_key(&types),
             with_ports: (0..types.len())
                 .filter(|&t| !types[t].daemon_ports.is_empty())
@@ -180,6 +184,12 @@ impl Template {
         let mut sold = Bits::new();
         cells.iter().for_each(|cell| sold.join(&self.cells[cell].types));
         sold
+    }
+
+    /// What a type costs at least in one of some cells.
+    pub(super) fn price_in(&self, option: usize, cells: &Bits) -> Option<f64> {
+        let ways = self.ways[option].iter().filter(|(cell, _)| cells.has(*cell));
+        ways.map(|(_, price)| *price).min_by(f64::total_cmp)
     }
 
     /// Values of a label by the types that may have them.
@@ -316,41 +326,71 @@ fn thresholds(room: &[Amounts], resource: usize) -> Thresholds {
     thresholds
 }
 
-fn cells(types: &[TemplateType]) -> Vec<Cell> {
-    let mut by_way: BTreeMap<(String, crate::CapacityType, Option<String>), Cell> = BTreeMap::new();
+/// The cells in order; by type, in which of them it is sold at which price.
+fn cells(types: &[TemplateType]) -> (Vec<Cell>, Vec<Vec<(usize, f64)>>) {
+    let mut by_way: BTreeMap<(&str, crate::CapacityType, Option<&str>), Cell> = BTreeMap::new();
     for (option, it) in types.iter().enumerate() {
-        for offering in it
-            .instance_type
-            .offerings
-            .iter()
-            .filter(|offering| offering.available)
-        {
-            let way = (
-                offering.zone.clone(),
-                offering.capacity_type,
-                offering.reservation_id.clone(),
-            );
-            let cell = by_way.entry(way).or_insert_with(|| Cell {
+        for offering in it.sold() {
+            let cell = by_way.entry(way(offering)).or_insert_with(|| Cell {
                 offering: offering.clone(),
                 types: Bits::new(),
             });
             cell.types.insert(option);
         }
     }
-    by_way.into_values().collect()
+    let numbers: BTreeMap<_, usize> = by_way
+        .keys()
+        .enumerate()
+        .map(|(cell, way)| (*way, cell))
+        .collect();
+    let sold = |it: &TemplateType| {
+        let sold = it
+            .sold()
+            .filter_map(|offering| Some((*numbers.get(&way(offering))?, offering.price)));
+        sold.collect()
+    };
+    let ways = types.iter().map(sold).collect();
+    (by_way.into_values().collect(), ways)
+}
+
+/// How an offering is bought.
+fn way(offering: &Offering) -> (&str, crate::CapacityType, Option<&str>) {
+    (
+        &offering.zone,
+        offering.capacity_type,
+        offering.reservation_id.as_deref(),
+    )
+}
+
+impl TemplateType {
+    /// What can be bought now.
+    fn sold(&self) -> impl Iterator<Item = &Offering> {
+        self.instance_type
+            .offerings
+            .iter()
+            .filter(|offering| offering.available)
+    }
 }
 
 fn by_key(types: &[TemplateType]) -> BTreeMap<String, KeyTypes> {
-    let mut seen: BTreeMap<&str, std::collections::HashMap<&Requirement, Bits>> = BTreeMap::new();
+    // Few requirements on a label begin with the same value.
+    type ByFirst<'t> = HashMap<Option<&'t String>, Vec<(&'t Requirement, Bits)>>;
+    let mut seen: BTreeMap<&str, ByFirst<'_>> = BTreeMap::new();
     for (option, it) in types.iter().enumerate() {
         for requirement in it.instance_type.requirements.iter() {
+            let first = requirement.finite().and_then(|values| values.first());
             let of_key = seen.entry(requirement.key()).or_default();
-            of_key.entry(requirement).or_default().insert(option);
+            let alike = of_key.entry(first).or_default();
+            match alike.iter_mut().find(|(known, _)| *known == requirement) {
+                Some((_, types)) => types.insert(option),
+                None => alike.push((requirement, Bits::only(option))),
+            }
         }
     }
     let listed = seen.into_iter().map(|(key, of_key)| {
         let mut defined: Vec<(Requirement, Bits)> = of_key
-            .into_iter()
+            .into_values()
+            .flatten()
             .map(|(requirement, types)| (requirement.clone(), types))
             .collect();
         defined.sort_by_key(|(_, types)| types.first());

@@ -2,10 +2,12 @@
 
 use super::{
     Budget,
-    knapsack::{Knapsack, rounding},
+    demand::Demand,
+    knapsack::rounding,
     master::{Master, Pattern},
     model::Model,
     whole::WholeKnapsack,
+    worth::Worth,
 };
 
 /// How many patterns are added before the master is asked again.
@@ -36,6 +38,7 @@ pub(super) struct Generation<'a> {
     pub master: Master,
     content: Content,
     knapsack: WholeKnapsack,
+    sums: Worth,
     /// columns x rows: the multipliers that bounded each column best so far.
     weights: Vec<f64>,
     /// At most this is what a node of each column can hold at the values last asked about.
@@ -54,6 +57,7 @@ impl<'a> Generation<'a> {
             master: Master::new(model),
             content,
             knapsack: WholeKnapsack::default(),
+            sums: Worth::default(),
             weights: vec![0.0; model.columns.len() * model.rows],
             worth: vec![0.0; model.columns.len()],
             order: Vec::new(),
@@ -135,41 +139,26 @@ impl<'a> Generation<'a> {
     /// one resource decides, one of them is the answer.
     fn seed(&mut self, values: &[f64], budget: &mut Budget) {
         let model = self.model;
-        let mut seeds: Vec<(f64, Pattern)> = Vec::new();
+        let mut seeds: Vec<(f64, usize, f64)> = Vec::with_capacity(model.columns.len());
+        let mut demand = Demand::default();
         for column in 0..model.columns.len() {
-            let mut demand = vec![0.0; model.rows];
-            let fitting: Vec<usize> = (0..model.groups.len())
-                .filter(|&group| model.fits(column)[group])
-                .collect();
-            for &group in &fitting {
-                let count = f64::from(model.groups[group].count);
-                for (demand, request) in demand.iter_mut().zip(model.requests(group)) {
-                    *demand += count * request;
-                }
-            }
-            let shares = demand
-                .iter()
-                .zip(model.capacity(column))
-                .filter(|(demand, _)| **demand > 0.0);
-            let share = shares
-                .map(|(demand, capacity)| capacity / demand)
-                .fold(1.0, f64::min);
-            let content = fitting
-                .iter()
-                .map(|&group| (group, share * f64::from(model.groups[group].count)));
-            let pattern = Pattern::new(
-                model,
+            demand.of(model, column, values, &model.counts, budget);
+            let share = demand.share(model.capacity(column));
+            seeds.push((
+                share * demand.value / model.prices[column].max(model.least_price),
                 column,
-                content.filter(|(_, amount)| *amount > 0.0).collect(),
-            );
-            seeds.push((pattern.worth(values) / pattern.scale, pattern));
+                share,
+            ));
         }
-        budget.spend(model.columns.len() * model.groups.len() * (model.rows + 2));
         seeds.sort_by(|a, b| b.0.total_cmp(&a.0));
         seeds.truncate(SEEDS);
-        seeds
-            .into_iter()
-            .for_each(|(_, pattern)| self.master.add(pattern));
+        for (_, column, share) in seeds {
+            let fits = model.fits(column);
+            let fitting = (0..model.groups.len()).filter(|group| fits[*group]);
+            let content = fitting.map(|group| (group, share * model.counts[group]));
+            let content = content.filter(|(_, amount)| *amount > 0.0).collect();
+            self.master.add(Pattern::new(model, column, content));
+        }
     }
 
     /// Patterns that pay at `values`, sought at those that are `asked`.
@@ -231,26 +220,27 @@ impl<'a> Generation<'a> {
 
     /// Bounds what a node of each column can be worth by multipliers that are known, and orders columns by it.
     fn estimate(&mut self, groups: &[f64], budget: &mut Budget) {
-        let columns = self.model.columns.len();
-        let groups = &groups[..self.model.groups.len()];
+        let model = self.model;
+        let (columns, rows) = (model.columns.len(), model.rows);
+        let groups = &groups[..model.groups.len()];
+        self.sums.forget();
         for column in 0..columns {
-            let own = self.weights_of(column);
-            self.worth[column] = Knapsack::worth_at_most(self.model, column, groups, own, budget);
-            if column > 0 {
-                // A neighbour's often do as well or better, scaled prices being alike.
-                let neighbour = self.weights_of(column - 1);
-                let worth = Knapsack::worth_at_most(self.model, column, groups, neighbour, budget);
-                if worth < self.worth[column] {
-                    self.worth[column] = worth;
-                    self.weights.copy_within(
-                        (column - 1) * self.model.rows..column * self.model.rows,
-                        column * self.model.rows,
-                    );
-                }
+            let (before, own) = self.weights.split_at(column * rows);
+            let own = &own[..rows];
+            // A neighbour's often do as well or better, scaled prices being alike.
+            let neighbour = before.len().checked_sub(rows).map(|at| &before[at..]);
+            let better = neighbour
+                .filter(|neighbour| *neighbour != own)
+                .map(|neighbour| self.sums.at_most(model, column, groups, neighbour, budget));
+            let worth = self.sums.at_most(model, column, groups, own, budget);
+            self.worth[column] = worth;
+            if let Some(better) = better.filter(|better| *better < worth) {
+                self.worth[column] = better;
+                self.weights
+                    .copy_within((column - 1) * rows..column * rows, column * rows);
             }
         }
-        let ratio =
-            |column: usize| self.worth[column] / self.model.prices[column].max(self.model.least_price);
+        let ratio = |column: usize| self.worth[column] / model.prices[column].max(model.least_price);
         self.order = (0..columns).collect();
         self.order
             .sort_by(|&a, &b| ratio(b).total_cmp(&ratio(a)).then(b.cmp(&a)));
@@ -258,17 +248,13 @@ impl<'a> Generation<'a> {
 
     /// Takes the multipliers of the knapsack just solved, if they bound better.
     fn improve(&mut self, column: usize, groups: &[f64], budget: &mut Budget) {
-        let worth =
-            Knapsack::worth_at_most(self.model, column, groups, &self.knapsack.relaxed.weights, budget);
+        let weights = &self.knapsack.relaxed.weights;
+        let worth = self.sums.at_most(self.model, column, groups, weights, budget);
         if worth <= self.worth[column] {
             self.worth[column] = worth;
             let rows = self.model.rows;
             self.weights[column * rows..(column + 1) * rows].copy_from_slice(&self.knapsack.relaxed.weights);
         }
-    }
-
-    fn weights_of(&self, column: usize) -> &[f64] {
-        &self.weights[column * self.model.rows..(column + 1) * self.model.rows]
     }
 
     /// The bound that these values prove: scaled until no content of any node is worth more than its price, they are

@@ -1,6 +1,6 @@
 //! Best price per bottleneck resource: the fast way to a fleet.
 
-use super::{Budget, dive::Purchase, model::Model};
+use super::{Budget, demand::Demand, dive::Purchase, model::Model};
 
 /// How many of the columns that look best are filled to see.
 const TRIED: usize = 6;
@@ -13,14 +13,12 @@ const ALIKE: f64 = 1.0005;
 /// Every time the column that covers most for its price. The demand is taken in its proportions, so that the resource
 /// that runs out first on a column is the one that counts for it, and a pod is worth what it would cost alone.
 pub(super) fn greedy(model: &Model, left: &mut [u32], budget: &mut Budget) -> Vec<Purchase> {
-    let worth: Vec<f64> = (0..model.groups.len())
-        .map(|group| worth_alone(model, group))
-        .collect();
+    let worth = &model.alone;
     let mut order = by_size(model, left);
     let mut bought = Vec::new();
     while !order.is_empty() {
         let mut best: Option<(f64, Purchase)> = None;
-        for (column, share) in promising(model, &order, left, &worth, budget) {
+        for (column, share) in promising(model, &order, left, worth, budget) {
             let content = filled(model, column, share, &order, left, budget);
             let value: f64 = content
                 .iter()
@@ -68,16 +66,6 @@ pub(super) fn by_size(model: &Model, left: &[u32]) -> Vec<usize> {
     order
 }
 
-/// What a pod of a group costs on the column that is best for it alone.
-fn worth_alone(model: &Model, group: usize) -> f64 {
-    (0..model.columns.len())
-        .filter_map(|column| {
-            let number = model.most_of(column, group);
-            (number > 0).then(|| model.prices[column].max(model.least_price * 1e-6) / f64::from(number))
-        })
-        .fold(f64::INFINITY, f64::min)
-}
-
 /// The few columns that look best with all resources taken in proportion to the demand, and the share of it that one
 /// node covers.
 fn promising(
@@ -88,30 +76,19 @@ fn promising(
     budget: &mut Budget,
 ) -> Vec<(usize, f64)> {
     let mut scored = Vec::with_capacity(model.columns.len());
-    let mut demand = vec![0.0; model.rows];
+    let mut demand = Demand::default();
+    let mut counts = vec![0.0; left.len()];
+    order
+        .iter()
+        .for_each(|&group| counts[group] = f64::from(left[group]));
     for column in 0..model.columns.len() {
-        demand.fill(0.0);
-        let mut value = 0.0;
-        let fits = model.fits(column);
-        for &group in order.iter().filter(|group| fits[**group]) {
-            let count = f64::from(left[group]);
-            value += count * worth[group];
-            for (demand, request) in demand.iter_mut().zip(model.requests(group)) {
-                *demand += count * request;
-            }
-        }
-        if value > 0.0 {
-            let shares = demand
-                .iter()
-                .zip(model.capacity(column))
-                .filter(|(demand, _)| **demand > 0.0);
-            let share = shares
-                .map(|(demand, capacity)| capacity / demand)
-                .fold(1.0, f64::min);
-            scored.push((model.prices[column] / (share * value), column, share));
+        demand.of(model, column, worth, &counts, budget);
+        if demand.value > 0.0 {
+            let share = demand.share(model.capacity(column));
+            scored.push((model.prices[column] / (share * demand.value), column, share));
         }
     }
-    budget.spend(model.columns.len() * order.len() * (model.rows + 2));
+    budget.spend(model.columns.len() * (model.rows + 6));
     scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     scored.truncate(TRIED);
     scored

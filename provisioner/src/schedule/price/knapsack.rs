@@ -31,45 +31,6 @@ pub(super) struct Knapsack {
 }
 
 impl Knapsack {
-    /// An upper bound on the worth of any content of a node of `column`, by the Lagrangian at `weights`; safe against
-    /// rounding.
-    pub(super) fn worth_at_most(
-        model: &Model,
-        column: usize,
-        values: &[f64],
-        weights: &[f64],
-        budget: &mut Budget,
-    ) -> f64 {
-        let rows = model.rows;
-        budget.spend(values.len() * rows / 2 + 10);
-        let room: f64 = model
-            .capacity(column)
-            .iter()
-            .zip(weights)
-            .map(|(c, w)| c * w)
-            .sum();
-        let mut worth = room;
-        let mut magnitude = room;
-        let fits = model.fits(column);
-        for (group, value) in values.iter().enumerate() {
-            if fits[group] && *value > 0.0 {
-                let cost: f64 = model
-                    .requests(group)
-                    .iter()
-                    .zip(weights)
-                    .map(|(r, w)| r * w)
-                    .sum();
-                let count = f64::from(model.groups[group].count);
-                // The margin is kept as close to the exact difference as doubles allow.
-                worth += count * (value - cost).max(0.0);
-                if value * (1.0 + 1e-9) >= cost {
-                    magnitude += count.min(1.0 / 1e-9) * value;
-                }
-            }
-        }
-        worth + magnitude * rounding(values.len() + rows)
-    }
-
     /// Solves the relaxation for a node of `column`; its worth is returned.
     pub(super) fn solve(&mut self, model: &Model, column: usize, values: &[f64], budget: &mut Budget) -> f64 {
         self.start(model, column, values);

@@ -345,17 +345,14 @@ impl Master {
 
 /// A group alone on the nodes that are cheapest for it.
 fn alone(model: &Model, group: usize) -> Pattern {
-    let mut best = (f64::INFINITY, 0, 1.0);
-    for column in 0..model.columns.len() {
-        let most = f64::from(model.most_of(column, group));
-        if most > 0.0 && model.copies[column].is_infinite() {
-            let each = model.prices[column] / most;
-            if each < best.0 {
-                best = (each, column, most);
-            }
-        }
-    }
-    Pattern::new(model, best.1, vec![(group, best.2)])
+    let price = |column: usize| match model.copies[column] {
+        copies if copies.is_infinite() => model.prices[column],
+        _ => f64::INFINITY,
+    };
+    let alone = model.cheapest_alone(group, price);
+    let column = alone.map_or(0, |(column, _)| column);
+    let most = f64::from(model.most_of(column, group).max(1));
+    Pattern::new(model, column, vec![(group, most)])
 }
 
 /// The inverse by elimination with row pivots; none if the matrix is singular.

@@ -15,6 +15,7 @@
 
 mod bound;
 mod budget;
+mod demand;
 mod dive;
 mod generation;
 mod greedy;
@@ -27,6 +28,7 @@ mod problem;
 mod realise;
 mod strategies;
 mod whole;
+mod worth;
 
 pub use bound::{Bound, bound};
 pub use budget::Budget;

@@ -28,6 +28,14 @@ pub(super) struct Model {
     pub requests: Vec<f64>,
     /// columns x groups: whether it fits.
     pub fits: Vec<bool>,
+    /// By column: the first of those beside it that fit the same groups.
+    pub alike: Vec<usize>,
+    /// What a pod of each group costs on nodes that are best for its group alone.
+    pub alone: Vec<f64>,
+    /// How many pods each group has.
+    pub counts: Vec<f64>,
+    /// rows x groups: the scaled requests, so that one row of all groups is in one piece.
+    pub row_requests: Vec<f64>,
     /// The columns with few copies.
     pub limited: Vec<usize>,
     /// The least price above zero.
@@ -115,7 +123,13 @@ impl Model {
 
     /// Without the columns of which there are few.
     pub(super) fn endless(problem: &Problem) -> Self {
-        Self::of(problem, false)
+        let mut model = Self::of(problem, false);
+        let price = |column: usize| model.prices[column].max(model.least_price * 1e-6);
+        let alone = |group: usize| model.cheapest_alone(group, price);
+        model.alone = (0..model.groups.len())
+            .map(|group| alone(group).map_or(f64::INFINITY, |(_, each)| each))
+            .collect();
+        model
     }
 
     fn of(problem: &Problem, with_limited: bool) -> Self {
@@ -134,6 +148,7 @@ impl Model {
         model.add_groups(problem, resources, &rules, &columns);
         model.prune();
         model.scale();
+        model.index();
         model.limited = (0..model.columns.len())
             .filter(|column| model.copies[*column].is_finite())
             .collect();
@@ -202,6 +217,29 @@ impl Model {
         u32::try_from(most.max(0)).unwrap_or(0)
     }
 
+    /// The column that is cheapest for a group alone at prices that are finite where it may be used, and what a pod costs
+    /// there.
+    pub(super) fn cheapest_alone(&self, group: usize, price: impl Fn(usize) -> f64) -> Option<(usize, f64)> {
+        let requests = self.requests(group).iter().enumerate();
+        let inverse: Vec<(usize, f64)> = requests
+            .filter(|(_, request)| **request > 0.0)
+            .map(|(row, request)| (row, 1.0 / request))
+            .collect();
+        let mut best: Option<(usize, f64)> = None;
+        for column in (0..self.columns.len()).filter(|column| self.fits(*column)[group]) {
+            let capacity = self.capacity(column);
+            let shares = inverse.iter().map(|(row, inverse)| capacity[*row] * inverse);
+            let most = (shares.fold(f64::MAX, f64::min) * (1.0 + 1e-12))
+                .floor()
+                .min(self.counts[group]);
+            let each = price(column) / most.max(1.0);
+            if each < best.map_or(f64::INFINITY, |best| best.1) {
+                best = Some((column, each));
+            }
+        }
+        best
+    }
+
     /// The groups with pods left, as many as `counts` says, and the columns that are no dearer than `ceiling`, which come
     /// first and keep their indexes; the groups' indexes here are the second answer.
     pub(super) fn restricted(&self, counts: &[u32], ceiling: f64) -> (Self, Vec<usize>) {
@@ -232,10 +270,12 @@ impl Model {
             });
             model.exact_requests.extend_from_slice(self.exact_requests(group));
             model.requests.extend_from_slice(self.requests(group));
+            model.alone.extend(self.alone.get(group));
         }
         model.fits = (0..columns)
             .flat_map(|column| kept.iter().map(move |&group| self.fits(column)[group]))
             .collect();
+        model.index();
         (model, kept)
     }
 
@@ -273,7 +313,7 @@ impl Model {
     }
 
     fn add_groups(&mut self, problem: &Problem, resources: usize, rules: &[TightRule], columns: &[usize]) {
-        let mut groups: BTreeMap<(Vec<i64>, ColumnSet), Group> = BTreeMap::new();
+        let mut kinds: BTreeMap<(Vec<i64>, &ColumnSet), Vec<usize>> = BTreeMap::new();
         for (index, class) in problem
             .classes
             .iter()
@@ -284,24 +324,24 @@ impl Model {
                 .map(|resource| amount(&class.requests, resource))
                 .collect();
             requests.extend(rules.iter().map(|rule| i64::from(rule.counts[index])));
-            let fits: ColumnSet = (0..columns.len())
-                .filter(|&column| {
-                    let capacity = self.exact_capacity(column);
-                    class.fits.contains(columns[column])
-                        && requests
-                            .iter()
-                            .zip(capacity)
-                            .all(|(request, capacity)| request <= capacity)
-                })
-                .collect();
+            let kind = (requests, &class.fits);
+            kinds.entry(kind).or_default().push(index);
+        }
+        let mut groups: BTreeMap<(Vec<i64>, ColumnSet), Group> = BTreeMap::new();
+        for ((requests, fits), members) in kinds {
+            let fits = self.fitting(&requests, fits, columns);
             if fits.is_empty() {
-                self.unplaceable.push(index);
+                self.unplaceable.extend(members);
                 continue;
             }
             let group = groups.entry((requests, fits)).or_default();
-            group.count = group.count.saturating_add(class.count);
-            group.members.push(index);
+            for index in members {
+                group.count = group.count.saturating_add(problem.classes[index].count);
+                group.members.push(index);
+            }
+            group.members.sort_unstable();
         }
+        self.unplaceable.sort_unstable();
         let mut fits = vec![Vec::new(); columns.len()];
         for ((requests, set), group) in groups {
             self.groups.push(group);
@@ -311,6 +351,21 @@ impl Model {
             }
         }
         self.fits = fits.concat();
+    }
+
+    /// The columns of the model, of those that suit, that are large enough.
+    fn fitting(&self, requests: &[i64], suit: &ColumnSet, columns: &[usize]) -> ColumnSet {
+        let is_large = |column: &usize| {
+            let capacity = self.exact_capacity(*column).iter();
+            requests
+                .iter()
+                .zip(capacity)
+                .all(|(request, capacity)| request <= capacity)
+        };
+        (0..columns.len())
+            .filter(|column| suit.contains(columns[*column]))
+            .filter(is_large)
+            .collect()
     }
 
     /// Takes out columns that another one beats: no dearer, no smaller, fit for the same pods and as many to be had.
@@ -368,5 +423,21 @@ impl Model {
         };
         self.capacity = scaled(&self.exact_capacity);
         self.requests = scaled(&self.exact_requests);
+    }
+
+    /// What is worked out from the rest.
+    fn index(&mut self) {
+        let (groups, rows) = (self.groups.len(), self.rows);
+        self.row_requests = (0..rows)
+            .flat_map(|row| (0..groups).map(move |group| group * rows + row))
+            .map(|cell| self.requests[cell])
+            .collect();
+        self.counts = self.groups.iter().map(|group| f64::from(group.count)).collect();
+        self.alike.clear();
+        for column in 0..self.columns.len() {
+            let before = column.saturating_sub(1);
+            let same = column > 0 && self.fits(before) == self.fits(column);
+            self.alike.push(if same { self.alike[before] } else { column });
+        }
     }
 }

@@ -17,6 +17,9 @@ pub const PRICE_PER_BOTTLENECK: &str = "price-per-bottleneck";
 /// See [`Candidate::strategy`]: a linear program over patterns, rounded.
 pub const PATTERN_GENERATION: &str = "pattern-generation";
 
+/// A fleet is polished where it is so many times as far from the bound as is enough.
+const WORTH_POLISHING: f64 = 3.0;
+
 /// A fleet and how it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -42,10 +45,9 @@ pub fn fleets(problem: &Problem, lower_bound: f64, enough: f64, budget: &mut Bud
         nodes
     };
     let bought = greedy(&model, &mut counts.clone(), budget);
-    let nodes = nodes_of(bought, budget);
-    let mut made = vec![(PRICE_PER_BOTTLENECK, nodes)];
-    let close = |nodes: &[Node]| packing.price_of(nodes) <= lower_bound * (1.0 + enough);
-    if !close(&made[0].1) && model.groups.len() <= dive::MOST_GROUPS && !budget.is_spent() {
+    let mut made = vec![(PRICE_PER_BOTTLENECK, nodes_of(bought, budget))];
+    let close = |nodes: &[Node], gap: f64| packing.price_of(nodes) <= lower_bound * (1.0 + gap);
+    if !close(&made[0].1, enough) && model.groups.len() <= dive::MOST_GROUPS && !budget.is_spent() {
         let mut share = budget.share(2);
         let bought = dive(&model, &counts, &mut share);
         budget.give_back(share);
@@ -53,14 +55,10 @@ pub fn fleets(problem: &Problem, lower_bound: f64, enough: f64, budget: &mut Bud
         made.push((PATTERN_GENERATION, nodes));
     }
     made.sort_by(|a, b| packing.price_of(&a.1).total_cmp(&packing.price_of(&b.1)));
-    if !close(&made[0].1) {
-        polish_nodes(
-            &packing,
-            &model,
-            &mut made[0].1,
-            lower_bound * (1.0 + enough),
-            budget,
-        );
+    let good = enough * WORTH_POLISHING;
+    if !close(&made[0].1, good) {
+        let target = lower_bound * (1.0 + good);
+        polish_nodes(&packing, &model, &mut made[0].1, target, budget);
     }
     let candidate = |(strategy, nodes)| {
         let fleet = fold(&packing, nodes);

@@ -19,6 +19,7 @@ mod price;
 mod provisioning;
 mod reserved;
 mod rules;
+mod sessions;
 mod spreads;
 mod topology;
 mod volumes;
