@@ -1,5 +1,7 @@
 //! What places of pods depend on beside pods and nodes: storage, what pods belong to, the scheduler's configuration.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{ReplicationController, Service, TopologySpreadConstraint},
@@ -42,6 +44,7 @@ pub(super) struct Surroundings {
 /// Everything that can be read; what is wrong with the rest goes to `problems`.
 pub(super) fn read(documents: Vec<Document>, problems: &mut Vec<Problem>) -> Surroundings {
     let mut around = Surroundings::default();
+    let mut first: BTreeMap<[String; 3], String> = BTreeMap::new();
     for mut document in documents {
         let is_namespaced = !matches!(
             document.kind(),
@@ -50,11 +53,26 @@ pub(super) fn read(documents: Vec<Document>, problems: &mut Vec<Problem>) -> Sur
         if is_namespaced && document.object["metadata"]["namespace"].is_null() {
             document.object["metadata"]["namespace"] = Value::from("default");
         }
+        let place = format!("{}:{}", document.file, document.number);
+        if let Some(other) = identity(&document).and_then(|identity| first.insert(identity, place)) {
+            let name = &document.object["metadata"]["name"];
+            let message = format!("is {name}, which {other} has, expected a name of its own");
+            problems.push(document.problem(document.kind(), "metadata.name", message));
+            continue;
+        }
         if let Err(problem) = around.take(&document) {
             problems.push(problem);
         }
     }
     around
+}
+
+/// Kind, namespace and name; what has no name cannot stand twice.
+fn identity(document: &Document) -> Option<[String; 3]> {
+    let metadata = &document.object["metadata"];
+    let name = metadata["name"].as_str()?;
+    let namespace = metadata["namespace"].as_str().unwrap_or_default();
+    Some([document.kind(), namespace, name].map(str::to_owned))
 }
 
 impl Surroundings {

@@ -411,11 +411,23 @@ impl Solver<'_> {
             .next_step(class, preferred, &mut self.asks, &self.topology)
         {}
         let last = self.classes.all[class].steps.len().saturating_sub(1);
-        let refusals = (0..self.prepared.templates.len()).map(|index| {
-            let pool = &self.prepared.world.pools[self.prepared.templates[index].pool];
-            (pool.name.clone(), self.refusal(index, class, last))
+        // No wish was given up after the one for which reserved capacity was wanting.
+        let waits = (0..last).map(|step| self.refusals(class, step)).find(|refusals| {
+            let mut refusals = refusals.iter();
+            refusals.any(|(_, refusal)| matches!(refusal, Refusal::Reserved))
         });
-        Reason::Pools(refusals.collect())
+        Reason::Pools(waits.unwrap_or_else(|| self.refusals(class, last)))
+    }
+
+    /// By pool: why an empty node of it does not take a class after these steps.
+    fn refusals(&mut self, class: usize, step: usize) -> Vec<(String, Refusal)> {
+        let prepared = self.prepared;
+        let templates = prepared.templates.iter().enumerate();
+        let refusals = templates.map(|(index, template)| {
+            let pool = &prepared.world.pools[template.pool];
+            (pool.name.clone(), self.refusal(index, class, step))
+        });
+        refusals.collect()
     }
 
     /// Why an empty node of a template does not take a class.

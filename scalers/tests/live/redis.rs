@@ -410,7 +410,7 @@ async fn a_cluster_is_followed_to_the_node_of_each_key_and_through_a_failover() 
 }
 
 async fn eventually(done: impl AsyncFn() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if done().await {
             return;
         }

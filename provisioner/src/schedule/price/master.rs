@@ -48,12 +48,19 @@ enum Basic {
     Surplus(usize),
 }
 
+/// With so many rows it is quicker to go over all of them than over those that a pattern has.
+const FEW_ROWS: usize = 64;
+/// Sums that are added up side by side.
+const LANES: usize = 4;
+
 /// A linear program over the patterns known so far.
 #[derive(Clone, Debug)]
 pub(super) struct Master {
     rows: usize,
     demand: Vec<f64>,
     pub patterns: Vec<Pattern>,
+    /// patterns x rows: the contents once more, where the rows are few.
+    dense: Vec<f64>,
     in_basis: Vec<bool>,
     basis: Vec<Basic>,
     /// Whether the surplus of a row is in the basis.
@@ -134,8 +141,10 @@ impl Master {
             values: vec![0.0; rows],
             direction: vec![0.0; rows],
             since_refactoring: 0,
-            patterns: alone,
+            dense: Vec::new(),
+            patterns: Vec::with_capacity(2 * rows),
         };
+        alone.into_iter().for_each(|pattern| master.know(pattern));
         for row in 0..rows {
             let pattern = master.patterns.get(row);
             let amount = pattern.map_or(-1.0, |pattern| pattern.content[0].1);
@@ -155,8 +164,41 @@ impl Master {
 
     /// Adds a pattern to choose from.
     pub(super) fn add(&mut self, pattern: Pattern) {
-        self.patterns.push(pattern);
+        self.know(pattern);
         self.in_basis.push(false);
+    }
+
+    fn know(&mut self, pattern: Pattern) {
+        if self.rows <= FEW_ROWS {
+            let from = self.dense.len();
+            self.dense.resize(from + self.rows, 0.0);
+            for (row, amount) in &pattern.content {
+                self.dense[from + row] = *amount;
+            }
+        }
+        self.patterns.push(pattern);
+    }
+
+    /// The contents of a pattern weighed with something by row.
+    fn weighed(&self, pattern: usize, weights: &[f64]) -> f64 {
+        if self.rows > FEW_ROWS {
+            return self.patterns[pattern].worth(weights);
+        }
+        let content = &self.dense[pattern * self.rows..(pattern + 1) * self.rows];
+        let (contents, rest) = content.as_chunks::<LANES>();
+        let (lanes, rest_weights) = weights.as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for (content, weights) in contents.iter().zip(lanes) {
+            for (sum, (amount, weight)) in sums.iter_mut().zip(content.iter().zip(weights)) {
+                *sum += amount * weight;
+            }
+        }
+        let rest: f64 = rest
+            .iter()
+            .zip(rest_weights)
+            .map(|(amount, weight)| amount * weight)
+            .sum();
+        sums.iter().sum::<f64>() + rest
     }
 
     /// The patterns in use and how many nodes of each.
@@ -195,7 +237,7 @@ impl Master {
                 continue;
             }
             work += pattern.content.len() + 4;
-            let gain = (pattern.worth(&self.values) - pattern.price) / pattern.scale;
+            let gain = (self.weighed(index, &self.values) - pattern.price) / pattern.scale;
             if gain > most {
                 most = gain;
                 best = Some(Basic::Pattern(index));
@@ -259,16 +301,10 @@ impl Master {
         let rows = self.rows;
         match entering {
             Basic::Pattern(index) => {
-                let pattern = &self.patterns[index];
-                for (row, direction) in self.direction.iter_mut().enumerate() {
-                    let inverse = &self.inverse[row * rows..(row + 1) * rows];
-                    *direction = pattern
-                        .content
-                        .iter()
-                        .map(|(group, amount)| inverse[*group] * amount)
-                        .sum();
+                for row in 0..rows {
+                    self.direction[row] = self.weighed(index, &self.inverse[row * rows..(row + 1) * rows]);
                 }
-                pattern.price - pattern.worth(&self.values)
+                self.patterns[index].price - self.weighed(index, &self.values)
             }
             Basic::Surplus(group) => {
                 for (row, direction) in self.direction.iter_mut().enumerate() {
