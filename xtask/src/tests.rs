@@ -38,13 +38,16 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         .context("cargo test cannot be started")?;
     let output = child.stdout.take().context("cargo test has no output")?;
     let mut results = Results::default();
+    let mut stubs = String::new();
     for line in BufReader::new(output).lines() {
         let line = line.context("the output of cargo test cannot be read")?;
         println!("{line}");
         results.add(&line);
+        stubs.extend(of_stub(&line));
     }
     let status = child.wait()?;
-    print!("{}", table(&std::fs::read_to_string(cases.path())?));
+    let live = std::fs::read_to_string(cases.path())?;
+    print!("{}", table(&(live + &stubs)));
     for reason in &skipped {
         println!("skipped: {reason}");
     }
@@ -63,7 +66,26 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What live tests have passed, by trigger type and server: lines of type, server and case, with tabs between.
+/// Trigger types whose server no registry carries, and the folders of their tests, which play it and hold every request
+/// against what its vendor publishes.
+const STUBS: [(&str, &str); 3] = [
+    ("azure_servicebus", "azure-servicebus"),
+    ("gcp_pubsub", "gcp-pubsub"),
+    ("loki", "loki"),
+];
+const STUB: &str = "stub";
+
+/// A test of a stub as the live tests note theirs, from the line that says how it went.
+fn of_stub(line: &str) -> Option<String> {
+    let (path, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let (folder, name) = path.split_once("::tests::")?;
+    let (_, trigger) = STUBS.iter().find(|(of, _)| *of == folder)?;
+    let name = name.replace('_', " ");
+    (result == "ok").then(|| format!("{trigger}\t{STUB}\t{name}\n"))
+}
+
+/// What has been passed, by trigger type and server, from lines of type, server and case with tabs between; and how many
+/// types that is.
 fn table(lines: &str) -> String {
     let mut cases: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for line in lines.lines() {
@@ -71,14 +93,27 @@ fn table(lines: &str) -> String {
             cases.entry((trigger, server)).or_default().insert(case);
         }
     }
+    if cases.is_empty() {
+        return String::new();
+    }
     let mut text = String::new();
     for ((trigger, server), passed) in &cases {
-        text += &format!("{trigger} on a real {server}: {} cases passed\n", passed.len());
+        text += &format!("{trigger} on {server}: {} cases passed\n", passed.len());
         for case in passed {
             text += &format!("  passed  {case}\n");
         }
     }
-    text
+    // One type may have a row for each of its protocols.
+    let types = |on_stub: bool| -> BTreeSet<&str> {
+        let rows = cases.keys().filter(|(_, server)| (*server == STUB) == on_stub);
+        rows.filter_map(|(trigger, _)| trigger.split(' ').next())
+            .collect()
+    };
+    text + &format!(
+        "{} types on real servers, {} on stubs; cpu, memory, cron and kubernetes-workload have none, and are tested on control planes\n",
+        types(false).len(),
+        types(true).len()
+    )
 }
 
 /// Finds or installs the programs that tests drive; returns what had to be left out.
@@ -143,14 +178,31 @@ mod checks {
 
     #[test]
     fn cases_are_told_by_type_and_server_once_each() {
-        let lines =
-            "redis\tredis\tTLS\nmysql\tmariadb\tTLS\nredis\tredis\tTLS\nredis\tredis\tdrained\nodd line\n";
+        let lines = "redis\tredis\tTLS\nmysql\tmariadb\tTLS\nredis\tredis\tTLS\nredis (x)\tredis\tdrained\nodd line\nloki\tstub\tdrained\n";
         assert_eq!(
             table(lines),
-            "mysql on a real mariadb: 1 cases passed\n  passed  TLS\n\
-             redis on a real redis: 2 cases passed\n  passed  TLS\n  passed  drained\n"
+            "loki on stub: 1 cases passed\n  passed  drained\n\
+             mysql on mariadb: 1 cases passed\n  passed  TLS\n\
+             redis on redis: 1 cases passed\n  passed  TLS\n\
+             redis (x) on redis: 1 cases passed\n  passed  drained\n\
+             2 types on real servers, 1 on stubs; cpu, memory, cron and kubernetes-workload have none, and are tested on control planes\n"
         );
         assert_eq!(table(""), "");
+    }
+
+    #[test]
+    fn tests_of_stubs_count_where_they_pass() {
+        assert_eq!(
+            of_stub("test loki::tests::it_conforms ... ok").as_deref(),
+            Some("loki\tstub\tit conforms\n")
+        );
+        for line in [
+            "test loki::tests::it_conforms ... FAILED",
+            "test redis::tests::it_conforms ... ok",
+            "running 4 tests",
+        ] {
+            assert_eq!(of_stub(line), None, "{line}");
+        }
     }
 
     #[test]
