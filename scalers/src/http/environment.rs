@@ -12,7 +12,7 @@ use scaler_api::{Context, Error, Secret};
 const KEPT: usize = 64;
 
 /// Connections to one server that are kept open between samples: a burst of samples opens more of them, and lets them go.
-const IDLE_CONNECTIONS: usize = 32;
+const IDLE_CONNECTIONS: usize = 16;
 
 /// The HTTP clients of a program; put one into a [`Context`] to give it clients of its own. Without one, scalers share
 /// those of the process.
