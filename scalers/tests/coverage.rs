@@ -22,16 +22,6 @@ const GAPS: &[(&str, &str, &str)] = &[
         "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
     ),
     (
-        "prometheus",
-        "awsRegion",
-        "Amazon Managed Prometheus is not supported: the identity aws is refused",
-    ),
-    (
-        "prometheus",
-        "identityOwner",
-        "Amazon Managed Prometheus is not supported: the identity aws is refused",
-    ),
-    (
         "redis-sentinel",
         "sentinelMaster",
         "required: without it a sentinel cannot say which server is meant, which KEDA finds out when it connects",
