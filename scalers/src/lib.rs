@@ -84,6 +84,8 @@ pub mod nats_jetstream;
 mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
+#[cfg(feature = "key-passwords")]
+mod private_key;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 #[cfg(feature = "rabbitmq")]
