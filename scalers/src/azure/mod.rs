@@ -18,6 +18,8 @@ pub(crate) use cloud::fields;
 pub(crate) use cloud::managed_prometheus;
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
 pub(crate) use connection::{ConnectionString, mac};
+#[cfg(any(feature = "rabbitmq", feature = "postgresql-azure"))]
+pub(crate) use login::PUBLIC;
 #[cfg(feature = "azure-key-vault")]
 pub(crate) use login::WORKLOAD;
 #[cfg(feature = "azure-identity")]
