@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "gcp-pubsub", feature = "prometheus"))]
 mod environment;
+mod federation;
 mod key;
 mod login;
 

@@ -40,7 +40,7 @@ impl GcpSecretManagerStore {
     }
 
     /// One that takes from the environment what a pod identity is: `GOOGLE_APPLICATION_CREDENTIALS`, a file with the key of a
-    /// service account, or else `GCE_METADATA_HOST`, a metadata server as a host with or without port.
+    /// service account or of workload identity federation, or else `GCE_METADATA_HOST`, a metadata server as a host with or without port.
     #[must_use]
     pub fn from_environment() -> Self {
         let host = env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
@@ -65,7 +65,8 @@ impl GcpSecretManagerStore {
         self
     }
 
-    /// Takes the key of a service account in this file for a pod identity, in place of the metadata server.
+    /// Takes what this file says for a pod identity, the key of a service account or an `external_account`, in place of the
+    /// metadata server.
     #[must_use]
     pub fn with_credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials_file = Some(path.into());
