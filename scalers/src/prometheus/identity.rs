@@ -61,7 +61,11 @@ impl IdentityKeys {
         self.aws_region.is_some() && (owner || self.role_arn.is_some() || keys)
     }
 
-    fn wanted(&self, settings: &TriggerSettings) -> Wanted {
+    /// Nobody where `authModes` says who asks.
+    fn wanted(&self, settings: &TriggerSettings, has_modes: bool) -> Wanted {
+        if has_modes {
+            return Wanted::None;
+        }
         let pod_identity = settings.pod_identity.as_ref();
         let provider = pod_identity.map_or("", |identity| identity.provider.as_str());
         if matches!(provider, "aws" | "aws-eks") || self.has_aws_keys() {
@@ -87,7 +91,7 @@ impl IdentityKeys {
             }
             return;
         }
-        let wanted = self.wanted(settings);
+        let wanted = self.wanted(settings, has_modes);
         let google = match &wanted {
             Wanted::Gcp(identity) => Some(identity),
             _ => None,
@@ -139,8 +143,8 @@ impl IdentityKeys {
     }
 
     /// Adds it to a source key; credentials as digests.
-    pub(super) fn add_to(&self, key: SourceKey, settings: &TriggerSettings) -> SourceKey {
-        match self.wanted(settings) {
+    pub(super) fn add_to(&self, key: SourceKey, settings: &TriggerSettings, has_modes: bool) -> SourceKey {
+        match self.wanted(settings, has_modes) {
             Wanted::None => key,
             Wanted::Gcp(identity) => identity.add_to(key.with("provider", "gcp")),
             Wanted::Azure(identity) => identity.add_to(
@@ -172,10 +176,11 @@ impl IdentityKeys {
     pub(super) async fn connect(
         &self,
         settings: &TriggerSettings,
+        has_modes: bool,
         context: &Context,
     ) -> Result<Identity, Error> {
         let caller = || Caller::new(context, &Tls::default(), None);
-        Ok(match self.wanted(settings) {
+        Ok(match self.wanted(settings, has_modes) {
             Wanted::None => Identity::None,
             Wanted::Aws => return Box::pin(self.signer(settings, context)).await,
             Wanted::Azure(identity) => {

@@ -191,7 +191,8 @@ impl Trigger for PrometheusTrigger {
             .with("ignoreNull", self.ignore_null_values)
             .with("activation", self.activation_threshold);
         let key = http::add_to(key, &self.authentication, self.unsafe_ssl, self.timeout);
-        self.identity.add_to(key, &self.settings)
+        self.identity
+            .add_to(key, &self.settings, self.authentication.is_used())
     }
 
     async fn connect(self, context: &Context) -> Result<PrometheusScaler, Error> {
@@ -203,7 +204,10 @@ impl Trigger for PrometheusTrigger {
         )?;
         Ok(PrometheusScaler {
             source,
-            identity: self.identity.connect(&self.settings, context).await?,
+            identity: self
+                .identity
+                .connect(&self.settings, self.authentication.is_used(), context)
+                .await?,
             clock: context.clock.clone(),
             observer: Observer::of(context),
             trigger: self,

@@ -190,4 +190,12 @@ async fn keys_of_aws_sign_each_request() {
                      SignedHeaders=host;x-amz-date, Signature=";
     assert!(request.contains(signature), "{request}");
     assert!(request.contains("x-amz-date: 20260101T120000Z\r\n"), "{request}");
+    // Modes stand in place of it.
+    for (key, value) in [("authModes", "bearer"), ("bearerToken", "hunter2")] {
+        input.authentication.insert(key.to_owned(), Secret::new(value));
+    }
+    value(&input, &context).await.unwrap();
+    let request = server.last_request();
+    assert!(request.contains("authorization: Bearer hunter2\r\n"), "{request}");
+    assert!(!request.contains("x-amz-date"), "{request}");
 }
