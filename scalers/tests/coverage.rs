@@ -12,16 +12,6 @@ const KEDA: &str = include_str!("coverage/keda.txt");
 /// What is not as KEDA has it: type, key, and why. `*` is any type.
 const GAPS: &[(&str, &str, &str)] = &[
     (
-        "cpu",
-        "type",
-        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
-    ),
-    (
-        "memory",
-        "type",
-        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
-    ),
-    (
         "redis-sentinel",
         "sentinelMaster",
         "required: without it a sentinel cannot say which server is meant, which KEDA finds out when it connects",
