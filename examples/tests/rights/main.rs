@@ -44,6 +44,11 @@ const SPARE_PODS: &[Spare] = &[
         "get",
         "no scaler here has the role of its workload",
     ),
+    (
+        "endpointslices",
+        "list",
+        "no number is gathered from all pods of a Service here",
+    ),
     ("replicasets", "get", NO_REPLICA_SET),
     ("replicasets", "list", NO_REPLICA_SET),
     ("replicasets", "watch", NO_REPLICA_SET),

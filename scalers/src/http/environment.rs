@@ -11,6 +11,9 @@ use scaler_api::{Context, Error, Secret};
 /// Clients that are kept; more TLS identities than this at a time are slower, not wrong.
 const KEPT: usize = 64;
 
+/// Connections to one server that are kept open between samples: a burst of samples opens more of them, and lets them go.
+const IDLE_CONNECTIONS: usize = 32;
+
 /// The HTTP clients of a program; put one into a [`Context`] to give it clients of its own. Without one, scalers share
 /// those of the process.
 ///
@@ -82,7 +85,9 @@ fn build(tls: &Tls) -> Result<Client, Error> {
             "no TLS provider is installed: the program must call rustls::crypto::ring::default_provider().install_default()",
         ));
     }
-    let mut builder = Client::builder().tls_danger_accept_invalid_certs(tls.unsafe_ssl);
+    let mut builder = Client::builder()
+        .tls_danger_accept_invalid_certs(tls.unsafe_ssl)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS);
     if let Some(ca) = &tls.ca {
         builder = builder.tls_certs_merge(certificates(ca)?);
     }

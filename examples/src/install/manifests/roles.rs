@@ -53,6 +53,8 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
     rules.extend(scale(cx));
     rules.extend([
         rule(CORE, &["pods"], FOLLOW),
+        // Where each pod behind a Service answers, for metrics that are gathered from all of them.
+        rule("discovery.k8s.io", &["endpointslices"], &["list"]),
         // Contents are read when a trigger refers to them. Following takes metadata only, so that a change is heard of,
         // but RBAC has no right to metadata alone.
         rule(CORE, &["secrets", "configmaps"], READ),
