@@ -179,6 +179,14 @@ async fn a_query_conforms_and_survives_a_restart_without_leaving_connections() {
     LIVE.survives_a_restart(&table, &mut server).await;
 }
 
+fn named(name: &str) -> rcgen::CertificateParams {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let names = &mut parameters.distinguished_name;
+    *names = rcgen::DistinguishedName::new();
+    names.push(rcgen::DnType::CommonName, name);
+    parameters
+}
+
 #[tokio::test]
 async fn certificates_of_clients_are_shown_to_the_server() {
     let authority = Authority::new();
@@ -191,8 +199,15 @@ async fn certificates_of_clients_are_shown_to_the_server() {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let certificate = file("cert.pem", &authority.server.0);
-    let key = file("key.pem", &authority.server.1);
+    let clients = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = named("clients");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let trusted_certificate = parameters.self_signed(&clients).unwrap().pem();
+    let issuer = rcgen::Issuer::new(parameters, clients);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = named("app").signed_by(&key, &issuer).unwrap();
+    let certificate = file("cert.pem", &certificate.pem());
+    let key = file("key.pem", &key.serialize_pem());
     let locked = folder.path().join("locked.pem").display().to_string();
     let openssl = [
         "pkcs8",
@@ -213,7 +228,7 @@ async fn certificates_of_clients_are_shown_to_the_server() {
     );
     // The server looks for certificates once it knows whom to trust.
     let trusted = server.folder().join("trusted.pem");
-    std::fs::write(&trusted, &authority.certificate).unwrap();
+    std::fs::write(&trusted, trusted_certificate).unwrap();
     let control = client(&server).await;
     let setting = format!("ALTER SYSTEM SET ssl_ca_file = '{}'", trusted.display());
     control.batch_execute(&setting).await.unwrap();
@@ -278,7 +293,7 @@ async fn a_workload_identity_of_azure_logs_in_with_its_token() {
 
     let Some(server) = start("postgresql") else { return };
     let control = client(&server).await;
-    let user = "CREATE ROLE scaler LOGIN PASSWORD 'token-2'";
+    let user = "CREATE ROLE app LOGIN PASSWORD 'token-2'";
     control.batch_execute(user).await.unwrap();
     let (authority, asked) = token_server(&["token-1", "token-2"]).await;
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -293,7 +308,7 @@ async fn a_workload_identity_of_azure_logs_in_with_its_token() {
     let metadata = [
         ("host", "127.0.0.1"),
         ("port", server.detail("port")),
-        ("userName", "scaler"),
+        ("userName", "app"),
         ("dbName", server.detail("database")),
         ("sslmode", "prefer"),
         ("query", "SELECT 7"),
