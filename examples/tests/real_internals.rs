@@ -496,12 +496,64 @@ async fn section_9_scaled_job_accurate_4_8_10(case: Case) {
     }
 }
 
+/// Serves the types of this build by KEDA's protocol of external scalers; the address.
+#[cfg(feature = "all-scalers")]
+async fn external_server() -> String {
+    let mut registry = scaler_api::Registry::new();
+    scalers::register_all(&mut registry);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = scalers::external::server::ExternalServer::new(registry, scaler_api::Context::new())
+        .of_type("metrics-api")
+        .sharing_samples_for(Duration::from_millis(500))
+        .polling_every(Duration::from_millis(500));
+    tokio::spawn(server.serve(listener, None, std::future::pending()));
+    address
+}
+
+#[cfg(feature = "all-scalers")]
+fn external(type_: &str, address: &str, case: &Case) -> Value {
+    let mut trigger = trigger(&case.orders, "5");
+    trigger["type"] = json!(type_);
+    trigger["metadata"]["scalerAddress"] = json!(address);
+    trigger
+}
+
+/// Both ends of the protocol between a source and a Deployment.
+#[cfg(feature = "all-scalers")]
+async fn an_external_scaler_of_ours_drives_a_deployment(case: Case) {
+    let replicas = case.deployment(0).await;
+    let address = external_server().await;
+    case.object(json!({"triggers": [external("external", &address, &case)]}))
+        .await;
+    case.reaches_condition("Ready", "True ScaledObjectReady").await;
+    case.orders.set(15);
+    replicas.reach(3).await;
+    case.orders.set(50);
+    replicas.reach(5).await;
+    case.orders.set(0);
+    replicas.reach(0).await;
+}
+
+/// The scaler says at once what a poll would find ten minutes later.
+#[cfg(feature = "all-scalers")]
+async fn an_external_scaler_of_ours_pushes_and_a_deployment_starts(case: Case) {
+    let replicas = case.deployment(0).await;
+    let address = external_server().await;
+    let spec = json!({"pollingInterval": 600, "triggers": [external("external-push", &address, &case)]});
+    case.object(spec).await;
+    case.reaches_condition("Ready", "True ScaledObjectReady").await;
+    case.orders.set(10);
+    replicas.reach(2).await;
+    assert_eq!(replicas.all(), [0, 1, 2]);
+}
+
 type Run = fn(Case) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// The functions by name, each of which becomes a case.
 macro_rules! cases {
-    ($($name:ident),* $(,)?) => {
-        [$((stringify!($name), (|case| Box::pin($name(case))) as Run)),*]
+    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+        [$($(#[$attribute])* (stringify!($name), (|case| Box::pin($name(case))) as Run)),*]
     };
 }
 
@@ -548,6 +600,10 @@ async fn the_internals_of_section_9_on_a_real_control_plane() {
         section_9_a_renamed_hpa_and_restored_replicas,
         section_9_force_activation_and_an_object_beside_broken_ones_5083,
         section_9_scaled_job_accurate_4_8_10,
+        #[cfg(feature = "all-scalers")]
+        an_external_scaler_of_ours_drives_a_deployment,
+        #[cfg(feature = "all-scalers")]
+        an_external_scaler_of_ours_pushes_and_a_deployment_starts,
     ];
     let started = tokio::time::Instant::now();
     let (local, mut under_way) = (tokio::task::LocalSet::new(), Vec::new());

@@ -106,6 +106,10 @@ pub struct PodIdentity {
     pub provider: String,
     /// `identityId`.
     pub identity_id: Option<String>,
+    /// `identityTenantId`.
+    pub identity_tenant_id: Option<String>,
+    /// `identityAuthorityHost`.
+    pub identity_authority_host: Option<String>,
     /// `roleArn`.
     pub role_arn: Option<String>,
     /// `externalID`.

@@ -13,11 +13,7 @@ pub mod aws_dynamodb_streams;
 pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
-#[cfg(any(
-    feature = "azure-key-vault",
-    feature = "azure-queue",
-    feature = "azure-servicebus"
-))]
+#[cfg(any(feature = "azure-key-vault", feature = "azure-identity"))]
 pub mod azure;
 #[cfg(feature = "azure-key-vault")]
 pub mod azure_key_vault;
@@ -34,8 +30,12 @@ pub mod elasticsearch;
 pub mod etcd;
 #[cfg(feature = "external")]
 pub mod external;
-#[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
-mod gcp;
+#[cfg(any(
+    feature = "gcp-pubsub",
+    feature = "gcp-secret-manager",
+    feature = "prometheus"
+))]
+pub mod gcp;
 #[cfg(feature = "gcp-pubsub")]
 pub mod gcp_pubsub;
 #[cfg(feature = "gcp-secret-manager")]
@@ -50,8 +50,7 @@ pub mod kafka;
 pub mod kubernetes_workload;
 #[cfg(any(
     feature = "azure-key-vault",
-    feature = "azure-queue",
-    feature = "azure-servicebus",
+    feature = "azure-identity",
     feature = "gcp-pubsub",
     feature = "gcp-secret-manager"
 ))]
@@ -85,6 +84,8 @@ pub mod nats_jetstream;
 mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
+#[cfg(feature = "key-passwords")]
+mod private_key;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 #[cfg(feature = "rabbitmq")]

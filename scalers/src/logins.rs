@@ -138,8 +138,7 @@ pub(crate) async fn post(caller: &Caller, url: Url, form: Vec<(&str, &str)>) -> 
 /// Whether a part of a path names one thing there.
 #[cfg(any(
     feature = "azure-key-vault",
-    feature = "azure-queue",
-    feature = "azure-servicebus",
+    feature = "azure-identity",
     feature = "gcp-secret-manager"
 ))]
 pub(crate) fn is_segment(text: &str, also: &str) -> bool {

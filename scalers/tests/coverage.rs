@@ -12,26 +12,6 @@ const KEDA: &str = include_str!("coverage/keda.txt");
 /// What is not as KEDA has it: type, key, and why. `*` is any type.
 const GAPS: &[(&str, &str, &str)] = &[
     (
-        "cpu",
-        "type",
-        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
-    ),
-    (
-        "memory",
-        "type",
-        "KEDA refuses it; here it is an unknown key, as metricType stands beside the metadata",
-    ),
-    (
-        "prometheus",
-        "awsRegion",
-        "Amazon Managed Prometheus is not supported: the identity aws is refused",
-    ),
-    (
-        "prometheus",
-        "identityOwner",
-        "Amazon Managed Prometheus is not supported: the identity aws is refused",
-    ),
-    (
         "redis-sentinel",
         "sentinelMaster",
         "required: without it a sentinel cannot say which server is meant, which KEDA finds out when it connects",

@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret, ServiceAccount};
 use kube::{Resource, ResourceExt as _, core::PartialObjectMeta};
 use metrics_adapter::Selector;
 use scaler_api::{
@@ -528,8 +528,8 @@ impl Core {
     }
 }
 
-/// Hears of Secrets and ConfigMaps that authentications may refer to: those of the watched namespaces, and of the one
-/// that ClusterTriggerAuthentications refer to.
+/// Hears of Secrets and ConfigMaps that authentications may refer to, those of the watched namespaces and of the one that
+/// ClusterTriggerAuthentications refer to, and of ServiceAccounts, whose roles scalers may take.
 fn watch_references(
     client: &kube::Client,
     config: &Config,
@@ -549,6 +549,12 @@ fn watch_references(
     let (mut running, mut synced) = watches.into_futures();
     let mut watches = Watches::new(client.clone(), &namespaces);
     watches.namespaced::<PartialObjectMeta<ConfigMap>>(signals.dependency(DependencyKind::ConfigMap));
+    let (more, more_synced) = watches.into_futures();
+    running.extend(more);
+    synced.extend(more_synced);
+    let mut watches = Watches::new(client.clone(), &config.namespaces);
+    watches
+        .namespaced::<PartialObjectMeta<ServiceAccount>>(signals.dependency(DependencyKind::ServiceAccount));
     let (more, more_synced) = watches.into_futures();
     running.extend(more);
     synced.extend(more_synced);

@@ -38,6 +38,8 @@ pub enum DependencyKind {
     Secret,
     /// A ConfigMap.
     ConfigMap,
+    /// A ServiceAccount, whose role a scaler takes.
+    ServiceAccount,
     /// What was fetched from elsewhere and is kept in memory; its name is a number.
     Kept,
 }

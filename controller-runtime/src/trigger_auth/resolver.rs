@@ -207,6 +207,8 @@ impl Resolver {
         };
         let name = containers.service_account.filter(|name| !name.is_empty());
         let name = name.unwrap_or("default");
+        let dependency = (DependencyKind::ServiceAccount, ObjectKey::new(namespace, name));
+        resolution.uses.insert(dependency);
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let account = accounts.get_metadata_opt(name).await?;
         identity.role_arn = account

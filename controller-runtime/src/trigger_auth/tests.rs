@@ -507,6 +507,22 @@ async fn a_scaler_that_is_who_its_workload_is_has_the_role_of_the_workloads_serv
         world.pass(6).await;
         assert_eq!(world.script.role("workload"), role, "{account}");
     }
+    // A role that is given, changed or taken away is in use at once.
+    for role in [
+        Some("arn:aws:iam::1:role/new"),
+        Some("arn:aws:iam::1:role/newer"),
+        None,
+    ] {
+        let annotations = role.map(|role| json!({"eks.amazonaws.com/role-arn": role}));
+        world.apply(json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {
+                "name": "nobody", "namespace": "default", "annotations": annotations.unwrap_or(json!({})),
+            },
+        }));
+        world.pass(6).await;
+        assert_eq!(world.script.role("workload").as_deref(), role);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -358,6 +358,8 @@ impl From<&PodIdentitySpec> for PodIdentity {
         Self {
             provider: spec.provider.clone(),
             identity_id: spec.identity_id.clone(),
+            identity_tenant_id: spec.identity_tenant_id.clone(),
+            identity_authority_host: spec.identity_authority_host.clone(),
             role_arn: spec.role_arn.clone(),
             external_id: spec.external_id.clone(),
             identity_owner: spec.identity_owner.clone(),

@@ -14,10 +14,15 @@ pub(crate) mod json;
 #[cfg(any(
     feature = "aws-cloudwatch",
     feature = "aws-secret-manager",
-    feature = "kafka-msk-iam"
+    feature = "kafka-msk-iam",
+    feature = "prometheus-aws"
 ))]
 #[cfg_attr(
-    not(any(feature = "aws-cloudwatch", feature = "aws-secret-manager")),
+    not(any(
+        feature = "aws-cloudwatch",
+        feature = "aws-secret-manager",
+        feature = "prometheus-aws"
+    )),
     allow(dead_code, reason = "Kafka signs in its own way")
 )]
 pub(crate) mod signing;

@@ -3,9 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use reqwest::Url;
-use scaler_api::{Error, Secret};
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
-use scaler_api::{PodIdentity, Problems};
+use scaler_api::Problems;
+use scaler_api::{Error, Secret};
+#[cfg(feature = "azure-identity")]
+use scaler_api::{PodIdentity, SourceKey};
 
 use super::WorkloadIdentity;
 use crate::{
@@ -20,11 +22,25 @@ const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 pub(crate) const WORKLOAD: &str = "azure-workload";
 
 /// What a block or a trigger says of the identity itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) client_id: Option<String>,
     pub(crate) tenant_id: Option<String>,
     pub(crate) authority_host: Option<String>,
+}
+
+#[cfg(feature = "azure-identity")]
+impl Identity {
+    /// Adds it to a source key.
+    pub(crate) fn add_to(&self, key: SourceKey) -> SourceKey {
+        key.with("identity", WORKLOAD)
+            .with("identityId", self.client_id.as_deref().unwrap_or_default())
+            .with("identityTenant", self.tenant_id.as_deref().unwrap_or_default())
+            .with(
+                "identityAuthority",
+                self.authority_host.as_deref().unwrap_or_default(),
+            )
+    }
 }
 
 /// Where to log in, and what for.
@@ -38,15 +54,16 @@ pub(crate) struct Purpose<'a> {
 }
 
 /// Where to log in if nothing says it.
-const PUBLIC: &str = "https://login.microsoftonline.com/";
+pub(crate) const PUBLIC: &str = "https://login.microsoftonline.com/";
 
 /// The identity that a trigger's `podIdentity` names.
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+#[cfg(feature = "azure-identity")]
 pub(crate) fn identity_of(pod_identity: Option<&PodIdentity>) -> Option<Identity> {
     let identity = pod_identity.filter(|identity| identity.provider == WORKLOAD)?;
     Some(Identity {
         client_id: identity.identity_id.clone(),
-        ..Identity::default()
+        tenant_id: identity.identity_tenant_id.clone(),
+        authority_host: identity.identity_authority_host.clone(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What every Azure scaler and store of secrets shares: who it is, where it logs in, and how keys sign.
 
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+#[cfg(feature = "azure-identity")]
 mod cloud;
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
 mod connection;
@@ -11,16 +11,24 @@ pub(crate) mod xml;
 use std::{env, path::PathBuf};
 
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
-pub(crate) use cloud::{CloudKeys, fields};
+pub(crate) use cloud::CloudKeys;
+#[cfg(feature = "azure-identity")]
+pub(crate) use cloud::fields;
+#[cfg(feature = "prometheus")]
+pub(crate) use cloud::managed_prometheus;
 #[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
 pub(crate) use connection::{ConnectionString, mac};
+#[cfg(any(feature = "rabbitmq", feature = "postgresql-azure"))]
+pub(crate) use login::PUBLIC;
 #[cfg(feature = "azure-key-vault")]
 pub(crate) use login::WORKLOAD;
+#[cfg(feature = "azure-identity")]
+pub(crate) use login::identity_of;
+#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+pub(crate) use login::needs_connection;
 pub(crate) use login::{Identity, Login, Purpose};
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
-pub(crate) use login::{identity_of, needs_connection};
 
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+#[cfg(feature = "azure-identity")]
 use crate::logins::Logins;
 
 /// What the process has of an identity of Microsoft Entra; a block or a trigger may name another one.
@@ -52,14 +60,14 @@ impl WorkloadIdentity {
 
 /// Who this process is to Azure, and its tokens; put one into a [`Context`](scaler_api::Context) to change it. Without one,
 /// scalers share that of the process's environment.
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+#[cfg(feature = "azure-identity")]
 #[derive(Clone, Debug, Default)]
 pub struct AzureEnvironment {
     pub(crate) workload: WorkloadIdentity,
     pub(crate) logins: Logins<Login>,
 }
 
-#[cfg(any(feature = "azure-queue", feature = "azure-servicebus"))]
+#[cfg(feature = "azure-identity")]
 impl AzureEnvironment {
     /// One with this identity and no tokens yet.
     #[must_use]
@@ -68,6 +76,24 @@ impl AzureEnvironment {
             workload,
             ..Self::default()
         }
+    }
+
+    /// The login of a trigger of this type as what its pod identity names; `authority` is where its cloud logs in, unless the
+    /// process says it otherwise.
+    pub(crate) fn login(
+        &self,
+        block: &str,
+        authority: &str,
+        scope: &str,
+        identity: &Identity,
+    ) -> Result<Login, scaler_api::Error> {
+        let workload = &self.workload;
+        let purpose = Purpose {
+            block,
+            authority: workload.authority_host.is_none().then_some(authority),
+            scope,
+        };
+        Login::of_workload(purpose, identity, workload)
     }
 
     /// The environment of `context`, or the one that the process shares.

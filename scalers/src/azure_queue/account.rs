@@ -8,7 +8,7 @@ use reqwest::Url;
 use scaler_api::{Error, Secret};
 
 use crate::{
-    azure::{AzureEnvironment, CloudKeys, ConnectionString, Identity, Login, Purpose, mac},
+    azure::{AzureEnvironment, CloudKeys, ConnectionString, Identity, Login, mac},
     http,
 };
 
@@ -129,13 +129,7 @@ impl Account {
     }
 
     pub(super) fn login(&self, identity: &Identity, environment: &AzureEnvironment) -> Result<Login, Error> {
-        let workload = &environment.workload;
-        let purpose = Purpose {
-            block: "azure-queue",
-            authority: workload.authority_host.is_none().then_some(self.authority),
-            scope: SCOPE,
-        };
-        Login::of_workload(purpose, identity, workload)
+        environment.login("azure-queue", self.authority, SCOPE, identity)
     }
 
     #[cfg(test)]

@@ -132,16 +132,17 @@ impl Trigger for AzureQueueTrigger {
 
     fn source_key(&self) -> SourceKey {
         let given = |text: &Option<String>| text.clone().unwrap_or_default();
-        let identity = self.settings.pod_identity.as_ref();
-        let identity = identity.map(|identity| format!("{} {:?}", identity.provider, identity.identity_id));
         let key = SourceKey::new(Self::TYPE)
             .with("queue", &self.queue_name)
             .with("strategy", &self.queue_length_strategy)
             .with("account", given(&self.account_name))
             .with("cloud", given(&self.place.cloud))
             .with("suffix", given(&self.place.endpoint_suffix))
-            .with("identity", identity.unwrap_or_default())
             .with("activation", self.activation_queue_length);
+        let key = match azure::identity_of(self.settings.pod_identity.as_ref()) {
+            Some(identity) => identity.add_to(key),
+            None => key,
+        };
         match &self.connection {
             Some(connection) => key.secret("connection", connection),
             None => key,

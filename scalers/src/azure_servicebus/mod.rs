@@ -163,8 +163,6 @@ impl Trigger for ServiceBusTrigger {
     }
 
     fn source_key(&self) -> SourceKey {
-        let identity = self.settings.pod_identity.as_ref();
-        let identity = identity.map(|identity| format!("{} {:?}", identity.provider, identity.identity_id));
         let texts = [
             ("queue", &self.queue_name),
             ("topic", &self.topic_name),
@@ -172,7 +170,6 @@ impl Trigger for ServiceBusTrigger {
             ("namespace", &self.namespace),
             ("cloud", &self.place.cloud),
             ("suffix", &self.place.endpoint_suffix),
-            ("identity", &identity),
         ];
         let key = texts
             .into_iter()
@@ -183,6 +180,10 @@ impl Trigger for ServiceBusTrigger {
             .with("regex", self.use_regex)
             .with("operation", &self.operation)
             .with("activation", self.activation_message_count);
+        let key = match azure::identity_of(self.settings.pod_identity.as_ref()) {
+            Some(identity) => identity.add_to(key),
+            None => key,
+        };
         match &self.connection {
             Some(connection) => key.secret("connection", connection),
             None => key,

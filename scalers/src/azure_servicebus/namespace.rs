@@ -7,7 +7,7 @@ use scaler_api::{Error, Secret};
 
 use super::entity::PAGE;
 use crate::{
-    azure::{AzureEnvironment, CloudKeys, ConnectionString, Identity, Login, Purpose, mac},
+    azure::{AzureEnvironment, CloudKeys, ConnectionString, Identity, Login, mac},
     http,
     logins::is_segment,
     oauth2,
@@ -85,13 +85,7 @@ impl Namespace {
     }
 
     pub(super) fn login(&self, identity: &Identity, environment: &AzureEnvironment) -> Result<Login, Error> {
-        let workload = &environment.workload;
-        let purpose = Purpose {
-            block: "azure-servicebus",
-            authority: workload.authority_host.is_none().then_some(self.authority),
-            scope: SCOPE,
-        };
-        Login::of_workload(purpose, identity, workload)
+        environment.login("azure-servicebus", self.authority, SCOPE, identity)
     }
 
     /// Where an entity is, or a list of entities from the one at `skip` on.

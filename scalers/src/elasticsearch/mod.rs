@@ -151,10 +151,10 @@ impl ElasticsearchTrigger {
             (false, true) if self.addresses.is_empty() => {
                 problems.error("addresses", "", "addresses must be provided with username");
             }
-            (false, true) if self.username.is_some() != self.password.is_some() => problems.error(
+            (false, true) if self.username.is_none() || self.password.is_none() => problems.error(
                 "username",
                 "",
-                "both username and password must be provided when one of them is used",
+                "both username and password must be provided when addresses is used",
             ),
             _ => {}
         }

@@ -36,18 +36,19 @@ fn parse(input: &TriggerInput) -> Result<ElasticsearchTrigger, String> {
 }
 
 const NODE: (&str, &str) = ("addresses", "http://a:9200");
+const LOGIN: &[(&str, &str)] = &[("username", "u"), ("password", "p")];
 const TEMPLATE: (&str, &str) = ("searchTemplateName", "open.orders");
 
 #[test]
 fn section_2_1_the_metric_is_named_by_the_template_or_query() {
-    let trigger = parse(&input(&[NODE, TEMPLATE], &[])).unwrap();
+    let trigger = parse(&input(&[NODE, TEMPLATE], LOGIN)).unwrap();
     let metric = &trigger.metrics()[0];
     assert_eq!(metric.external_name(), Some("elasticsearch-open-orders"));
     assert_eq!(
         *metric.target(),
         MetricTarget::AverageValue(Quantity::from_millis(2500))
     );
-    let trigger = parse(&input(&[NODE, ("query", "{}")], &[])).unwrap();
+    let trigger = parse(&input(&[NODE, ("query", "{}")], LOGIN)).unwrap();
     assert_eq!(trigger.metrics()[0].external_name(), Some("elasticsearch-query"));
 }
 
@@ -66,6 +67,11 @@ fn rules_across_keys_are_those_of_keda() {
             &[NODE, TEMPLATE],
             &[("username", "u")],
             "both username and password must be provided",
+        ),
+        (
+            &[NODE, TEMPLATE],
+            &[],
+            "both username and password must be provided when addresses is used",
         ),
         (&[NODE], &[], "either searchTemplateName or query"),
         (
@@ -162,7 +168,7 @@ async fn a_search_is_what_elasticsearch_asks_for() {
         for (ignore, expected) in [("true", lenient), ("false", strict)] {
             let mut pairs = query.to_vec();
             pairs.push(("ignoreNullValues", ignore));
-            assert_eq!(ask(&input(&pairs, &[])).await.ok(), expected, "{body}");
+            assert_eq!(ask(&input(&pairs, LOGIN)).await.ok(), expected, "{body}");
         }
     }
     assert!(
@@ -176,7 +182,7 @@ async fn a_search_is_what_elasticsearch_asks_for() {
     ));
     let mut lenient = query.to_vec();
     lenient.push(("ignoreNullValues", "true"));
-    let error = ask(&input(&lenient, &[])).await.unwrap_err();
+    let error = ask(&input(&lenient, LOGIN)).await.unwrap_err();
     assert_eq!(
         error.kind(),
         ErrorKind::NotFound,

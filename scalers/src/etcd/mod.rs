@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{self, Answer, Caller, Tls},
-    target,
+    private_key, target,
 };
 
 const A: &[Source] = &[Source::Authentication];
@@ -39,9 +39,12 @@ const FIELDS: &[Field] = &[
         .secret(),
     Field::new("cert", "Client certificate, in PEM.").from(A).secret(),
     Field::new("key", "Key of the client certificate, in PEM.").from(A).secret(),
-    Field::new("keyPassword", "Password of the key; keys with a password are refused.")
-        .from(A)
-        .secret(),
+    Field::new(
+        "keyPassword",
+        "Password of the key, if that is encrypted as PKCS#8 does it.",
+    )
+    .from(A)
+    .secret(),
 ];
 
 /// The metadata of `etcd`.
@@ -83,7 +86,11 @@ impl EtcdTrigger {
             "enable" => Tls {
                 unsafe_ssl: false,
                 ca: self.ca.clone(),
-                identity: self.cert.clone().zip(self.key.clone()),
+                identity: private_key::identity(
+                    self.cert.as_ref(),
+                    self.key.as_ref(),
+                    self.key_password.as_ref(),
+                ),
             },
             _ => Tls::default(),
         }
@@ -105,10 +112,7 @@ impl EtcdTrigger {
                 problems.error(missing, "", format!("{missing} must be provided with {given}"));
             }
         }
-        if self.key_password.is_some() {
-            let message = "keyPassword: keys with a password are not supported, expected a key without one";
-            problems.error("keyPassword", "***", message);
-        }
+        private_key::check(self.key.as_ref(), self.key_password.as_ref(), problems);
     }
 }
 

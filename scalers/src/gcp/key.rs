@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::http;
 
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// How long an assertion is good: the longest that Google takes.
 const LIFETIME_SECONDS: i64 = 3600;

@@ -1,46 +1,28 @@
 //! What every Google Cloud scaler and store of secrets shares: who it is.
 
+#[cfg(any(feature = "gcp-pubsub", feature = "prometheus"))]
+mod environment;
+mod federation;
 mod key;
+mod login;
 
 use reqwest::{Method, Url};
-use scaler_api::{Error, Secret};
+use scaler_api::Error;
 
-pub(crate) use self::key::ServiceAccountKey;
-use crate::{
-    http::{self, Answer, Caller},
-    logins,
-};
+#[cfg(any(feature = "gcp-pubsub", feature = "prometheus"))]
+pub use self::environment::GcpEnvironment;
+#[cfg(any(feature = "gcp-pubsub", feature = "prometheus"))]
+pub(crate) use self::environment::{TriggerIdentity, check_identity, fields};
+#[cfg(feature = "gcp-secret-manager")]
+pub(crate) use self::login::credentials_file;
+pub(crate) use self::{key::ServiceAccountKey, login::Login};
+use crate::http::{self, Answer, Caller};
 
 /// The metadata server of a machine of Google Cloud.
 pub(crate) const METADATA: &str = "http://metadata.google.internal/";
-/// RFC 7523.
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-
-/// How a block or a trigger logs in.
-#[derive(Clone, PartialEq)]
-pub(crate) enum Login {
-    /// With the key of a service account.
-    Key(Secret),
-    /// As the service account of the machine.
-    Metadata,
-}
-
-/// Asks for a token at `now`, in seconds of Unix time: with a key, or else the metadata server.
-pub(crate) async fn log_in(
-    caller: &Caller,
-    key: Option<&ServiceAccountKey>,
-    metadata: &Url,
-    now: i64,
-) -> Result<Answer, Error> {
-    let Some(key) = key else {
-        return ask_metadata(caller, metadata, "instance/service-accounts/default/token").await;
-    };
-    let assertion = key.assertion(now)?;
-    let form = vec![("grant_type", GRANT), ("assertion", assertion.expose())];
-    logins::post(caller, key.token_url()?, form).await
-}
 
 /// The project of the machine.
+#[cfg(any(feature = "gcp-pubsub", feature = "gcp-secret-manager"))]
 pub(crate) async fn project(caller: &Caller, metadata: &Url) -> Result<String, Error> {
     let answer = ask_metadata(caller, metadata, "project/project-id").await?;
     let text = String::from_utf8(answer.body.clone()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 mod query;
 
-use std::{env, fmt};
+use std::fmt;
 
 use async_trait::async_trait;
 use reqwest::{Method, Url};
@@ -15,75 +15,15 @@ use serde_json::{Value, json};
 
 use self::query::Resource;
 use crate::{
-    gcp::{self, Login, ServiceAccountKey},
+    gcp::{self, Login, TriggerIdentity},
     http::{self, Answer, Caller, Tls},
-    logins::{Logins, Reader},
+    logins::Reader,
     target,
 };
 
+pub use crate::gcp::GcpEnvironment;
+
 const ENDPOINT: &str = "https://monitoring.googleapis.com/";
-
-/// Where Cloud Monitoring and the metadata server are, and the tokens of this process; put one into a [`Context`] to change it.
-/// Without one, scalers share that of the process's environment.
-#[derive(Clone, Default)]
-pub struct GcpEnvironment {
-    endpoint: Option<String>,
-    metadata: Option<String>,
-    project: Option<String>,
-    logins: Logins<Login>,
-}
-
-impl GcpEnvironment {
-    /// The public one, with the metadata server of the machine.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// One that takes `GCE_METADATA_HOST`, a host with or without port, and `CLOUDSDK_CORE_PROJECT`, the project of a pod identity,
-    /// from the environment.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        Self {
-            metadata: given("GCE_METADATA_HOST").map(|host| format!("http://{host}/")),
-            project: given("CLOUDSDK_CORE_PROJECT"),
-            ..Self::default()
-        }
-    }
-
-    /// Asks the server at this URL for metrics.
-    #[must_use]
-    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(url.into());
-        self
-    }
-
-    /// Asks the metadata server at this URL.
-    #[must_use]
-    pub fn with_metadata_server(mut self, url: impl Into<String>) -> Self {
-        self.metadata = Some(url.into());
-        self
-    }
-
-    fn of(context: &Context) -> Self {
-        static SHARED: std::sync::OnceLock<GcpEnvironment> = std::sync::OnceLock::new();
-        context.get::<Self>().map_or_else(
-            || SHARED.get_or_init(Self::from_environment).clone(),
-            |environment| (*environment).clone(),
-        )
-    }
-}
-
-impl fmt::Debug for GcpEnvironment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GcpEnvironment")
-            .field("endpoint", &self.endpoint)
-            .field("metadata", &self.metadata)
-            .field("project", &self.project)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The metadata of `gcp-pubsub`.
 #[derive(Clone, Debug, Deserialize)]
@@ -140,22 +80,9 @@ const FIELDS: &[Field] = &[
         "How far back points are looked for: a duration such as 5m; 2m by default, 5m with an aggregation.",
     ),
     Field::new("valueIfNull", "The value where Cloud Monitoring has none."),
-    Field::new(
-        "GoogleApplicationCredentials",
-        "JSON key of a service account.",
-    )
-    .from(&[Source::Authentication])
-    .secret(),
-    Field::new(
-        "credentials",
-        "JSON key of a service account, in an environment variable of the target's container.",
-    )
-    .from(&[Source::Environment])
-    .secret(),
-    Field::new(
-        "credentialsFromEnvFile",
-        "Refused: KEDA reads the key from a file of the operator's own.",
-    ),
+    gcp::fields::KEY,
+    gcp::fields::CREDENTIALS,
+    gcp::fields::FILE,
 ];
 
 impl PubSubTrigger {
@@ -176,22 +103,12 @@ impl PubSubTrigger {
         }
     }
 
-    fn login(&self) -> Option<Login> {
-        let identity = self.settings.pod_identity.as_ref();
-        if identity.is_some_and(|identity| identity.provider == "gcp") {
-            return Some(Login::Metadata);
-        }
-        let given = self.google_application_credentials.as_ref();
-        given.or(self.credentials.as_ref()).cloned().map(Login::Key)
-    }
-
-    fn key(&self) -> Result<Option<ServiceAccountKey>, Error> {
-        match self.login() {
-            Some(Login::Key(text)) => {
-                ServiceAccountKey::read("GoogleApplicationCredentials", &text).map(Some)
-            }
-            _ => Ok(None),
-        }
+    fn identity(&self) -> Option<TriggerIdentity> {
+        TriggerIdentity::of(
+            self.settings.pod_identity.as_ref(),
+            self.google_application_credentials.as_ref(),
+            self.credentials.as_ref(),
+        )
     }
 
     fn query(&self, resource: &Resource, project: &str) -> Result<String, String> {
@@ -265,18 +182,15 @@ impl Trigger for PubSubTrigger {
             let message = "subscriptionSize is deprecated, expected mode and value";
             problems.warn("subscriptionSize", size.to_string(), message);
         }
-        if let Some(variable) = &self.credentials_from_env_file {
-            let message = "credentialsFromEnvFile is not supported, expected credentialsFromEnv or a TriggerAuthentication";
-            problems.error("credentialsFromEnvFile", variable, message);
-        }
-        match self.key() {
-            Err(error) => problems.error("GoogleApplicationCredentials", "***", error.to_string()),
-            Ok(None) if self.login().is_none() => {
-                let message = "google application credentials not found: expected GoogleApplicationCredentials in the \
-                               TriggerAuthentication, credentialsFromEnv, or a podIdentity of provider gcp";
-                problems.error("GoogleApplicationCredentials", "", message);
-            }
-            Ok(_) => {}
+        gcp::check_identity(
+            self.identity().as_ref(),
+            self.credentials_from_env_file.as_deref(),
+            problems,
+        );
+        if self.identity().is_none() {
+            let message = "google application credentials not found: expected GoogleApplicationCredentials in the \
+                           TriggerAuthentication, credentialsFromEnv, or a podIdentity of provider gcp";
+            problems.error("GoogleApplicationCredentials", "", message);
         }
     }
 
@@ -299,9 +213,8 @@ impl Trigger for PubSubTrigger {
             .with("horizon", horizon.unwrap_or_default().as_millis())
             .with("null", format_args!("{:?}", self.value_if_null))
             .with("activation", self.activation_value);
-        match self.login() {
-            Some(Login::Key(text)) => key.secret("key", &text),
-            Some(Login::Metadata) => key.with("identity", "gcp"),
+        match self.identity() {
+            Some(identity) => identity.add_to(key),
             None => key.with("identity", "none"),
         }
     }
@@ -309,18 +222,15 @@ impl Trigger for PubSubTrigger {
     async fn connect(self, context: &Context) -> Result<PubSubScaler, Error> {
         let none = || Error::new(scaler_api::ErrorKind::Unauthorized, "no Google credentials");
         let environment = GcpEnvironment::of(context);
-        let url = |text: Option<&str>, default| {
-            http::url("gcp-pubsub", text.unwrap_or(default)).map_err(Error::invalid)
-        };
+        let endpoint = environment.endpoint.as_deref().unwrap_or(ENDPOINT);
         Ok(PubSubScaler {
             caller: Caller::new(context, &Tls::default(), None)?,
             observer: Observer::of(context),
             clock: context.clock.clone(),
-            endpoint: url(environment.endpoint.as_deref(), ENDPOINT)?,
-            metadata: url(environment.metadata.as_deref(), gcp::METADATA)?,
+            endpoint: http::url("gcp-pubsub", endpoint).map_err(Error::invalid)?,
+            metadata: environment.metadata()?,
             resource: self.resource().map_err(Error::invalid)?,
-            key: self.key()?,
-            login: self.login().ok_or_else(none)?,
+            login: environment.login(&self.identity().ok_or_else(none)?),
             project: tokio::sync::Mutex::default(),
             environment,
             trigger: self,
@@ -336,9 +246,8 @@ pub struct PubSubScaler {
     endpoint: Url,
     metadata: Url,
     resource: Resource,
-    key: Option<ServiceAccountKey>,
     login: Login,
-    /// That of the metadata server, once it is known.
+    /// That of the login, once it is known.
     project: tokio::sync::Mutex<Option<String>>,
     environment: GcpEnvironment,
     trigger: PubSubTrigger,
@@ -348,7 +257,6 @@ impl fmt::Debug for PubSubScaler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PubSubScaler")
             .field("resource", &self.resource)
-            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
@@ -359,29 +267,30 @@ impl PubSubScaler {
         if let Some(project) = &self.resource.project {
             return Ok(project.clone());
         }
-        let found = match &self.key {
+        let mut known = self.project.lock().await;
+        if known.is_none() {
+            let found = self.own_project().await?;
+            if !query::is_project(&found) {
+                return Err(Error::invalid(format!("the project {found:?} is not one")));
+            }
+            *known = Some(found);
+        }
+        Ok(known.clone().unwrap_or_default())
+    }
+
+    async fn own_project(&self) -> Result<String, Error> {
+        let is_process = !matches!(self.login, Login::Key(..));
+        if let Some(project) = self.environment.project.as_ref().filter(|_| is_process) {
+            return Ok(project.clone());
+        }
+        match self.login.key()? {
             Some(key) => key.project.clone().ok_or_else(|| {
                 Error::invalid(
                     "GoogleApplicationCredentials has no project_id, so the subscription needs its whole name",
                 )
-            })?,
-            None => match &self.environment.project {
-                Some(project) => project.clone(),
-                None => self.machines_project().await?,
-            },
-        };
-        match query::is_project(&found) {
-            true => Ok(found),
-            false => Err(Error::invalid(format!("the project {found:?} is not one"))),
+            }),
+            None => gcp::project(&self.caller, &self.metadata).await,
         }
-    }
-
-    async fn machines_project(&self) -> Result<String, Error> {
-        let mut known = self.project.lock().await;
-        if known.is_none() {
-            *known = Some(gcp::project(&self.caller, &self.metadata).await?);
-        }
-        Ok(known.clone().unwrap_or_default())
     }
 
     async fn value(&self) -> Result<f64, Error> {
@@ -411,7 +320,7 @@ impl Reader for SeriesReader<'_> {
     async fn log_in(&self) -> Result<Answer, Error> {
         let scaler = self.scaler;
         let now = scaler.clock.now().as_second();
-        gcp::log_in(&scaler.caller, scaler.key.as_ref(), &scaler.metadata, now).await
+        scaler.login.enter(&scaler.caller, &scaler.metadata, now).await
     }
 
     async fn read(&self, token: &Secret) -> Result<Value, Error> {

@@ -239,6 +239,66 @@ async fn the_project_of_a_name_alone_is_that_of_the_machine() {
     );
 }
 
+#[tokio::test]
+async fn a_token_of_somebody_else_is_exchanged_for_one_of_a_service_account() {
+    let mut body: Value = serde_json::from_str(&series(&json!({"int64Value": "6"}))).unwrap();
+    body["accessToken"] = "0thers".into();
+    body["expireTime"] = "2999-01-01T00:00:00Z".into();
+    let server = TestServer::start(Reply::Body(200, body.to_string())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("token"), r#"{"id_token": "service-account-token"}"#).unwrap();
+    let mut file = json!({
+        "type": "external_account", "audience": "//iam.example/pool", "token_url": server.url("/sts"),
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "service_account_impersonation_url": server.url("/as:generateAccessToken"),
+        "credential_source": {
+            "file": path("token"), "format": {"type": "json", "subject_token_field_name": "id_token"},
+        },
+    });
+    std::fs::write(path("file"), file.to_string()).unwrap();
+    let environment = GcpEnvironment::new()
+        .with_endpoint(server.url("/"))
+        .with_credentials_file(path("file"));
+    let context = Context::new().with(HttpEnvironment::new()).with(environment);
+    let scaler = scaler(&input(&[]), &context).await;
+    for _ in 0..2 {
+        assert_eq!(scaler.sample().await.unwrap().values[0].value, 6.0);
+    }
+    let requests = server.requests();
+    assert_eq!(requests.len(), 4, "one login");
+    for expected in [
+        "POST /sts ",
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&audience=%2F%2Fiam.example%2Fpool",
+        "subject_token=service-account-token",
+    ] {
+        assert!(requests[0].contains(expected), "{}", requests[0]);
+    }
+    assert!(
+        requests[1].starts_with("POST /as:generateAccessToken "),
+        "{}",
+        requests[1]
+    );
+    assert!(
+        requests[1].contains("authorization: Bearer t0ken\r\n"),
+        "{}",
+        requests[1]
+    );
+    assert!(
+        requests[2].contains("authorization: Bearer 0thers\r\n"),
+        "{}",
+        requests[2]
+    );
+    file["credential_source"] = json!({"url": "http://elsewhere"});
+    std::fs::write(path("file"), file.to_string()).unwrap();
+    server.require("nothing has it");
+    let error = scaler.sample().await.unwrap_err();
+    assert!(
+        error.to_string().contains("credential_source names no file"),
+        "{error}"
+    );
+}
+
 #[test]
 fn keys_follow_the_rules_of_keda() {
     let (trigger, _) = metadata::parse::<PubSubTrigger>(&input(&[])).unwrap();

@@ -1,6 +1,6 @@
 #![doc = include_str!("docs.md")]
 
-use std::{collections::BTreeMap, env, fmt};
+use std::{collections::BTreeMap, env, fmt, path::PathBuf};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -15,7 +15,7 @@ use scaler_api::{
 use serde_json::Value;
 
 use crate::{
-    gcp::{self, Login, ServiceAccountKey},
+    gcp::{self, Login},
     http::{self, Answer, Caller, Tls},
     logins::{Logins, Reader, is_segment},
 };
@@ -28,6 +28,7 @@ const LATEST: &str = "latest";
 pub struct GcpSecretManagerStore {
     endpoint: Option<String>,
     metadata: Option<String>,
+    credentials_file: Option<PathBuf>,
     logins: Logins<Login>,
 }
 
@@ -38,12 +39,14 @@ impl GcpSecretManagerStore {
         Self::default()
     }
 
-    /// One that takes `GCE_METADATA_HOST`, a host with or without port, from the environment.
+    /// One that takes from the environment what a pod identity is: `GOOGLE_APPLICATION_CREDENTIALS`, a file with the key of a
+    /// service account or of workload identity federation, or else `GCE_METADATA_HOST`, a metadata server as a host with or without port.
     #[must_use]
     pub fn from_environment() -> Self {
         let host = env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
         Self {
             metadata: host.map(|host| format!("http://{host}/")),
+            credentials_file: gcp::credentials_file(),
             ..Self::default()
         }
     }
@@ -59,6 +62,14 @@ impl GcpSecretManagerStore {
     #[must_use]
     pub fn with_metadata_server(mut self, url: impl Into<String>) -> Self {
         self.metadata = Some(url.into());
+        self
+    }
+
+    /// Takes what this file says for a pod identity, the key of a service account or an `external_account`, in place of the
+    /// metadata server.
+    #[must_use]
+    pub fn with_credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials_file = Some(path.into());
         self
     }
 }
@@ -85,16 +96,12 @@ impl SecretStore for GcpSecretManagerStore {
                 "the block is not one of Google Cloud",
             ));
         };
-        let login = login(block, request)?;
-        let key = match &login {
-            Login::Key(text) => Some(ServiceAccountKey::read("clientSecret of gcpSecretManager", text)?),
-            Login::Metadata => None,
-        };
+        let login = self.login(block, request)?;
         let call = Call {
             caller: Caller::new(context, &Tls::default(), None)?,
             endpoint: base(self.endpoint.as_deref().unwrap_or(ENDPOINT))?,
             metadata: base(self.metadata.as_deref().unwrap_or(gcp::METADATA))?,
-            key,
+            login: &login,
             context,
         };
         let reader = VersionReader {
@@ -109,24 +116,26 @@ fn base(text: &str) -> Result<Url, Error> {
     http::url("gcpSecretManager", text).map_err(Error::invalid)
 }
 
-fn login(block: &GcpSecretManager, request: &SecretRequest) -> Result<Login, Error> {
-    if let Some(identity) = request.block.pod_identity() {
-        return match identity.provider.as_str() {
-            "gcp" => Ok(Login::Metadata),
-            other => Err(Error::invalid(format!(
-                "gcpSecretManager.podIdentity.provider is {other:?}, expected gcp"
-            ))),
-        };
-    }
-    match request.credentials.get(CLIENT_SECRET) {
-        Some(key) => Ok(Login::Key(key.clone())),
-        None if block.credentials.is_none() => Err(Error::invalid(
-            "gcpSecretManager names neither credentials nor a podIdentity of provider gcp",
-        )),
-        None => Err(Error::new(
-            ErrorKind::Internal,
-            "the credentials were not resolved",
-        )),
+impl GcpSecretManagerStore {
+    fn login(&self, block: &GcpSecretManager, request: &SecretRequest) -> Result<Login, Error> {
+        if let Some(identity) = request.block.pod_identity() {
+            return match identity.provider.as_str() {
+                "gcp" => Ok(Login::of_process(self.credentials_file.as_deref())),
+                other => Err(Error::invalid(format!(
+                    "gcpSecretManager.podIdentity.provider is {other:?}, expected gcp"
+                ))),
+            };
+        }
+        match request.credentials.get(CLIENT_SECRET) {
+            Some(key) => Ok(Login::Key("clientSecret of gcpSecretManager", key.clone())),
+            None if block.credentials.is_none() => Err(Error::invalid(
+                "gcpSecretManager names neither credentials nor a podIdentity of provider gcp",
+            )),
+            None => Err(Error::new(
+                ErrorKind::Internal,
+                "the credentials were not resolved",
+            )),
+        }
     }
 }
 
@@ -190,7 +199,7 @@ struct Call<'a> {
     caller: Caller,
     endpoint: Url,
     metadata: Url,
-    key: Option<ServiceAccountKey>,
+    login: &'a Login,
     context: &'a Context,
 }
 
@@ -208,7 +217,7 @@ impl Reader for VersionReader<'_> {
     async fn log_in(&self) -> Result<Answer, Error> {
         let call = &self.call;
         let now = call.context.clock.now().as_second();
-        gcp::log_in(&call.caller, call.key.as_ref(), &call.metadata, now).await
+        call.login.enter(&call.caller, &call.metadata, now).await
     }
 
     async fn read(&self, token: &Secret) -> Result<StoredSecrets, Error> {
@@ -235,8 +244,8 @@ impl Call<'_> {
     }
 
     async fn project(&self) -> Result<String, Error> {
-        if let Some(key) = &self.key {
-            return key.project.clone().ok_or_else(|| {
+        if let Some(key) = self.login.key()? {
+            return key.project.ok_or_else(|| {
                 Error::invalid(
                     "the key of gcpSecretManager has no project_id, so secrets need their whole names",
                 )

@@ -153,6 +153,17 @@ impl Source {
         self.send(request.bearer_auth(token.expose())).await
     }
 
+    /// Asks for `url` once with these headers too, which are not logged where they are sensitive.
+    #[cfg(feature = "prometheus")]
+    pub(crate) async fn get_with(
+        &self,
+        url: Url,
+        headers: &BTreeMap<String, String>,
+        more: header::HeaderMap,
+    ) -> Result<Answer, Error> {
+        self.send(self.request(url, headers)?.headers(more)).await
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Answer, Error> {
         let pending = self.observer.begin_request();
         let answer = send(request).await?;
@@ -178,6 +189,7 @@ impl Source {
     feature = "etcd",
     feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
+    feature = "prometheus",
     feature = "vault"
 ))]
 pub(crate) fn sensitive(value: &scaler_api::Secret) -> Result<header::HeaderValue, Error> {

@@ -4,6 +4,7 @@ use scaler_api::{Field, Source};
 
 const M_E: &[Source] = &[Source::Metadata, Source::Environment];
 const M_A: &[Source] = &[Source::Metadata, Source::Authentication];
+const A_E: &[Source] = &[Source::Authentication, Source::Environment];
 const A: &[Source] = &[Source::Authentication];
 
 pub(super) const FIELDS: &[Field] = &[
@@ -75,7 +76,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("ca", "Certificates, in PEM, that are trusted beside the system's.").from(A).secret(),
     Field::new("cert", "Client certificate, in PEM.").from(A).secret(),
     Field::new("key", "Key of the client certificate, in PEM.").from(A).secret(),
-    Field::new("keyPassword", "Password of the key; keys with a password are refused.").from(A).secret(),
+    Field::new("keyPassword", "Password of the key, if that is encrypted as PKCS#8 does it.").from(A).secret(),
     Field::new(
         "sasl",
         "How to log in: `none`, `plaintext`, `scram_sha256`, `scram_sha512`, `oauthbearer` or `aws_msk_iam`; `gssapi` is refused.",
@@ -91,8 +92,8 @@ pub(super) const FIELDS: &[Field] = &[
         "gssapi",
     ])
     .default("none"),
-    Field::new("username", "User; for `oauthbearer` the client's id.").from(A).secret(),
-    Field::new("password", "Password; for `oauthbearer` the client's secret.").from(A).secret(),
+    Field::new("username", "User; for `oauthbearer` the client's id.").from(A_E).secret(),
+    Field::new("password", "Password; for `oauthbearer` the client's secret.").from(A_E).secret(),
     Field::new(
         "saslTokenProvider",
         "Where the tokens of `oauthbearer` come from: `bearer`, a token endpoint, or `aws_msk_iam`.",

@@ -225,8 +225,13 @@ const REFUSED: &[(Pairs, Pairs, &str)] = &[
     ),
     (
         &[],
-        &[("tls", "enable"), ("keyPassword", "hunter2")],
-        "keyPassword",
+        &[
+            ("tls", "enable"),
+            ("cert", "hunter2"),
+            ("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2"),
+            ("keyPassword", "hunter2"),
+        ],
+        "key is not a key in PEM",
     ),
     (&[("sasl", "scram")], &[], "one of none, plaintext, scram_sha256"),
     (

@@ -13,7 +13,7 @@ use scaler_api::{
 use serde::Deserialize;
 
 use self::client::Collection;
-use crate::target;
+use crate::{private_key, target};
 
 const A: &[Source] = &[Source::Authentication];
 const A_M: &[Source] = &[Source::Authentication, Source::Metadata];
@@ -59,7 +59,7 @@ const FIELDS: &[Field] = &[
         .secret(),
     Field::new(
         "keyPassword",
-        "Password of the key; keys with a password are refused.",
+        "Password of the key, if that is encrypted as PKCS#8 does it.",
     )
     .from(A)
     .secret(),
@@ -164,10 +164,7 @@ impl MongodbTrigger {
             let message = "both cert and key must be provided when using client certificates";
             problems.error("cert", "", message);
         }
-        if self.key_password.is_some() {
-            let message = "keyPassword: keys with a password are not supported, expected a key without one";
-            problems.error("keyPassword", "***", message);
-        }
+        private_key::check(self.key.as_ref(), self.key_password.as_ref(), problems);
     }
 }
 
@@ -222,7 +219,12 @@ impl Trigger for MongodbTrigger {
             .with("query", &self.query)
             .with("tls", &self.tls)
             .with("activation", self.activation_query_value);
-        let secrets = [("ca", &self.ca), ("cert", &self.cert), ("clientKey", &self.key)];
+        let secrets = [
+            ("ca", &self.ca),
+            ("cert", &self.cert),
+            ("clientKey", &self.key),
+            ("keyPassword", &self.key_password),
+        ];
         secrets
             .into_iter()
             .filter_map(|(name, secret)| Some((name, secret.as_ref()?)))
@@ -232,7 +234,11 @@ impl Trigger for MongodbTrigger {
     async fn connect(self, context: &Context) -> Result<MongodbScaler, Error> {
         let tls = (self.tls == "enable").then(|| files::Tls {
             ca: self.ca.clone(),
-            identity: self.cert.clone().zip(self.key.clone()),
+            identity: private_key::identity(
+                self.cert.as_ref(),
+                self.key.as_ref(),
+                self.key_password.as_ref(),
+            ),
         });
         Ok(MongodbScaler {
             metric_name: self.metric_name(),

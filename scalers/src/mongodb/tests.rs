@@ -97,8 +97,12 @@ fn rules_across_keys_are_those_of_keda() {
         (&[], tls(&[("cert", "c")]), "both cert and key must be provided"),
         (
             &[],
-            tls(&[("ca", "c"), ("keyPassword", "hunter2")]),
-            "keys with a password are not supported",
+            tls(&[
+                ("cert", "c"),
+                ("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2"),
+                ("keyPassword", "hunter2"),
+            ]),
+            "key is not a key in PEM",
         ),
     ] {
         let found = parse(&input(pairs, &secrets)).unwrap_err();

@@ -30,14 +30,8 @@ struct Account {
 #[derive(Debug, Deserialize)]
 struct Stream {
     name: String,
-    state: State,
     #[serde(default)]
     consumer_detail: Vec<Consumer>,
-}
-
-#[derive(Debug, Deserialize)]
-struct State {
-    last_seq: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,8 +75,13 @@ pub(super) struct Found {
 }
 
 impl JetStream {
-    /// Finds the stream of an account, by name or id, and the lag of its consumer. A consumer that is not there yet has
-    /// everything before it that the stream has ever had.
+    /// Whether the server is one of several, of which each tells of the streams that it holds.
+    pub(super) fn is_clustered(&self) -> bool {
+        let cluster = self.meta_cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.cluster_size > 1)
+    }
+
+    /// Finds the stream of an account, by name or id, and the lag of its consumer.
     pub(super) fn find(
         &self,
         (name, id): (Option<&str>, Option<&str>),
@@ -98,17 +97,14 @@ impl JetStream {
         let stream = accounts
             .find_map(|account| account.stream_detail.iter().find(|found| found.name == stream))
             .ok_or_else(|| Error::not_found("the account has no such stream"))?;
-        let found = stream.consumer_detail.iter().find(|found| found.name == consumer);
-        let is_clustered = self
-            .meta_cluster
-            .as_ref()
-            .is_some_and(|cluster| cluster.cluster_size > 1);
-        let leader = found.and_then(|consumer| consumer.cluster.as_ref()?.leader.clone());
+        let mut consumers = stream.consumer_detail.iter();
+        let found = consumers
+            .find(|found| found.name == consumer)
+            .ok_or_else(|| Error::not_found("the stream has no such consumer"))?;
+        let leader = found.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
         Ok(Found {
-            lag: found.map_or(stream.state.last_seq, |consumer| {
-                consumer.num_pending.saturating_add(consumer.num_ack_pending)
-            }),
-            leader: leader.filter(|_| is_clustered),
+            lag: found.num_pending.saturating_add(found.num_ack_pending),
+            leader: leader.filter(|_| self.is_clustered()),
         })
     }
 }

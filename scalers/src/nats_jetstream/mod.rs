@@ -78,6 +78,8 @@ impl NatsJetStreamTrigger {
         let account = account.map(String::as_str).unwrap_or_default();
         url.query_pairs_mut()
             .append_pair("acc", account)
+            // Without it, servers from 2.12 on leave the account's streams out.
+            .append_pair("accounts", "true")
             .append_pair("config", "true")
             .append_pair("consumers", "true");
         Ok(url)
@@ -176,44 +178,70 @@ impl NatsJetStreamScaler {
         })
     }
 
-    async fn streams(&self, endpoint: &str) -> Result<Found, Error> {
-        let answer: JetStream = self.get(self.trigger.streams_url(endpoint)).await?;
+    async fn streams(&self, endpoint: &str) -> Result<JetStream, Error> {
+        self.get(self.trigger.streams_url(endpoint)).await
+    }
+
+    fn find(&self, streams: &JetStream) -> Result<Found, Error> {
         let trigger = &self.trigger;
         let account = (trigger.account.as_deref(), trigger.account_id.as_deref());
-        answer.find(account, &trigger.stream, &trigger.consumer)
+        streams.find(account, &trigger.stream, &trigger.consumer)
+    }
+
+    /// The lag by what the server at `endpoint` tells, if that is the one that knows it.
+    async fn known_at(&self, endpoint: &str) -> Result<Option<i64>, Error> {
+        let found = self.find(&self.streams(endpoint).await?)?;
+        let knows = match &found.leader {
+            Some(leader) => self.is_called(endpoint, leader).await,
+            None => true,
+        };
+        Ok(knows.then_some(found.lag))
     }
 
     async fn lag(&self) -> Result<i64, Error> {
         let endpoint = &self.trigger.nats_server_monitoring_endpoint;
         let known = self.leader.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(leader) = known
-            && let Ok(found) = self.streams(&leader).await
-            && let Some(name) = &found.leader
-            && self.is_called(&leader, name).await
+            && let Ok(Some(lag)) = self.known_at(&leader).await
         {
             self.remember(leader);
-            return Ok(found.lag);
+            return Ok(lag);
         }
-        let found = self.streams(endpoint).await?;
-        let Some(name) = &found.leader else {
-            return Ok(found.lag);
-        };
+        let streams = self.streams(endpoint).await?;
+        let found = self.find(&streams);
+        if !streams.is_clustered() {
+            return found.map(|found| found.lag);
+        }
         let server: Server = self.get(self.trigger.url(endpoint, "/varz")).await?;
-        if server.server_name == *name {
+        let is_leader = |leader: &String| *leader == server.server_name;
+        if let Ok(found) = &found
+            && found.leader.as_ref().is_none_or(is_leader)
+        {
             return Ok(found.lag);
         }
-        // Only the consumer's leader knows how far it is.
-        for other in server.others(endpoint) {
-            if self.is_called(&other, name).await {
-                let found = self.streams(&other).await?;
-                self.remember(other);
-                return Ok(found.lag);
+        self.lag_of_others(found, server.others(endpoint)).await
+    }
+
+    /// Asks the other servers: only the consumer's leader knows how far it is, and only those that hold the stream know it.
+    async fn lag_of_others(&self, found: Result<Found, Error>, others: Vec<String>) -> Result<i64, Error> {
+        let mut last = match found {
+            Ok(found) => Error::unavailable("the server that leads the consumer cannot be found")
+                .with_context("leader", found.leader.unwrap_or_default()),
+            Err(error) => error,
+        };
+        for other in others {
+            match self.known_at(&other).await {
+                Ok(Some(lag)) => {
+                    self.remember(other);
+                    return Ok(lag);
+                }
+                Ok(None) => {}
+                // Whoever is out may be the one that knows.
+                Err(error) if error.is_transient() => last = error.with_context("server", other),
+                Err(_) => {}
             }
         }
-        Err(
-            Error::unavailable("the server that leads the consumer cannot be found")
-                .with_context("leader", name),
-        )
+        Err(last)
     }
 
     async fn is_called(&self, endpoint: &str, name: &str) -> bool {

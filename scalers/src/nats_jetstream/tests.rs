@@ -32,7 +32,7 @@ fn the_metadata_makes_name_target_and_request() {
     let url = trigger.streams_url("nats:8222").unwrap();
     assert_eq!(
         url.as_str(),
-        "http://nats:8222/jsz?acc=%24G&config=true&consumers=true"
+        "http://nats:8222/jsz?acc=%24G&accounts=true&config=true&consumers=true"
     );
 }
 
@@ -87,9 +87,8 @@ fn the_lag_is_what_is_pending_and_what_is_not_acknowledged() {
     for account in [(Some("APP"), None), (None, Some("ABC")), (Some("ABC"), None)] {
         assert_eq!(found(account, "s", "c").unwrap(), lag(7), "{account:?}");
     }
-    assert_eq!(found((Some("APP"), None), "s", "nobody").unwrap(), lag(40));
-    for (account, stream) in [("APP", "x"), ("NOBODY", "s")] {
-        let error = found((Some(account), None), stream, "c").unwrap_err();
+    for (account, stream, consumer) in [("APP", "x", "c"), ("NOBODY", "s", "c"), ("APP", "s", "nobody")] {
+        let error = found((Some(account), None), stream, consumer).unwrap_err();
         assert_eq!(
             error.kind(),
             ErrorKind::NotFound,
@@ -111,4 +110,31 @@ fn in_a_cluster_the_leader_of_the_consumer_is_looked_for_among_the_others() {
         routes.others("nats.shop.svc:8222"),
         ["nats-0.nats.shop.svc:8222", "nats-1.nats.shop.svc:8222"]
     );
+}
+
+#[tokio::test]
+async fn in_a_cluster_a_stream_that_the_asked_server_does_not_hold_is_no_stream_that_is_not_there() {
+    use crate::http::{
+        HttpEnvironment,
+        test_server::{Reply, TestServer},
+    };
+    // A server that holds nothing, and knows of nobody beside it.
+    let empty = json!({"meta_cluster": {"cluster_size": 3}, "account_details": [], "server_name": "n1"});
+    let server = TestServer::start(Reply::Body(200, empty.to_string())).await;
+    let address = server.url("").replace("http://", "");
+    let mut pairs = GOOD;
+    pairs[0].1 = &address;
+    let (trigger, _) = metadata::parse::<NatsJetStreamTrigger>(&input(&pairs)).unwrap();
+    let context = Context::new().with(HttpEnvironment::new());
+    let scaler = trigger.connect(&context).await.unwrap();
+    assert_eq!(scaler.sample().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(
+        server.last_request().starts_with("GET /varz "),
+        "others are looked for"
+    );
+    // It knows of one that is out, which may be the one that holds it.
+    let mut alone = empty.clone();
+    alone["connect_urls"] = json!(["[::1]:4222"]);
+    server.reply(Reply::Body(200, alone.to_string()));
+    assert_eq!(scaler.sample().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

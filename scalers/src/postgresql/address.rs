@@ -28,6 +28,16 @@ pub(super) struct Address {
     pub(super) tls: Tls,
 }
 
+/// What a connection string says of TLS.
+#[derive(Clone, Copy, Default)]
+struct OfTls<'a> {
+    mode: Option<&'a str>,
+    authority: Option<&'a str>,
+    cert: Option<&'a str>,
+    key: Option<&'a str>,
+    password: Option<&'a str>,
+}
+
 impl Address {
     pub(super) fn of_parts(
         host: &str,
@@ -42,7 +52,11 @@ impl Address {
             .map_err(|_| Error::invalid(format!("port is {port:?}, expected a number up to 65535")))?;
         let mut config = Config::new();
         config.host(host).port(port).user(user).dbname(database);
-        Self::new(config, Some(mode), None, password)
+        let of_tls = OfTls {
+            mode: Some(mode),
+            ..OfTls::default()
+        };
+        Self::new(config, of_tls, password)
     }
 
     /// Reads a URL or a list of `key=value`. What is wrong is told without the string, which holds a password.
@@ -61,21 +75,18 @@ impl Address {
                 .find(|(key, _)| key == wanted)
                 .map(|(_, value)| value.as_str())
         };
-        if of("sslcert").is_some() || of("sslkey").is_some() {
-            return Err(Error::invalid(
-                "connection: certificates of clients are not supported",
-            ));
-        }
-        Self::new(config, of("sslmode"), of("sslrootcert"), password)
+        let of_tls = OfTls {
+            mode: of("sslmode"),
+            authority: of("sslrootcert"),
+            cert: of("sslcert"),
+            key: of("sslkey"),
+            password: of("sslpassword"),
+        };
+        Self::new(config, of_tls, password)
     }
 
-    fn new(
-        mut config: Config,
-        mode: Option<&str>,
-        authority: Option<&str>,
-        password: Option<&Secret>,
-    ) -> Result<Self, Error> {
-        let mode = mode.unwrap_or("prefer");
+    fn new(mut config: Config, of_tls: OfTls<'_>, password: Option<&Secret>) -> Result<Self, Error> {
+        let mode = of_tls.mode.unwrap_or("prefer");
         if !SSL_MODES.contains(&mode) {
             let expected = SSL_MODES.join(", ");
             return Err(Error::invalid(format!(
@@ -90,22 +101,30 @@ impl Address {
         if let Some(password) = password.filter(|_| config.get_password().is_none()) {
             config.password(password.expose());
         }
-        let ca = authority.map(|path| {
-            let text = fs::read_to_string(path);
-            text.map(Secret::new)
-                .map_err(|error| Error::invalid("sslrootcert cannot be read").with_source(error))
-        });
-        let ca = ca.transpose()?;
+        if of_tls.cert.is_some() != of_tls.key.is_some() {
+            return Err(Error::invalid("both sslcert and sslkey are required"));
+        }
+        let ca = file("sslrootcert", of_tls.authority)?;
         let tls = Tls {
             // As with PostgreSQL's own clients: an authority that was named is asked, even by `require`.
             unsafe_ssl: !mode.starts_with("verify") && ca.is_none(),
             any_name: mode != "verify-full",
             ca,
-            ..Tls::default()
+            cert: file("sslcert", of_tls.cert)?,
+            key: file("sslkey", of_tls.key)?,
+            key_password: of_tls.password.map(Secret::new),
         };
+        tls.identity()?;
         let servers = servers(&config)?;
         Ok(Self { config, servers, tls })
     }
+}
+
+/// What is in a file that a connection string names.
+fn file(field: &str, path: Option<&str>) -> Result<Option<Secret>, Error> {
+    let text = path.map(fs::read_to_string).transpose();
+    let text = text.map_err(|error| Error::invalid(format!("{field} cannot be read")).with_source(error))?;
+    Ok(text.map(Secret::new))
 }
 
 fn servers(config: &Config) -> Result<Vec<String>, Error> {
@@ -129,7 +148,10 @@ fn servers(config: &Config) -> Result<Vec<String>, Error> {
 type Settings = Vec<(String, String)>;
 
 fn is_of_tls(key: &str) -> bool {
-    matches!(key, "sslmode" | "sslrootcert" | "sslcert" | "sslkey")
+    matches!(
+        key,
+        "sslmode" | "sslrootcert" | "sslcert" | "sslkey" | "sslpassword"
+    )
 }
 
 /// Takes what is about TLS out of a URL: the library knows only a part of it.

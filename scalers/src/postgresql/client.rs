@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_postgres::{
-    CancelToken, Client, Error as PostgresError, SimpleQueryMessage,
+    CancelToken, Client, Config, Error as PostgresError, SimpleQueryMessage,
     error::SqlState,
     tls::{ChannelBinding, TlsConnect, TlsStream},
 };
@@ -31,6 +31,8 @@ const CANCEL: Duration = Duration::from_secs(5);
 pub(super) struct Postgres {
     pub(super) address: Address,
     pub(super) query: String,
+    #[cfg(feature = "postgresql-azure")]
+    pub(super) azure: Option<super::azure::Azure>,
 }
 
 impl fmt::Debug for Postgres {
@@ -80,10 +82,24 @@ impl Peer for Postgres {
 }
 
 impl Postgres {
+    #[cfg(feature = "postgresql-azure")]
     async fn connect_to(&self, server: &str) -> Result<Session, Error> {
+        match &self.azure {
+            Some(azure) => azure.connect(self, server).await,
+            None => self.connect_as(server, &self.address.config).await,
+        }
+    }
+
+    #[cfg(not(feature = "postgresql-azure"))]
+    async fn connect_to(&self, server: &str) -> Result<Session, Error> {
+        self.connect_as(server, &self.address.config).await
+    }
+
+    /// Connects as whom `config` says.
+    pub(super) async fn connect_as(&self, server: &str, config: &Config) -> Result<Session, Error> {
         let stream = tcp::dial(server).await?;
         let tls = Handshake::new(&self.address, server)?;
-        let connecting = self.address.config.connect_raw(stream, tls);
+        let connecting = config.connect_raw(stream, tls);
         let (client, connection) = connecting
             .await
             .map_err(|error| translate("cannot log in", &error).with_context("address", server))?;

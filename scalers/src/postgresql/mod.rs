@@ -1,6 +1,8 @@
 #![doc = include_str!("docs.md")]
 
 mod address;
+#[cfg(feature = "postgresql-azure")]
+mod azure;
 mod client;
 
 use std::time::Duration;
@@ -67,24 +69,29 @@ pub struct PostgresqlTrigger {
 const METRIC: &str = "postgresql";
 
 impl PostgresqlTrigger {
-    /// The parts of the address, each with its key and what it is called.
-    fn parts(&self) -> [(&'static str, &'static str, &Option<String>); 5] {
+    /// The parts of the address, each with its key.
+    fn parts(&self) -> [(&'static str, &Option<String>); 5] {
         [
-            ("host", "host", &self.host),
-            ("port", "port", &self.port),
-            ("userName", "username", &self.user_name),
-            ("dbName", "dbname", &self.db_name),
-            ("sslmode", "sslmode", &self.sslmode),
+            ("host", &self.host),
+            ("port", &self.port),
+            ("userName", &self.user_name),
+            ("dbName", &self.db_name),
+            ("sslmode", &self.sslmode),
         ]
     }
 
+    /// Whether the password is a token of Azure, which stands with the parts of an address.
+    fn is_azure(&self) -> bool {
+        let identity = self.settings.pod_identity.as_ref();
+        identity.is_some_and(|identity| identity.provider == "azure-workload")
+    }
+
     fn address(&self) -> Result<Address, Error> {
-        match &self.connection {
+        match self.connection.as_ref().filter(|_| !self.is_azure()) {
             Some(connection) => Address::parse(connection, self.password.as_ref()),
             None => {
-                let [host, port, user, database, mode] = self
-                    .parts()
-                    .map(|(_, _, value)| value.clone().unwrap_or_default());
+                let [host, port, user, database, mode] =
+                    self.parts().map(|(_, value)| value.clone().unwrap_or_default());
                 Address::of_parts(&host, &port, &user, &database, &mode, self.password.as_ref())
             }
         }
@@ -95,8 +102,16 @@ impl PostgresqlTrigger {
         if let Some(provider) = identity
             .map(|identity| identity.provider.as_str())
             .filter(|provider| !matches!(*provider, "" | "none"))
+            .filter(|provider| *provider != "azure-workload" || cfg!(not(feature = "postgresql-azure")))
         {
-            let message = format!("podIdentity.provider {provider} is not supported yet by postgresql");
+            let message = match provider {
+                "azure-workload" => {
+                    "a token of Azure needs the feature `postgresql-azure` of the crate `scalers`".to_owned()
+                }
+                other => format!(
+                    "podIdentity.provider {other:?} is not supported here, expected azure-workload or none"
+                ),
+            };
             problems.error("podIdentity.provider", provider, message);
         }
     }
@@ -130,10 +145,12 @@ impl Trigger for PostgresqlTrigger {
     }
 
     fn check(&self, problems: &mut Problems) {
-        let missing = self.parts().into_iter().filter(|(.., value)| value.is_none());
-        let missing: Vec<_> = missing.filter(|_| self.connection.is_none()).collect();
-        for (field, name, _) in &missing {
-            problems.error(*field, "", format!("no {name} given"));
+        let missing = self.parts().into_iter().filter(|(_, value)| value.is_none());
+        let missing: Vec<_> = missing
+            .filter(|_| self.connection.is_none() || self.is_azure())
+            .collect();
+        for (field, _) in &missing {
+            problems.error(*field, "", format!("no {field} given"));
         }
         if missing.is_empty()
             && let Err(error) = self.address()
@@ -162,9 +179,10 @@ impl Trigger for PostgresqlTrigger {
         let key = SourceKey::new(Self::TYPE)
             .with("query", &self.query)
             .with("activation", self.activation_target_query_value);
-        let key = self.parts().into_iter().fold(key, |key, (name, _, value)| {
+        let key = self.parts().into_iter().fold(key, |key, (name, value)| {
             key.with(name, value.as_deref().unwrap_or_default())
         });
+        let key = key.with("identity", format_args!("{:?}", self.settings.pod_identity));
         let secrets = [("connection", &self.connection), ("password", &self.password)];
         secrets
             .into_iter()
@@ -177,6 +195,8 @@ impl Trigger for PostgresqlTrigger {
         let postgres = Postgres {
             address: self.address()?,
             query: self.query.clone(),
+            #[cfg(feature = "postgresql-azure")]
+            azure: azure::Azure::of(self.settings.pod_identity.as_ref(), context)?,
         };
         Ok(PostgresqlScaler {
             peer: Kept::new(postgres, timeout),

@@ -77,7 +77,11 @@ fn a_connection_is_a_url_or_a_list_and_its_tls_is_that_of_postgresqls_clients() 
         ("user=u", "no host given"),
         ("host=h sslmode=on", "sslmode is \"on\", expected one of disable"),
         ("host=h sslrootcert=/nowhere", "sslrootcert cannot be read"),
-        ("host=h sslcert=/a", "certificates of clients are not supported"),
+        ("host=h sslcert=/a", "both sslcert and sslkey are required"),
+        (
+            "host=h sslcert=/nowhere sslkey=/nowhere",
+            "sslcert cannot be read",
+        ),
     ] {
         let error = address(connection).map(|_| ()).unwrap_err().to_string();
         assert!(
@@ -103,7 +107,7 @@ fn the_metric_has_a_constant_name_and_a_fractional_target() {
 fn all_problems_are_reported_at_once() {
     let mut input = input(&[("query", "q"), ("targetQueryValue", "0"), ("host", "h")], &[]);
     input.settings.pod_identity = Some(scaler_api::PodIdentity {
-        provider: "azure-workload".into(),
+        provider: "aws".into(),
         ..scaler_api::PodIdentity::default()
     });
     let found = metadata::parse::<PostgresqlTrigger>(&input)
@@ -111,11 +115,11 @@ fn all_problems_are_reported_at_once() {
         .to_string();
     for expected in [
         "no port given",
-        "no username given",
-        "no dbname given",
+        "no userName given",
+        "no dbName given",
         "no sslmode given",
         "targetQueryValue must be greater than 0, got 0",
-        "podIdentity.provider azure-workload is not supported yet by postgresql",
+        "podIdentity.provider \"aws\" is not supported here, expected azure-workload or none",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in {found}");
     }

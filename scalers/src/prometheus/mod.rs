@@ -1,5 +1,7 @@
 #![doc = include_str!("docs.md")]
 
+mod identity;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -9,12 +11,14 @@ use reqwest::{
     header::{HeaderName, HeaderValue},
 };
 use scaler_api::{
-    Context, Error, Field, MetricSpec, Problems, Sample, Scaler, SharedClock, SourceKey, Trigger,
+    Context, Error, Field, MetricSpec, Problems, Sample, Scaler, SharedClock, Source, SourceKey, Trigger,
     TriggerSettings, metadata::GoDuration, observe::Observer,
 };
 use serde::Deserialize;
 
+use self::identity::{Identity, IdentityKeys};
 use crate::{
+    azure, gcp,
     http::{self, Authentication, fields},
     target, vector,
 };
@@ -36,6 +40,7 @@ pub struct PrometheusTrigger {
     unsafe_ssl: bool,
     timeout: Option<GoDuration>,
     authentication: Authentication,
+    identity: IdentityKeys,
     #[serde(skip)]
     settings: TriggerSettings,
 }
@@ -78,7 +83,38 @@ const FIELDS: &[Field] = &[
     fields::CA,
     fields::CERT,
     fields::KEY,
+    Field::new(
+        "awsRegion",
+        "AWS region of the workspace, for Amazon Managed Prometheus.",
+    )
+    .from(&[Source::Metadata, Source::Authentication]),
+    Field::new(
+        "identityOwner",
+        "Whose credentials sign for Amazon Managed Prometheus where the TriggerAuthentication names no identity: `pod` (keys \
+         or a role given in it) or `operator` (the default chain of this process).",
+    ),
+    Field::new("awsRoleArn", "Role to assume for Amazon Managed Prometheus.").from(A),
+    Field::new("awsAccessKeyID", "Access key for Amazon Managed Prometheus.")
+        .aliases(&["awsAccessKeyId"])
+        .from(&[Source::Authentication, Source::Metadata, Source::Environment])
+        .secret(),
+    Field::new("awsSecretAccessKey", "Secret of the access key.")
+        .from(&[Source::Authentication, Source::Environment])
+        .secret(),
+    Field::new("awsSessionToken", "Session token of a temporary access key.")
+        .from(A)
+        .secret(),
+    azure::fields::CLOUD,
+    Field::new(
+        "azureManagedPrometheusResourceURL",
+        "What the token of an Azure identity is for, which `cloud: Private` needs.",
+    ),
+    gcp::fields::KEY,
+    gcp::fields::CREDENTIALS,
+    gcp::fields::FILE,
 ];
+
+const A: &[Source] = &[Source::Authentication];
 
 impl PrometheusTrigger {
     /// The URL of the query at `now`.
@@ -94,22 +130,6 @@ impl PrometheusTrigger {
         pairs.extend_pairs(&self.query_parameters);
         drop(pairs);
         Ok(url)
-    }
-
-    fn check_identity(&self, problems: &mut Problems) {
-        let provider = self
-            .settings
-            .pod_identity
-            .as_ref()
-            .map(|identity| identity.provider.as_str());
-        let Some(provider @ ("azure-workload" | "gcp" | "aws")) = provider else {
-            return;
-        };
-        let message = format!("podIdentity.provider {provider} is not supported yet by prometheus");
-        problems.error("podIdentity.provider", provider, message);
-        if self.authentication.is_used() {
-            problems.error("authModes", "", "authModes and podIdentity exclude each other");
-        }
     }
 }
 
@@ -148,7 +168,8 @@ impl Trigger for PrometheusTrigger {
                 );
             }
         }
-        self.check_identity(problems);
+        self.identity
+            .check(&self.settings, self.authentication.is_used(), problems);
         self.authentication.check(problems);
     }
 
@@ -169,7 +190,9 @@ impl Trigger for PrometheusTrigger {
             .with("parameters", format_args!("{:?}", self.query_parameters))
             .with("ignoreNull", self.ignore_null_values)
             .with("activation", self.activation_threshold);
-        http::add_to(key, &self.authentication, self.unsafe_ssl, self.timeout)
+        let key = http::add_to(key, &self.authentication, self.unsafe_ssl, self.timeout);
+        self.identity
+            .add_to(key, &self.settings, self.authentication.is_used())
     }
 
     async fn connect(self, context: &Context) -> Result<PrometheusScaler, Error> {
@@ -181,6 +204,10 @@ impl Trigger for PrometheusTrigger {
         )?;
         Ok(PrometheusScaler {
             source,
+            identity: self
+                .identity
+                .connect(&self.settings, self.authentication.is_used(), context)
+                .await?,
             clock: context.clock.clone(),
             observer: Observer::of(context),
             trigger: self,
@@ -189,9 +216,10 @@ impl Trigger for PrometheusTrigger {
 }
 
 /// Asks one query of one server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PrometheusScaler {
     source: http::Source,
+    identity: Identity,
     clock: SharedClock,
     observer: Observer,
     trigger: PrometheusTrigger,
@@ -200,11 +228,8 @@ pub struct PrometheusScaler {
 impl PrometheusScaler {
     async fn value(&self) -> Result<f64, Error> {
         let url = self.trigger.url(self.clock.now()).map_err(Error::invalid)?;
-        let answer = self.source.get(url, &self.trigger.custom_headers).await?;
-        if !answer.status.is_success() {
-            let status = answer.status.as_u16();
-            return Err(answer.error(format!("prometheus query api returned error. status: {status}")));
-        }
+        let headers = &self.trigger.custom_headers;
+        let answer = self.identity.get(&self.source, url, headers).await?;
         let is_zero = self.trigger.ignore_null_values;
         let rules = vector::Rules {
             what: "prometheus metrics 'prometheus' target",

@@ -181,7 +181,6 @@ fn all_problems_are_reported_at_once() {
         "serverAddress \"prometheus:9090\" is not a URL of http or https",
         "threshold must be greater than 0, got 0",
         "customHeaders: \"a b\" and its value make no header",
-        "podIdentity.provider aws is not supported yet by prometheus",
         "authModes and podIdentity exclude each other",
         "authModes bearer needs bearerToken",
     ] {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use self::scaler::RabbitmqScaler;
 use self::{management::Operation, mode::Mode};
-use crate::{http, target, tcp};
+use crate::{azure, http, private_key, target, tcp};
 
 /// The metadata of `rabbitmq`.
 #[derive(Clone, Debug, Deserialize)]
@@ -139,6 +139,11 @@ impl RabbitmqTrigger {
                 self.oauth_token_uri.is_some(),
                 "OAuth2 authentication is only supported with HTTP protocol, not AMQP",
             ),
+            (
+                "workloadIdentityResource",
+                self.workload_identity_resource.is_some(),
+                "workload identity is not supported for the AMQP protocol",
+            ),
         ];
         for (field, is_broken, message) in rules {
             if is_broken {
@@ -160,14 +165,7 @@ impl RabbitmqTrigger {
         if self.cert.is_some() != self.key.is_some() {
             problems.error("cert", "", "both key and certificate must be provided");
         }
-        if self.key_password.is_some() {
-            let message = "keyPassword: keys with a password are not supported, expected a key without one";
-            problems.error("keyPassword", "***", message);
-        }
-        if let Some(resource) = &self.workload_identity_resource {
-            let message = "workloadIdentityResource is not supported yet by rabbitmq";
-            problems.error("workloadIdentityResource", resource, message);
-        }
+        private_key::check(self.key.as_ref(), self.key_password.as_ref(), problems);
         let oauth = [
             self.oauth_token_uri.is_some(),
             self.client_id.is_some(),
@@ -177,8 +175,9 @@ impl RabbitmqTrigger {
             let message = "OAuth2 requires oauthTokenURI, clientID and clientSecret";
             problems.error("oauthTokenURI", "", message);
         }
-        if oauth.contains(&true) && self.username.is_some() {
-            let message = "OAuth2 authentication cannot be combined with username/password authentication";
+        if oauth.contains(&true) && (self.username.is_some() || self.workload_identity_resource.is_some()) {
+            let message = "OAuth2 authentication cannot be combined with username/password authentication or Azure \
+                           Workload Identity";
             problems.error("oauthTokenURI", "", message);
         }
         if let Some(uri) = &self.oauth_token_uri
@@ -189,12 +188,29 @@ impl RabbitmqTrigger {
         http::check_tls(&self.http_tls(), problems);
     }
 
+    /// The identity that asks the management API, and what its token is for.
+    fn azure(&self) -> Option<(azure::Identity, String)> {
+        let resource = self.workload_identity_resource.as_ref()?;
+        let identity = azure::identity_of(self.settings.pod_identity.as_ref());
+        let resource = resource.trim_end_matches('/');
+        let scope = match resource.ends_with(".default") {
+            true => resource.to_owned(),
+            false => format!("{resource}/.default"),
+        };
+        Some((identity.unwrap_or_default(), scope))
+    }
+
     fn http_tls(&self) -> http::Tls {
         let is_on = self.tls == "enable";
         http::Tls {
             unsafe_ssl: self.unsafe_ssl,
             ca: self.ca.clone().filter(|_| is_on),
-            identity: self.cert.clone().zip(self.key.clone()).filter(|_| is_on),
+            identity: private_key::identity(
+                self.cert.as_ref(),
+                self.key.as_ref(),
+                self.key_password.as_ref(),
+            )
+            .filter(|_| is_on),
         }
     }
 }
@@ -271,6 +287,7 @@ impl Trigger for RabbitmqTrigger {
             .with("onlyReady", self.exclude_unacknowledged)
             .with("timeout", format_args!("{:?}", self.timeout))
             .with("tls", format_args!("{} {}", self.tls, self.unsafe_ssl))
+            .with("azure", format_args!("{:?}", self.azure()))
             .with(
                 "oauth",
                 format_args!(
@@ -284,6 +301,7 @@ impl Trigger for RabbitmqTrigger {
             ("ca", &self.ca),
             ("cert", &self.cert),
             ("key", &self.key),
+            ("keyPassword", &self.key_password),
             ("clientSecret", &self.client_secret),
         ];
         secrets

@@ -14,7 +14,9 @@ use super::{
     mode::Mode,
 };
 use crate::{
+    azure::{self, AzureEnvironment},
     http::{self, Answer, Caller},
+    logins::Reader,
     oauth2::{self, ClientCredentials, TokenSource},
     tcp::{self, Kept, Tls},
 };
@@ -41,9 +43,31 @@ struct Api {
     username: String,
     password: Secret,
     tokens: Option<Arc<TokenSource>>,
+    azure: Option<Azure>,
     only_ready: bool,
     /// How queues are made one, where the name is an expression.
     operation: Option<Operation>,
+}
+
+/// An identity of Azure that asks.
+struct Azure {
+    environment: AzureEnvironment,
+    login: azure::Login,
+    caller: Caller,
+}
+
+impl Azure {
+    fn of(trigger: &RabbitmqTrigger, context: &Context) -> Result<Option<Self>, Error> {
+        let Some((identity, scope)) = trigger.azure() else {
+            return Ok(None);
+        };
+        let environment = AzureEnvironment::of(context);
+        Ok(Some(Self {
+            login: environment.login("rabbitmq", azure::PUBLIC, &scope, &identity)?,
+            caller: Caller::new(context, &http::Tls::default(), None)?,
+            environment,
+        }))
+    }
 }
 
 impl RabbitmqScaler {
@@ -83,6 +107,7 @@ fn amqp(trigger: &RabbitmqTrigger) -> Result<Amqp, Error> {
         ca: trigger.ca.clone().filter(|_| is_on),
         cert: trigger.cert.clone().filter(|_| is_on),
         key: trigger.key.clone().filter(|_| is_on),
+        key_password: trigger.key_password.clone(),
         ..Tls::default()
     };
     let of_url = url.path().strip_prefix('/').filter(|path| !path.is_empty());
@@ -126,6 +151,7 @@ fn api(trigger: &RabbitmqTrigger, context: &Context) -> Result<Api, Error> {
         username,
         password,
         tokens,
+        azure: Azure::of(trigger, context)?,
         only_ready: trigger.exclude_unacknowledged,
         operation: trigger.use_regex.then_some(trigger.operation),
     })
@@ -159,6 +185,9 @@ impl Api {
 
     /// Asks with a password, or with a token; one that is refused is asked for anew, once.
     async fn answer(&self) -> Result<Answer, Error> {
+        if let Some(azure) = &self.azure {
+            return azure.environment.logins.read(&azure.login, self).await;
+        }
         let Some(tokens) = &self.tokens else {
             return self.send(None).await;
         };
@@ -181,6 +210,31 @@ impl Api {
         let answer = http::send(request).await?;
         pending.answered(answer.status.as_u16());
         Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Reader for Api {
+    type Found = Answer;
+
+    async fn log_in(&self) -> Result<Answer, Error> {
+        match &self.azure {
+            Some(azure) => azure.login.enter(&azure.caller).await,
+            None => Err(Error::new(
+                scaler_api::ErrorKind::Internal,
+                "there is no identity to log in as",
+            )),
+        }
+    }
+
+    async fn read(&self, token: &Secret) -> Result<Answer, Error> {
+        let answer = self.send(Some(token)).await?;
+        match answer.status {
+            StatusCode::UNAUTHORIZED => {
+                Err(answer.error("error requesting RabbitMQ API status: 401".to_owned()))
+            }
+            _ => Ok(answer),
+        }
     }
 }
 

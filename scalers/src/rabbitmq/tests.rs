@@ -89,7 +89,7 @@ fn all_problems_are_reported_at_once_and_hide_the_password() {
     ];
     let secrets = [
         ("username", "a"),
-        ("cert", "hunter2"),
+        ("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2"),
         ("clientID", "c"),
         ("workloadIdentityResource", "r"),
         ("keyPassword", "hunter2"),
@@ -106,8 +106,8 @@ fn all_problems_are_reported_at_once_and_hide_the_password() {
         "username and password must be given together",
         "both key and certificate must be provided",
         "OAuth2 requires oauthTokenURI, clientID and clientSecret",
-        "workloadIdentityResource is not supported yet",
-        "keyPassword: keys with a password are not supported",
+        "workload identity is not supported for the AMQP protocol",
+        "key is not a key in PEM",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in {found}");
     }
@@ -121,4 +121,65 @@ fn all_problems_are_reported_at_once_and_hide_the_password() {
     }
     let found = parse(&[&HTTP[..], &[("protocol", "amqp")]].concat()).unwrap_err();
     assert!(found.contains("which is none of the protocol amqp"), "{found}");
+}
+
+#[tokio::test]
+async fn a_workload_identity_asks_the_management_api_with_a_token() {
+    use crate::{
+        azure::{AzureEnvironment, WorkloadIdentity},
+        http::{
+            HttpEnvironment,
+            test_server::{Reply, TestServer},
+        },
+    };
+    use scaler_api::{PodIdentity, Scaler as _};
+
+    // A token and a queue in one, of which each request reads its own.
+    let body = r#"{"access_token": "t0ken", "expires_in": 3600, "messages": 6}"#;
+    let server = TestServer::start(Reply::Body(200, body.to_owned())).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "service-account-token").unwrap();
+    let workload = WorkloadIdentity {
+        client_id: Some("app".to_owned()),
+        tenant_id: Some("tenant".to_owned()),
+        authority_host: Some(server.url("/")),
+        token_file: Some(file.path().to_owned()),
+    };
+    let context = Context::new()
+        .with(HttpEnvironment::new())
+        .with(AzureEnvironment::new(workload));
+    let host = server.url("/shop");
+    let pairs = [("queueName", "orders"), ("host", host.as_str())];
+    let mut input = input(&pairs, &[("workloadIdentityResource", "api://rabbit/")]);
+    input.settings.pod_identity = Some(PodIdentity {
+        provider: "azure-workload".to_owned(),
+        identity_id: Some("other".to_owned()),
+        ..PodIdentity::default()
+    });
+    let (trigger, _) = metadata::parse::<RabbitmqTrigger>(&input).unwrap();
+    let scaler = trigger.connect(&context).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(scaler.sample().await.unwrap().values[0].value, 6.0);
+    }
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3, "one login");
+    assert!(
+        requests[0].contains("scope=api%3A%2F%2Frabbit%2F.default"),
+        "{}",
+        requests[0]
+    );
+    assert!(requests[0].contains("client_id=other"), "{}", requests[0]);
+    assert!(
+        requests[1].starts_with("GET /api/queues/shop/orders "),
+        "{}",
+        requests[1]
+    );
+    assert!(
+        requests[1].contains("authorization: Bearer t0ken\r\n"),
+        "{}",
+        requests[1]
+    );
+    server.require("Bearer newer");
+    let error = scaler.sample().await.unwrap_err();
+    assert_eq!(error.kind(), scaler_api::ErrorKind::Unauthorized, "{error}");
 }

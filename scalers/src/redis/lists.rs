@@ -1,7 +1,7 @@
 //! `redis`, `redis-cluster`, `redis-sentinel`: how much one key holds.
 
 use async_trait::async_trait;
-use redis::RedisError;
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use scaler_api::{
     Context, Error, Field, MetricSpec, Problems, Quantity, SourceKey, Trigger, TriggerSettings,
 };
@@ -122,6 +122,17 @@ local count = { none = 'LLEN', list = 'LLEN', zset = 'ZCARD', set = 'SCARD', has
 if not count[kind] then return redis.error_reply('the key holds a ' .. kind .. ', which has no elements to count') end
 return redis.call(count[kind], KEYS[1])";
 
+/// The name under which servers keep the script once they have run it: its SHA-1.
+const SCRIPT_NAME: &str = "c61e2e608dbbb43f67304041c4d525ed0c09bf56";
+
+/// Whether a server does not run the script by its name: it has not run it yet, or may not by that command.
+fn wants_the_script(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        RedisKind::Server(ServerErrorKind::NoScript | ServerErrorKind::NoPerm)
+    )
+}
+
 #[async_trait]
 impl Count for Elements {
     fn key(&self) -> &str {
@@ -129,8 +140,26 @@ impl Count for Elements {
     }
 
     async fn count(&self, connection: &Asker<'_>) -> Result<i64, RedisError> {
-        let mut command = redis::cmd("EVAL");
-        command.arg(SCRIPT).arg(1).arg(&self.0);
-        connection.ask(&command).await
+        let command = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(1).arg(&self.0);
+            command
+        };
+        match connection.ask(&command("EVALSHA", SCRIPT_NAME)).await {
+            Err(error) if wants_the_script(&error) => connection.ask(&command("EVAL", SCRIPT)).await,
+            answer => answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_script_is_its_digest() {
+        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, SCRIPT.as_bytes());
+        let name: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(name, SCRIPT_NAME);
     }
 }

@@ -97,12 +97,7 @@ fn all_problems_are_reported_at_once() {
         ("databaseIndex", "-1"),
         ("listName", "l"),
     ];
-    let secrets = [
-        ("tls", "enable"),
-        ("ca", "hunter2"),
-        ("cert", "hunter2"),
-        ("keyPassword", "hunter2"),
-    ];
+    let secrets = [("tls", "enable"), ("ca", "hunter2"), ("cert", "hunter2")];
     let found = problems::<RedisTrigger>(&pairs, &secrets);
     for expected in [
         "number of hosts should be equal to the number of ports",
@@ -111,10 +106,17 @@ fn all_problems_are_reported_at_once() {
         "databaseIndex must not be negative, got -1",
         "ca is not a certificate in PEM",
         "key must be provided with cert",
-        "keyPassword: keys with a password are not supported",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in {found}");
     }
+    assert!(!found.contains("hunter2"), "{found}");
+    let secrets = [
+        ("cert", "hunter2"),
+        ("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2"),
+        ("keyPassword", "hunter2"),
+    ];
+    let found = problems::<RedisTrigger>(&[("listName", "l"), ("address", "a:1")], &secrets);
+    assert!(found.contains("key is not a key in PEM"), "{found}");
     assert!(!found.contains("hunter2"), "{found}");
 }
 

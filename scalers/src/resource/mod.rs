@@ -51,6 +51,8 @@ pub struct ResourceTrigger<R> {
     value: String,
     #[serde(default)]
     container_name: String,
+    #[serde(rename = "type")]
+    kind_of_value: Option<String>,
     #[serde(skip)]
     settings: TriggerSettings,
     #[serde(skip)]
@@ -66,6 +68,10 @@ const FIELDS: &[Field] = &[
     Field::new(
         "containerName",
         "The container that counts; all of the pod by default.",
+    ),
+    Field::new(
+        "type",
+        "Refused, as KEDA does since 2.18: `metricType` stands beside the metadata.",
     ),
 ];
 
@@ -109,6 +115,10 @@ impl<R: Resource> Trigger for ResourceTrigger<R> {
     }
 
     fn check(&self, problems: &mut Problems) {
+        if let Some(word) = &self.kind_of_value {
+            let message = "type is no key any more, expected metricType beside the metadata";
+            problems.error("type", word, message);
+        }
         if let Err(problem) = self.target() {
             match self.settings.metric_type {
                 MetricType::Value => problems.error("metricType", MetricType::Value.as_str(), problem),
@@ -215,6 +225,12 @@ mod tests {
             let problem = metrics("cpu", metric_type, &[("value", value)]).unwrap_err();
             assert!(problem.contains(expected), "{metric_type} {value}: {problem}");
         }
+        let old = [("value", "50"), ("type", "Utilization")];
+        let problem = metrics("cpu", MetricType::Utilization, &old).unwrap_err();
+        assert!(
+            problem.contains("expected metricType beside the metadata"),
+            "{problem}"
+        );
         assert!(
             metrics("cpu", MetricType::Utilization, &[])
                 .unwrap_err()

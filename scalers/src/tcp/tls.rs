@@ -36,7 +36,7 @@ pub(crate) mod fields {
         .secret();
     pub(crate) const KEY_PASSWORD: Field = Field::new(
         "keyPassword",
-        "Password of the key; keys with a password are refused.",
+        "Password of the key, if that is encrypted as PKCS#8 does it.",
     )
     .from(&[Source::Authentication])
     .secret();
@@ -51,7 +51,7 @@ pub(crate) struct Tls {
     pub(crate) ca: Option<Secret>,
     pub(crate) cert: Option<Secret>,
     pub(crate) key: Option<Secret>,
-    #[cfg(any(feature = "kafka", feature = "redis"))]
+    #[cfg(feature = "key-passwords")]
     pub(crate) key_password: Option<Secret>,
 }
 
@@ -67,13 +67,10 @@ impl Tls {
                 problems.error(field, "", format!("{field} must be provided with {other}"));
             }
         }
-        if self.key_password.is_some() {
-            let message = "keyPassword: keys with a password are not supported, expected a key without one";
-            problems.error("keyPassword", "***", message);
-        }
         if let Some(Err(error)) = self.ca.as_ref().map(|ca| certificates("ca", ca)) {
             problems.error("ca", "***", error.message());
         }
+        crate::private_key::check(self.key.as_ref(), self.key_password.as_ref(), problems);
         if let Err(error) = self.identity() {
             problems.error("cert", "***", error.message());
         }
@@ -82,7 +79,12 @@ impl Tls {
     /// Adds it to a source key; credentials as digests.
     #[cfg(any(feature = "kafka", feature = "redis"))]
     pub(crate) fn add_to(&self, key: SourceKey) -> SourceKey {
-        let secrets = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
+        let secrets = [
+            ("ca", &self.ca),
+            ("cert", &self.cert),
+            ("key", &self.key),
+            ("keyPassword", &self.key_password),
+        ];
         secrets
             .into_iter()
             .filter_map(|(name, secret)| Some((name, secret.as_ref()?)))
@@ -97,6 +99,13 @@ impl Tls {
         let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
             return Ok(None);
         };
+        #[cfg(feature = "key-passwords")]
+        let opened = match &self.key_password {
+            Some(password) => Some(crate::private_key::open(key, password).map_err(Error::invalid)?),
+            None => None,
+        };
+        #[cfg(feature = "key-passwords")]
+        let key = opened.as_ref().unwrap_or(key);
         // What the parser says is dropped on purpose: it could quote the key.
         let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
             .map_err(|_| Error::invalid("key is not a key in PEM"))?;

@@ -179,6 +179,158 @@ async fn a_query_conforms_and_survives_a_restart_without_leaving_connections() {
     LIVE.survives_a_restart(&table, &mut server).await;
 }
 
+fn named(name: &str) -> rcgen::CertificateParams {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let names = &mut parameters.distinguished_name;
+    *names = rcgen::DistinguishedName::new();
+    names.push(rcgen::DnType::CommonName, name);
+    parameters
+}
+
+#[tokio::test]
+async fn certificates_of_clients_are_shown_to_the_server() {
+    let authority = Authority::new();
+    let Some(server) = start_with("postgresql", &authority.options()) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let clients = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = named("clients");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let trusted_certificate = parameters.self_signed(&clients).unwrap().pem();
+    let issuer = rcgen::Issuer::new(parameters, clients);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = named("app").signed_by(&key, &issuer).unwrap();
+    let certificate = file("cert.pem", &certificate.pem());
+    let key = file("key.pem", &key.serialize_pem());
+    let locked = folder.path().join("locked.pem").display().to_string();
+    let openssl = [
+        "pkcs8",
+        "-topk8",
+        "-passout",
+        "pass:hunter2",
+        "-in",
+        &key,
+        "-out",
+        &locked,
+    ];
+    assert!(
+        std::process::Command::new("openssl")
+            .args(openssl)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // The server looks for certificates once it knows whom to trust.
+    let trusted = server.folder().join("trusted.pem");
+    std::fs::write(&trusted, trusted_certificate).unwrap();
+    let control = client(&server).await;
+    let setting = format!("ALTER SYSTEM SET ssl_ca_file = '{}'", trusted.display());
+    control.batch_execute(&setting).await.unwrap();
+    control.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let query = "SELECT count(*) FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND client_dn IS NOT NULL";
+    let of = |of_tls: &str| {
+        let connection = format!(
+            "host=127.0.0.1 port={} user={} password={} dbname=postgres sslmode=require {of_tls}",
+            server.detail("port"),
+            server.detail("username"),
+            server.detail("password"),
+        );
+        let metadata = [("query", query), ("targetQueryValue", "1")];
+        input(&metadata, &[("connection", &connection)])
+    };
+    assert_eq!(value::<PostgresqlTrigger>(&of("")).await.0, 0.0);
+    let plain = format!("sslcert={certificate} sslkey={key}");
+    assert_eq!(value::<PostgresqlTrigger>(&of(&plain)).await.0, 1.0);
+    let opened = format!("sslcert={certificate} sslkey={locked} sslpassword=hunter2");
+    assert_eq!(value::<PostgresqlTrigger>(&of(&opened)).await.0, 1.0);
+    LIVE.passed("certificates of clients");
+}
+
+/// Gives out one password after the other as a token, the last one again and again.
+async fn token_server(
+    passwords: &'static [&'static str],
+) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let count = std::sync::Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let token = passwords[number.min(passwords.len() - 1)];
+            let body = format!("{{\"access_token\": \"{token}\", \"expires_in\": 3600}}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            assert!(
+                request.starts_with("POST /tenant/oauth2/v2.0/token "),
+                "{request}"
+            );
+            stream
+                .write_all(format!("{head}{body}").as_bytes())
+                .await
+                .unwrap();
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_workload_identity_of_azure_logs_in_with_its_token() {
+    use scalers::azure::{AzureEnvironment, WorkloadIdentity};
+
+    let Some(server) = start("postgresql") else { return };
+    let control = client(&server).await;
+    let user = "CREATE ROLE app LOGIN PASSWORD 'token-2'";
+    control.batch_execute(user).await.unwrap();
+    let (authority, asked) = token_server(&["token-1", "token-2"]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "service-account-token").unwrap();
+    let workload = WorkloadIdentity {
+        client_id: Some("app".to_owned()),
+        tenant_id: Some("tenant".to_owned()),
+        authority_host: Some(authority),
+        token_file: Some(file.path().to_owned()),
+    };
+    let context = context().with(AzureEnvironment::new(workload));
+    let metadata = [
+        ("host", "127.0.0.1"),
+        ("port", server.detail("port")),
+        ("userName", "app"),
+        ("dbName", server.detail("database")),
+        ("sslmode", "prefer"),
+        ("query", "SELECT 7"),
+        ("targetQueryValue", "4"),
+    ];
+    let mut input = input(&metadata, &[]);
+    input.settings.pod_identity = Some(scaler_api::PodIdentity {
+        provider: "azure-workload".to_owned(),
+        ..scaler_api::PodIdentity::default()
+    });
+    let sample = async || {
+        let scaler = super::support::connect_in::<PostgresqlTrigger>(&input, &context).await?;
+        scaler_api::Scaler::sample(&scaler).await
+    };
+    assert_eq!(sample().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    // What was refused is asked for anew.
+    assert_eq!(sample().await.unwrap().values[0].value, 7.0);
+    assert_eq!(sample().await.unwrap().values[0].value, 7.0);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    LIVE.passed("a token of Azure");
+}
+
 #[tokio::test]
 async fn tls_is_checked_as_sslmode_says() {
     let (authority, other) = (Authority::new(), Authority::new());

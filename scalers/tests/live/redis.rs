@@ -154,6 +154,24 @@ async fn whatever_has_elements_is_counted_and_nothing_else() {
     run(&mut control, cmd("DEL").arg("jobs")).await;
     assert_eq!(value::<RedisTrigger>(&of("jobs")).await, (0.0, false));
     LISTS.passed("activation, scale out, drained");
+    // The script is sent once, and once more to a server that has lost it.
+    let calls = async |control: &mut MultiplexedConnection| {
+        let mut info = cmd("INFO");
+        info.arg("commandstats");
+        let info: String = info.query_async(control).await.unwrap();
+        let of = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            let count = line.and_then(|line| line.split_once(',')).map(|(count, _)| count);
+            count.map_or(0, |count| count.parse::<u32>().unwrap())
+        };
+        (of("cmdstat_evalsha:calls="), of("cmdstat_eval:calls="))
+    };
+    assert_eq!(calls(&mut control).await, (4, 1));
+    run(&mut control, cmd("SCRIPT").arg("FLUSH")).await;
+    assert_eq!(value::<RedisTrigger>(&of("jobs")).await, (0.0, false));
+    assert_eq!(value::<RedisTrigger>(&of("jobs")).await, (0.0, false));
+    assert_eq!(calls(&mut control).await, (6, 2));
+    LISTS.passed("the script is sent once");
     run(&mut control, cmd("SADD").arg("set").arg(&["a", "b"])).await;
     run(
         &mut control,

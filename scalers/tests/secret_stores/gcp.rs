@@ -277,6 +277,32 @@ async fn the_metadata_server_gives_project_and_token() {
 }
 
 #[tokio::test]
+async fn a_key_in_a_file_of_the_process_stands_before_the_metadata_server() {
+    let (stub, _, store) = start().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), key(&stub)).unwrap();
+    let block =
+        json!({"secrets": [{"parameter": "password", "id": "db"}], "podIdentity": {"provider": "gcp"}});
+    let block = SecretBlock::GcpSecretManager(serde_json::from_value(block).unwrap());
+    let store = store.with_credentials_file(file.path());
+    ask(&store, block.clone(), &[]).await.unwrap();
+    let asked = stub.asked();
+    assert_eq!(
+        asked,
+        [
+            "POST /token",
+            "GET /v1/projects/home/secrets/db/versions/latest:access"
+        ]
+    );
+    let gone = GcpSecretManagerStore::new().with_credentials_file("/nowhere/key.json");
+    let error = ask(&gone, block, &[]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("GOOGLE_APPLICATION_CREDENTIALS"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_token_that_was_revoked_is_asked_for_anew_once() {
     let (stub, google, store) = start().await;
     let key = key(&stub);

@@ -59,7 +59,7 @@ pub(super) fn pods_in_a_namespace(cx: &Context<'_>) -> Vec<Value> {
         // but RBAC has no right to metadata alone.
         rule(CORE, &["secrets", "configmaps"], READ),
         // Who a workload is, where its scaler is to be the same.
-        rule(CORE, &["serviceaccounts"], &["get"]),
+        rule(CORE, &["serviceaccounts"], READ),
         events(),
     ]);
     if cx.values.serves_webhook() {
