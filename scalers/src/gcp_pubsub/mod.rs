@@ -284,7 +284,7 @@ impl PubSubScaler {
             return Ok(project.clone());
         }
         match self.login.key()? {
-            Some(key) => key.project.clone().ok_or_else(|| {
+            Some(key) => key.project.ok_or_else(|| {
                 Error::invalid(
                     "GoogleApplicationCredentials has no project_id, so the subscription needs its whole name",
                 )

@@ -186,11 +186,11 @@ impl IdentityKeys {
             Wanted::Azure(identity) => {
                 let environment = AzureEnvironment::of(context);
                 let (authority, scope) = self.managed().map_err(Error::invalid)?;
-                Identity::Azure {
+                Identity::Azure(Box::new(Microsoft {
                     login: environment.login("prometheus", authority, &scope, &identity)?,
                     caller: caller()?,
                     environment,
-                }
+                }))
             }
             Wanted::Gcp(identity) => {
                 let environment = GcpEnvironment::of(context);
@@ -241,12 +241,15 @@ pub(super) enum Identity {
     None,
     #[cfg(feature = "prometheus-aws")]
     Aws(Box<signing::Signer>),
-    Azure {
-        environment: AzureEnvironment,
-        caller: Caller,
-        login: azure::Login,
-    },
+    Azure(Box<Microsoft>),
     Gcp(Box<Google>),
+}
+
+/// An identity of Azure.
+pub(super) struct Microsoft {
+    environment: AzureEnvironment,
+    caller: Caller,
+    login: azure::Login,
 }
 
 /// An identity of Google Cloud.
@@ -264,7 +267,7 @@ impl std::fmt::Debug for Identity {
             Self::None => "None",
             #[cfg(feature = "prometheus-aws")]
             Self::Aws(_) => "Aws",
-            Self::Azure { .. } => "Azure",
+            Self::Azure(_) => "Azure",
             Self::Gcp(_) => "Gcp",
         })
     }
@@ -292,9 +295,7 @@ impl Identity {
                 let signature = signer.headers(&url).await?;
                 succeeded(source.get_with(url, headers, signature).await?)
             }
-            Self::Azure {
-                environment, login, ..
-            } => environment.logins.read(login, &query).await,
+            Self::Azure(azure) => azure.environment.logins.read(&azure.login, &query).await,
             Self::Gcp(google) => google.environment.logins.read(&google.login, &query).await,
         }
     }
@@ -314,7 +315,7 @@ impl Reader for Query<'_> {
 
     async fn log_in(&self) -> Result<Answer, Error> {
         match self.identity {
-            Identity::Azure { caller, login, .. } => login.enter(caller).await,
+            Identity::Azure(azure) => azure.login.enter(&azure.caller).await,
             Identity::Gcp(google) => {
                 let now = google.clock.now().as_second();
                 google.login.enter(&google.caller, &google.metadata, now).await

@@ -352,21 +352,24 @@ async fn shards_of_a_tables_stream_are_counted() {
     let metadata = [("tableName", "orders")];
     let stream =
         Moto::<DynamodbStreamsTrigger>::of(&server, Source::Items, Levels::around(0.0), &metadata).await;
-    assert_eq!(stream.kind(&[]).await, ErrorKind::NotFound);
+    assert_eq!(Box::pin(stream.kind(&[])).await, ErrorKind::NotFound);
     LIVE.passed("unknown table");
     stream.control.create_table(false).await;
-    assert_eq!(stream.kind(&[]).await, ErrorKind::NotFound);
+    assert_eq!(Box::pin(stream.kind(&[])).await, ErrorKind::NotFound);
     LIVE.passed("a table without a stream");
     stream.set_value(0.0).await;
     // All streams of moto have one shard.
-    assert_eq!(stream.value(&[]).await, (1.0, true));
-    assert_eq!(stream.value(&[("activationShardCount", "1")]).await, (1.0, false));
+    assert_eq!(Box::pin(stream.value(&[])).await, (1.0, true));
+    assert_eq!(
+        Box::pin(stream.value(&[("activationShardCount", "1")])).await,
+        (1.0, false)
+    );
     LIVE.passed("activation");
     let credentials =
         checks_credentials::<DynamodbStreamsTrigger>(LIVE, &stream.control, &stream.input, &stream.context);
     Box::pin(credentials).await;
     stream.set_outage(Some(Outage::Silent)).await;
-    assert_eq!(stream.kind(&[]).await, ErrorKind::Timeout);
+    assert_eq!(Box::pin(stream.kind(&[])).await, ErrorKind::Timeout);
     stream.set_outage(None).await;
     LIVE.passed("the server hangs");
     let scaler = connect_in::<DynamodbStreamsTrigger>(&stream.input, &stream.context)

@@ -179,7 +179,7 @@ async fn a_queue_of_elasticmq_conforms() {
     let queue = Queue::of(&server, "000000000000").await;
     ELASTICMQ.conforms(&queue).await;
     Box::pin(queue.follows_the_rules(ELASTICMQ)).await;
-    ELASTICMQ.leaves_few_connections(&queue, &queue.proxy).await;
+    Box::pin(ELASTICMQ.leaves_few_connections(&queue, &queue.proxy)).await;
     queue.survives_a_restart(ELASTICMQ, &mut server).await;
 }
 
