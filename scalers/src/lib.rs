@@ -2,6 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "aws-base")]
+#[cfg_attr(
+    not(feature = "aws-clients"),
+    allow(dead_code, unused_imports, reason = "some only sign with it")
+)]
 pub mod aws;
 #[cfg(feature = "aws-cloudwatch")]
 pub mod aws_cloudwatch;
@@ -14,6 +18,10 @@ pub mod aws_kinesis_stream;
 #[cfg(feature = "aws-secret-manager")]
 pub mod aws_secret_manager;
 #[cfg(any(feature = "azure-key-vault", feature = "azure-identity"))]
+#[cfg_attr(
+    not(all(feature = "azure-queue", feature = "azure-servicebus")),
+    allow(dead_code, unused_imports, reason = "some only log in with it")
+)]
 pub mod azure;
 #[cfg(feature = "azure-key-vault")]
 pub mod azure_key_vault;
@@ -35,6 +43,10 @@ pub mod external;
     feature = "gcp-secret-manager",
     feature = "prometheus"
 ))]
+#[cfg_attr(
+    not(feature = "gcp-pubsub"),
+    allow(dead_code, reason = "some only log in with it")
+)]
 pub mod gcp;
 #[cfg(feature = "gcp-pubsub")]
 pub mod gcp_pubsub;
@@ -66,15 +78,12 @@ pub mod mysql;
 #[cfg(feature = "nats-jetstream")]
 pub mod nats_jetstream;
 #[cfg(any(
-    feature = "http-scalers",
-    feature = "kafka",
-    feature = "rabbitmq",
+    feature = "azure-identity",
     feature = "azure-key-vault",
-    feature = "azure-queue",
-    feature = "azure-servicebus",
     feature = "gcp-pubsub",
     feature = "gcp-secret-manager",
     feature = "http-scalers",
+    feature = "kafka",
     feature = "rabbitmq"
 ))]
 #[cfg_attr(
@@ -85,6 +94,10 @@ mod oauth2;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 #[cfg(feature = "key-passwords")]
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "not everybody opens keys at once and checks them first")
+)]
 mod private_key;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;

@@ -1,6 +1,7 @@
 //! What every scaler shares that keeps a connection of its own: TLS, one connection for all samples, a deadline.
 
 #[cfg(any(
+    feature = "kafka",
     feature = "mysql",
     feature = "postgresql",
     feature = "rabbitmq",
@@ -36,6 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 #[cfg(any(
+    feature = "kafka",
     feature = "mysql",
     feature = "postgresql",
     feature = "rabbitmq",

@@ -11,7 +11,12 @@ use rustls::{
 use scaler_api::{Error, ErrorKind, Secret};
 #[cfg(any(feature = "kafka", feature = "redis"))]
 use scaler_api::{Problems, SourceKey};
-#[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "postgresql",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
 use tokio_rustls::TlsConnector;
 
 /// The keys of the block.
@@ -151,7 +156,12 @@ impl Tls {
         })
     }
 
-    #[cfg(any(feature = "postgresql", feature = "rabbitmq", feature = "redis"))]
+    #[cfg(any(
+        feature = "kafka",
+        feature = "postgresql",
+        feature = "rabbitmq",
+        feature = "redis"
+    ))]
     pub(crate) fn connector(&self) -> Result<TlsConnector, Error> {
         Ok(TlsConnector::from(Arc::new(self.config()?)))
     }
