@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use xtask::services::Server;
 
 use super::{
+    measure,
     proxy::Proxy,
     support::{Live, break_with, connect_in, context, input, start, with_auth, with_metadata},
 };
@@ -224,6 +225,9 @@ impl<T: Trigger> Moto<T> {
 
     /// moto closes every connection after its answer, and forgets everything when it ends.
     async fn lasts(&self, live: Live, server: &mut Server, again: impl AsyncFn(&Control)) {
+        if measure::is_on() {
+            return Box::pin(measure::run(&live, self, &self.proxy)).await;
+        }
         Box::pin(checks_credentials::<T>(
             live,
             &self.control,
@@ -343,7 +347,7 @@ async fn items_of_a_table_conform() {
 }
 
 #[tokio::test]
-async fn shards_of_a_tables_stream_are_counted() {
+async fn shards_of_a_tables_stream_are_counted_and_conform() {
     const LIVE: Live = Live {
         trigger: "aws-dynamodb-streams",
         server: "moto",
@@ -365,6 +369,9 @@ async fn shards_of_a_tables_stream_are_counted() {
         (1.0, false)
     );
     LIVE.passed("activation");
+    if measure::is_on() {
+        return Box::pin(measure::run(&LIVE, &stream, &stream.proxy)).await;
+    }
     let credentials =
         checks_credentials::<DynamodbStreamsTrigger>(LIVE, &stream.control, &stream.input, &stream.context);
     Box::pin(credentials).await;

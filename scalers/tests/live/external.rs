@@ -183,7 +183,7 @@ async fn targets_are_the_scalers_and_outlive_it() {
 }
 
 #[tokio::test]
-async fn activations_are_pushed_and_a_stream_that_breaks_is_told() {
+async fn external_push_conforms_and_a_stream_that_breaks_is_told() {
     let Some(server) = start("external-scaler") else {
         return;
     };

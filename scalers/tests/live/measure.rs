@@ -11,11 +11,15 @@ use std::{
 
 use futures::future::join_all;
 use scaler_api::{
-    DEFAULT_SAMPLE_MAX_AGE, Error, Scaler, SourceKey, Trigger, conformance::Harness, layer::Shared, metadata,
+    Context, DEFAULT_SAMPLE_MAX_AGE, Scaler as _, SourceKey, Trigger, TriggerInput, conformance::Harness,
+    layer::Shared, metadata,
 };
 use xtask::services::MEASURES;
 
-use super::{proxy::Proxy, support::Live};
+use super::{
+    proxy::Proxy,
+    support::{Live, connect_in},
+};
 
 /// How many samples are timed.
 const SAMPLES: usize = 1000;
@@ -27,14 +31,37 @@ pub(crate) fn is_on() -> bool {
     std::env::var_os(MEASURES).is_some()
 }
 
-/// Measures a type, and notes it for the table.
+/// What has reached a server so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traffic {
+    /// Bytes that have passed either way.
+    pub(crate) bytes: usize,
+    /// Requests, of a server that counts them; where none does, they are known by the bytes that a sample takes.
+    pub(crate) requests: Option<usize>,
+}
+
+/// Measures a type at its active level through a proxy, and notes it for the table.
 pub(crate) async fn run<H: Harness>(live: &Live, harness: &H, proxy: &Proxy) {
     harness.set_value(harness.levels().active).await;
-    let scaler = connect(harness).await.unwrap();
+    let traffic = async || Traffic {
+        bytes: proxy.bytes(),
+        requests: None,
+    };
+    trigger::<H::Trigger>(live, &harness.input(), &harness.context(), traffic).await;
+}
+
+/// Measures a trigger as it is, and notes it for the table.
+pub(crate) async fn trigger<T: Trigger>(
+    live: &Live,
+    input: &TriggerInput,
+    context: &Context,
+    traffic: impl AsyncFn() -> Traffic,
+) {
+    let scaler = connect_in::<T>(input, context).await.unwrap();
     for _ in 0..10 {
         scaler.sample().await.unwrap();
     }
-    let before = proxy.bytes();
+    let before = traffic().await.bytes;
     let mut times = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         #[allow(clippy::disallowed_methods, reason = "what a sample takes is real time")]
@@ -44,10 +71,10 @@ pub(crate) async fn run<H: Harness>(live: &Live, harness: &H, proxy: &Proxy) {
     }
     times.sort();
     #[allow(clippy::cast_precision_loss, reason = "bytes are far fewer than 2^52")]
-    let bytes = (proxy.bytes() - before) as f64 / SAMPLES as f64;
-    let (triggers, requests) = round(harness, proxy, bytes).await;
+    let bytes = (traffic().await.bytes - before) as f64 / SAMPLES as f64;
+    let requests = round::<T>(input, context, traffic, bytes).await;
     let line = format!(
-        "{}\t{}\t{}\t{}\t{bytes:.0}\t{triggers}\t{requests:.1}\n",
+        "{}\t{}\t{}\t{}\t{bytes:.0}\t{TRIGGERS}\t{requests:.1}\n",
         live.trigger,
         live.server,
         microseconds(times[SAMPLES / 2]),
@@ -66,37 +93,37 @@ fn microseconds(time: Duration) -> u128 {
     time.as_micros()
 }
 
-async fn connect<H: Harness>(harness: &H) -> Result<impl Scaler + use<H>, Error> {
-    Trigger::connect(parse(harness), &harness.context()).await
-}
-
-fn parse<H: Harness>(harness: &H) -> H::Trigger {
-    metadata::parse::<H::Trigger>(&harness.input()).unwrap().0
-}
-
-/// How many times a sample's bytes pass when every one of many equal triggers is polled at once.
-async fn round<H: Harness>(harness: &H, proxy: &Proxy, bytes_of_a_sample: f64) -> (usize, f64) {
+/// How many requests reach the server when every one of many equal triggers is polled at once.
+async fn round<T: Trigger>(
+    input: &TriggerInput,
+    context: &Context,
+    traffic: impl AsyncFn() -> Traffic,
+    bytes_of_a_sample: f64,
+) -> f64 {
     let mut sources: BTreeMap<SourceKey, Arc<Shared>> = BTreeMap::new();
     let mut triggers = Vec::new();
     for _ in 0..TRIGGERS {
-        let trigger = parse(harness);
+        let trigger = metadata::parse::<T>(input).unwrap().0;
         let key = Trigger::source_key(&trigger);
         if !sources.contains_key(&key) {
-            let scaler = Trigger::connect(trigger, &harness.context()).await.unwrap();
+            let scaler = Trigger::connect(trigger, context).await.unwrap();
             // The connection is there already when a poll comes.
             scaler.sample().await.unwrap();
             sources.insert(key.clone(), Arc::new(Shared::new(Arc::new(scaler))));
         }
         triggers.push(Arc::clone(&sources[&key]));
     }
-    let before = proxy.bytes();
+    let before = traffic().await;
     let polls = triggers
         .iter()
         .map(|source| source.sample_within(DEFAULT_SAMPLE_MAX_AGE));
     for sample in join_all(polls).await {
         sample.unwrap();
     }
-    #[allow(clippy::cast_precision_loss, reason = "bytes are far fewer than 2^52")]
-    let bytes = (proxy.bytes() - before) as f64;
-    (triggers.len(), bytes / bytes_of_a_sample)
+    let after = traffic().await;
+    #[allow(clippy::cast_precision_loss, reason = "what is counted is far less than 2^52")]
+    match (before.requests, after.requests) {
+        (Some(before), Some(after)) => (after - before) as f64,
+        _ => (after.bytes - before.bytes) as f64 / bytes_of_a_sample,
+    }
 }

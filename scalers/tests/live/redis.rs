@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Cmd, aio::MultiplexedConnection, cmd};
 use scaler_api::{
-    Context, ErrorKind, Scaler as _, TriggerInput,
+    Context, ErrorKind, Scaler as _, Trigger, TriggerInput,
     conformance::{Harness, Levels, Outage},
 };
 use scalers::redis::{
@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use xtask::services::Server;
 
 use super::{
+    measure::{self, Traffic},
     proxy::Proxy,
     support::{
         Authority, Live, break_with, connect, context, input, kind, start, start_with, value, with_auth,
@@ -330,6 +331,42 @@ async fn a_stream_conforms_and_survives_a_restart_without_leaving_connections() 
     STREAMS.survives_a_restart(&stream, &mut server).await;
 }
 
+/// What all nodes have passed, and how often a command was called there; what it takes to ask is in it.
+async fn traffic(addresses: &[&str], password: &str, command: &str) -> Traffic {
+    let (mut bytes, mut requests) = (0, 0);
+    for address in addresses {
+        let mut connection = client(address, password).await;
+        let info = cmd("INFO").arg("stats").arg("commandstats").to_owned();
+        let info: String = info.query_async(&mut connection).await.unwrap();
+        for (name, value) in info.lines().filter_map(|line| line.split_once(':')) {
+            if matches!(name, "total_net_input_bytes" | "total_net_output_bytes") {
+                bytes += value.trim().parse::<usize>().unwrap();
+            } else if name.strip_prefix("cmdstat_") == Some(command) {
+                let calls = value
+                    .strip_prefix("calls=")
+                    .and_then(|rest| rest.split(',').next());
+                requests += calls.unwrap().parse::<usize>().unwrap();
+            }
+        }
+    }
+    Traffic {
+        bytes,
+        requests: Some(requests),
+    }
+}
+
+/// Measures a trigger whose samples are one call of the command each.
+async fn measured<T: Trigger>(
+    live: &Live,
+    input: &TriggerInput,
+    addresses: &[&str],
+    password: &str,
+    command: &str,
+) {
+    let traffic = async || traffic(addresses, password, command).await;
+    measure::trigger::<T>(live, input, &context(), traffic).await;
+}
+
 /// Sends a command to the node of a cluster that wants it, and tells which that is.
 async fn in_cluster(addresses: &[&str], password: &str, command: &Cmd) -> usize {
     // A cluster that was just made may not be of one mind yet.
@@ -355,16 +392,11 @@ async fn a_cluster_is_followed_to_the_node_of_each_key_and_through_a_failover() 
         server.detail("password").to_owned(),
     );
     let nodes: Vec<&str> = addresses.split(',').collect();
-    let (lists, streams) = (
-        Live {
-            trigger: "redis-cluster",
-            server: "redis-cluster",
-        },
-        Live {
-            trigger: "redis-cluster-streams",
-            server: "redis-cluster",
-        },
-    );
+    let of = |trigger| Live {
+        trigger,
+        server: "redis-cluster",
+    };
+    let (lists, streams) = (of("redis-cluster"), of("redis-cluster-streams"));
     // Keys of three slots, on three nodes; whichever node is named.
     for (number, name) in ["orders", "letters", "parcels"].into_iter().enumerate() {
         for _ in 0..=number + 10 {
@@ -386,12 +418,8 @@ async fn a_cluster_is_followed_to_the_node_of_each_key_and_through_a_failover() 
         }
     }
     lists.passed("activation, scale out");
-    in_cluster(
-        &nodes,
-        &password,
-        cmd("XADD").arg("events").arg("*").arg("a").arg("b"),
-    )
-    .await;
+    let event = cmd("XADD").arg("events").arg("*").arg("a").arg("b").to_owned();
+    in_cluster(&nodes, &password, &event).await;
     let metadata = [("addresses", nodes[1]), ("stream", "events")];
     let stream = input(&metadata, &[("password", &password)]);
     assert_eq!(value::<RedisClusterStreamsTrigger>(&stream).await, (1.0, true));
@@ -403,9 +431,12 @@ async fn a_cluster_is_followed_to_the_node_of_each_key_and_through_a_failover() 
     );
     streams.passed("bad credentials are told");
     let metadata = [("addresses", addresses.as_str()), ("listName", "parcels")];
-    let scaler = connect::<RedisClusterTrigger>(&input(&metadata, &[("password", &password)]))
-        .await
-        .unwrap();
+    let list = input(&metadata, &[("password", &password)]);
+    if measure::is_on() {
+        measured::<RedisClusterTrigger>(&lists, &list, &nodes, &password, "evalsha").await;
+        return measured::<RedisClusterStreamsTrigger>(&streams, &stream, &nodes, &password, "xlen").await;
+    }
+    let scaler = connect::<RedisClusterTrigger>(&list).await.unwrap();
     assert_eq!(scaler.sample().await.unwrap().values[0].value, 13.0);
     let holder = in_cluster(&nodes, &password, cmd("TYPE").arg("parcels")).await;
     server.crash(holder);
@@ -486,6 +517,11 @@ async fn a_sentinel_is_asked_for_the_primary_before_and_after_a_failover() {
     let unknown = with_metadata(&list, &[("sentinelMaster", "nobody")]);
     assert_eq!(kind::<RedisSentinelTrigger>(&unknown).await, ErrorKind::NotFound);
     lists.passed("unknown master");
+    if measure::is_on() {
+        let (primary, password) = ([server.detail("primary")], server.detail("password"));
+        measured::<RedisSentinelTrigger>(&lists, &list, &primary, password, "evalsha").await;
+        return measured::<RedisSentinelStreamsTrigger>(&streams, &stream, &primary, password, "xlen").await;
+    }
     let scaler = connect::<RedisSentinelTrigger>(&list).await.unwrap();
     scaler.sample().await.unwrap();
     // What the replica has not got yet would be lost with the primary.

@@ -15,6 +15,7 @@ use xtask::services::Server;
 
 use super::{
     aws::{Control, checks_credentials},
+    measure,
     proxy::Proxy,
     support::{Live, break_with, connect_in, context, input, start, with_auth, with_metadata},
 };
@@ -128,6 +129,9 @@ impl Queue {
 
     /// The servers keep their queues in memory.
     async fn survives_a_restart(&self, live: Live, server: &mut Server) {
+        if measure::is_on() {
+            return;
+        }
         let scaler = connect_in::<SqsTrigger>(&self.input, &self.context)
             .await
             .unwrap();
@@ -187,6 +191,9 @@ async fn a_queue_of_elasticmq_conforms() {
 async fn a_queue_of_moto_conforms() {
     let Some(mut server) = start("moto") else { return };
     let queue = Queue::of(&server, "123456789012").await;
+    if measure::is_on() {
+        return Box::pin(measure::run(&MOTO, &queue, &queue.proxy)).await;
+    }
     MOTO.conforms(&queue).await;
     Box::pin(queue.follows_the_rules(MOTO)).await;
     let credentials = checks_credentials::<SqsTrigger>(MOTO, &queue.control, &queue.input, &queue.context);

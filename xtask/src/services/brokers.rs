@@ -63,19 +63,21 @@ pub(super) fn rabbitmq(options: &Options) -> anyhow::Result<Server> {
     server.add(&process.libraries(&root))?;
     let folder = server.folder().display().to_string();
     let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
-    let mut process = Process::new(
-        home.join("sbin/rabbitmq-server"),
+    // The management API answers before AMQP is listened for.
+    let ready = Ready::All(vec![
         Ready::Http(management, "/api/index.html"),
-    )
-    .libraries(&root)
-    .environment("PATH", path)
-    .environment("HOME", &folder)
-    .environment("ERL_EPMD_ADDRESS", "127.0.0.1")
-    .environment("ERL_EPMD_PORT", &port)
-    .environment("RABBITMQ_NODENAME", format!("node{amqp}@localhost"))
-    .environment("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-    .environment("RABBITMQ_NODE_PORT", amqp.to_string())
-    .environment("RABBITMQ_DIST_PORT", distribution.to_string());
+        Ready::Port(amqp),
+    ]);
+    let mut process = Process::new(home.join("sbin/rabbitmq-server"), ready)
+        .libraries(&root)
+        .environment("PATH", path)
+        .environment("HOME", &folder)
+        .environment("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .environment("ERL_EPMD_PORT", &port)
+        .environment("RABBITMQ_NODENAME", format!("node{amqp}@localhost"))
+        .environment("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .environment("RABBITMQ_NODE_PORT", amqp.to_string())
+        .environment("RABBITMQ_DIST_PORT", distribution.to_string());
     for (name, file) in [
         ("RABBITMQ_ENABLED_PLUGINS_FILE", "enabled_plugins"),
         ("RABBITMQ_CONFIG_FILE", "rabbitmq"),

@@ -40,6 +40,8 @@ pub(super) enum Ready {
     Http(u16, &'static str),
     /// A command succeeds.
     Command(Box<Process>),
+    /// Each of several.
+    All(Vec<Ready>),
 }
 
 impl Process {
@@ -173,6 +175,7 @@ impl Ready {
             Self::Port(port) => connect(*port).is_ok(),
             Self::Http(port, path) => answers(*port, path).unwrap_or(false),
             Self::Command(process) => process.run().is_ok(),
+            Self::All(all) => all.iter().all(Self::is),
         }
     }
 }
