@@ -1,6 +1,6 @@
 //! What pods ask of labels and taints, each combination once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Toleration;
 
@@ -8,6 +8,7 @@ use super::{
     PodFacts, Prepared,
     bits::Bits,
     keys::Key,
+    map::Map,
     relax::{self, Relaxation},
 };
 use crate::{Requirements, taints};
@@ -45,7 +46,7 @@ pub(super) struct Asks<'a> {
     prepared: &'a Prepared,
     pub all: Vec<Ask>,
     pub alternatives: Vec<Alternative>,
-    ids: HashMap<(Requirements, Requirements, Vec<Requirements>), Vec<usize>>,
+    ids: Map<(Requirements, Requirements, Vec<Requirements>), Vec<usize>>,
 }
 
 impl<'a> Asks<'a> {
@@ -54,7 +55,7 @@ impl<'a> Asks<'a> {
             prepared,
             all: Vec::new(),
             alternatives: Vec::new(),
-            ids: HashMap::new(),
+            ids: Map::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Pods that are alike: what one of them can and cannot do, all of them can and cannot.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::BTreeSet,
+    hash::{Hash, Hasher as _},
 };
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     amounts::{Amounts, Resources},
     asks::Asks,
     bits::Bits,
+    map::{self, Map},
     relax::Relaxation,
     topology::{OwnGroups, Topology},
 };
@@ -53,8 +54,8 @@ pub(super) struct Shape {
 pub(super) struct Classes<'a> {
     pub all: Vec<Class<'a>>,
     pub shapes: Vec<Shape>,
-    alike: HashMap<u64, Vec<usize>>,
-    shape_ids: HashMap<(Amounts, usize, BTreeSet<HostPort>), usize>,
+    alike: Map<u64, Vec<usize>>,
+    shape_ids: Map<(Amounts, usize, BTreeSet<HostPort>), usize>,
 }
 
 impl<'a> Classes<'a> {
@@ -131,7 +132,7 @@ impl Class<'_> {
 
 /// The same for pods that are alike.
 fn fingerprint(pod: &PodFacts) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = map::hasher();
     pod.key.namespace.hash(&mut hasher);
     pod.labels.hash(&mut hasher);
     for (name, amount) in pod.requests.iter() {

@@ -1,10 +1,9 @@
 //! What planned nodes cost: by state the types from the cheapest, by node the cheapest that it may still be.
 
-use std::collections::HashMap;
-
 use super::{
     bits::Bits,
     claims::{Added, Claim},
+    map::Map,
     states::{State, StateId},
     template::Template,
 };
@@ -12,7 +11,7 @@ use crate::{Requirements, karpenter::labels};
 
 /// What each state's types cost at least.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Prices(HashMap<StateId, Priced>);
+pub(super) struct Prices(Map<StateId, Priced>);
 
 /// The types of a state, cheapest first.
 #[derive(Clone, Debug)]

@@ -52,6 +52,7 @@ mod finish;
 mod groups;
 mod guided;
 mod keys;
+mod map;
 mod market;
 mod plan;
 mod planned;

@@ -1,11 +1,8 @@
 //! The pods of a world that are placed already, sorted so that questions about many of them are short.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{PodFacts, PodKey};
+use super::{PodFacts, PodKey, map::Map};
 
 /// The pods of a world.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +13,7 @@ pub(super) struct WorldPods {
     pub keeping_away: Vec<KeepingAway>,
     /// By rank of the node and position there.
     of_node: Vec<Vec<WorldPod>>,
-    places: HashMap<PodKey, (usize, usize)>,
+    places: Map<PodKey, (usize, usize)>,
 }
 
 /// Pods with the same namespace and labels.
@@ -48,8 +45,8 @@ pub(super) struct KeepingAway {
 impl WorldPods {
     pub(super) fn new(world: &super::World, ranks: &[usize]) -> Self {
         let mut pods = Self::default();
-        let mut sets: HashMap<(&str, &BTreeMap<String, String>), usize> = HashMap::new();
-        let mut keepers: HashMap<(usize, String), usize> = HashMap::new();
+        let mut sets: Map<(&str, &BTreeMap<String, String>), usize> = Map::default();
+        let mut keepers: Map<(usize, String), usize> = Map::default();
         for (rank, &node) in ranks.iter().enumerate() {
             let on_node = &world.nodes[node].pods;
             let mut here = Vec::with_capacity(on_node.len());

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -12,6 +12,7 @@ use super::{
     bits::Bits,
     groups::{BaseGroup, Group, Kind},
     keys::KeyIndex,
+    map::Map,
     pods::WorldPods,
     reserved::Reservations,
     template::{Template, runs},
@@ -52,9 +53,9 @@ pub struct Prepared {
 #[derive(Debug, Default)]
 struct Memo {
     keys: RwLock<BTreeMap<String, Arc<KeyIndex>>>,
-    groups: RwLock<HashMap<String, Arc<BaseGroup>>>,
-    welcoming: RwLock<HashMap<Requirements, Arc<Bits>>>,
-    keeping_away: RwLock<HashMap<NamespaceAndLabels, Arc<[usize]>>>,
+    groups: RwLock<Map<String, Arc<BaseGroup>>>,
+    welcoming: RwLock<Map<Requirements, Arc<Bits>>>,
+    keeping_away: RwLock<Map<NamespaceAndLabels, Arc<[usize]>>>,
 }
 
 type NamespaceAndLabels = (String, BTreeMap<String, String>);

@@ -1,8 +1,6 @@
 //! What planned nodes may still be, as numbers: every set of requirements that comes up is worked out once.
 
-use std::collections::HashMap;
-
-use super::{asks::Alternative, bits::Bits, keys::Key, template::Template};
+use super::{asks::Alternative, bits::Bits, keys::Key, map::Map, template::Template};
 use crate::{AllowUndefined, Requirement, Requirements, requirements::Incompatible};
 
 /// The number of a [`State`].
@@ -33,9 +31,9 @@ struct View {
 #[derive(Clone, Debug, Default)]
 pub(super) struct States {
     all: Vec<State>,
-    ids: HashMap<(usize, Requirements), StateId>,
-    asked: HashMap<(StateId, usize), Result<StateId, Blocked>>,
-    narrowed: HashMap<(StateId, usize, Bits), StateId>,
+    ids: Map<(usize, Requirements), StateId>,
+    asked: Map<(StateId, usize), Result<StateId, Blocked>>,
+    narrowed: Map<(StateId, usize, Bits), StateId>,
 }
 
 /// Why a pod's requirements cannot be added to a node's.

@@ -1,7 +1,7 @@
 //! What can be bought for a pool, indexed so that "which types still do" is a matter of a few words of bits.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -9,6 +9,7 @@ use super::{
     HostPort, PodFacts, World,
     amounts::{Amounts, Resources},
     bits::Bits,
+    map::Map,
     relax,
 };
 use crate::{
@@ -98,7 +99,10 @@ impl Template {
             .collect();
         let room: Vec<Amounts> = types
             .iter()
-            .map(|it| resources.amounts(&it.allocatable.difference(&it.daemons)))
+            .map(|it| match it.daemons.0.is_empty() {
+                true => resources.amounts(&it.allocatable),
+                false => resources.amounts(&it.allocatable.difference(&it.daemons)),
+            })
             .collect();
         let (cells, ways) = cells(&types);
         let mut requirements = pool.requirements.clone();
@@ -328,33 +332,44 @@ fn thresholds(room: &[Amounts], resource: usize) -> Thresholds {
 
 /// The cells in order; by type, in which of them it is sold at which price.
 fn cells(types: &[TemplateType]) -> (Vec<Cell>, Vec<Vec<(usize, f64)>>) {
-    let mut by_way: BTreeMap<(&str, crate::CapacityType, Option<&str>), Cell> = BTreeMap::new();
+    let mut met: Map<Way<'_>, usize> = Map::default();
+    let mut cells: Vec<Cell> = Vec::new();
+    let mut ways: Vec<Vec<(usize, f64)>> = Vec::with_capacity(types.len());
     for (option, it) in types.iter().enumerate() {
+        let mut sold = Vec::with_capacity(it.instance_type.offerings.len());
         for offering in it.sold() {
-            let cell = by_way.entry(way(offering)).or_insert_with(|| Cell {
-                offering: offering.clone(),
-                types: Bits::new(),
+            let cell = *met.entry(way(offering)).or_insert_with(|| {
+                cells.push(Cell {
+                    offering: offering.clone(),
+                    types: Bits::new(),
+                });
+                cells.len() - 1
             });
-            cell.types.insert(option);
+            cells[cell].types.insert(option);
+            sold.push((cell, offering.price));
         }
+        ways.push(sold);
     }
-    let numbers: BTreeMap<_, usize> = by_way
-        .keys()
-        .enumerate()
-        .map(|(cell, way)| (*way, cell))
-        .collect();
-    let sold = |it: &TemplateType| {
-        let sold = it
-            .sold()
-            .filter_map(|offering| Some((*numbers.get(&way(offering))?, offering.price)));
-        sold.collect()
-    };
-    let ways = types.iter().map(sold).collect();
-    (by_way.into_values().collect(), ways)
+    // They were numbered as they were met.
+    let mut order: Vec<(Way<'_>, usize)> = met.into_iter().collect();
+    order.sort_unstable();
+    let mut numbers = vec![0; cells.len()];
+    for (number, (_, cell)) in order.iter().enumerate() {
+        numbers[*cell] = number;
+    }
+    for (cell, _) in ways.iter_mut().flatten() {
+        *cell = numbers[*cell];
+    }
+    let mut numbered: Vec<(usize, Cell)> = numbers.into_iter().zip(cells).collect();
+    numbered.sort_unstable_by_key(|(number, _)| *number);
+    (numbered.into_iter().map(|(_, cell)| cell).collect(), ways)
 }
 
+/// Zone, capacity type and reservation.
+type Way<'a> = (&'a str, crate::CapacityType, Option<&'a str>);
+
 /// How an offering is bought.
-fn way(offering: &Offering) -> (&str, crate::CapacityType, Option<&str>) {
+fn way(offering: &Offering) -> Way<'_> {
     (
         &offering.zone,
         offering.capacity_type,
@@ -374,11 +389,14 @@ impl TemplateType {
 
 fn by_key(types: &[TemplateType]) -> BTreeMap<String, KeyTypes> {
     // Few requirements on a label begin with the same value.
-    type ByFirst<'t> = HashMap<Option<&'t String>, Vec<(&'t Requirement, Bits)>>;
+    type ByFirst<'t> = Map<Option<&'t str>, Vec<(&'t Requirement, Bits)>>;
     let mut seen: BTreeMap<&str, ByFirst<'_>> = BTreeMap::new();
     for (option, it) in types.iter().enumerate() {
         for requirement in it.instance_type.requirements.iter() {
-            let first = requirement.finite().and_then(|values| values.first());
+            let first = requirement
+                .finite()
+                .and_then(|values| values.first())
+                .map(String::as_str);
             let of_key = seen.entry(requirement.key()).or_default();
             let alike = of_key.entry(first).or_default();
             match alike.iter_mut().find(|(known, _)| *known == requirement) {

@@ -1,15 +1,13 @@
 //! Spread, affinity and anti-affinity in one question: counts of pods by domain, and which domains they leave.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     PodFacts, Prepared,
     bits::Bits,
     groups::{BaseGroup, Group, Kind},
     keys::Key,
+    map::Map,
     relax::Relaxation,
     states::{StateId, States},
 };
@@ -37,7 +35,7 @@ pub(super) struct Counted {
     /// By domain.
     pub counts: Vec<u32>,
     pub hosts: Hosts,
-    covers: HashMap<StateId, bool>,
+    covers: Map<StateId, bool>,
 }
 
 /// Counts of a group by host.
@@ -86,10 +84,10 @@ pub(super) struct Topology<'a> {
     pub keys: Vec<Key>,
     key_ids: BTreeMap<String, usize>,
     pub groups: Vec<Counted>,
-    ids: HashMap<String, usize>,
-    of_world_inverse: HashMap<usize, usize>,
+    ids: Map<String, usize>,
+    of_world_inverse: Map<usize, usize>,
     label_sets: Vec<LabelSet<'a>>,
-    set_ids: HashMap<(&'a str, &'a BTreeMap<String, String>), usize>,
+    set_ids: Map<(&'a str, &'a BTreeMap<String, String>), usize>,
     /// Pods of the world that do not count: node's rank and position there.
     uncounted: Vec<(usize, usize)>,
 }
@@ -101,10 +99,10 @@ impl<'a> Topology<'a> {
             keys: Vec::new(),
             key_ids: BTreeMap::new(),
             groups: Vec::new(),
-            ids: HashMap::new(),
-            of_world_inverse: HashMap::new(),
+            ids: Map::default(),
+            of_world_inverse: Map::default(),
             label_sets: Vec::new(),
-            set_ids: HashMap::new(),
+            set_ids: Map::default(),
             uncounted,
         }
     }
@@ -190,7 +188,7 @@ impl<'a> Topology<'a> {
             counts: base.counts.clone(),
             key,
             hosts: Hosts::default(),
-            covers: HashMap::new(),
+            covers: Map::default(),
             base,
         });
         self.ids.insert(id, next);

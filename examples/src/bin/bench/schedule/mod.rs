@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Only inputs whose name, such as generic-5000-fake400, contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Of how many plans for the same input the fastest counts.
+    /// Of how many plans for the same input, and of one second's, the fastest counts.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Without inputs larger than this.
